@@ -1,0 +1,1 @@
+//! Learners and policies on candle: AWAC, behaviour cloning, and the parts they share.

@@ -1,0 +1,2 @@
+//! The surefoot program.
+fn main() {}

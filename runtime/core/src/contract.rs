@@ -1,0 +1,204 @@
+//! The robot contract: one file that the importer, the simulator, the live robot and the recorder read.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_safety::{JointLimits, SafetyChain, SafetyError, Scaling};
+
+/// Why a contract cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContractError {
+    /// The file cannot be read.
+    #[error("cannot read robot contract {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Not the TOML that was expected.
+    #[error("robot contract {}: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and expectation.
+        source: Box<toml::de::Error>,
+    },
+    /// A joint's limits are unusable.
+    #[error("joint {joint}: {source}")]
+    Limits {
+        /// Name of the joint.
+        joint: String,
+        /// Which limit, and what it was.
+        source: SafetyError,
+    },
+    /// A rate is zero, negative, not finite, or not a divisor.
+    #[error("rates: policy_hz {policy_hz} must be positive and divide control_hz {control_hz}")]
+    Rates {
+        /// Ticks of the control loop per second.
+        control_hz: f64,
+        /// Actions per second.
+        policy_hz: f64,
+    },
+}
+
+/// How a joint is commanded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandKind {
+    /// Position and velocity set-points.
+    #[default]
+    Motion,
+    /// Torques or forces.
+    Effort,
+}
+
+/// A joint and its limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JointContract {
+    /// Name, as in the robot's model.
+    pub name: String,
+    /// `rad` or `m`.
+    pub unit: String,
+    /// Lower position limit.
+    pub min_position: f64,
+    /// Upper position limit.
+    pub max_position: f64,
+    /// Velocity limit, per second.
+    pub max_velocity: f64,
+    /// Acceleration limit, per second squared.
+    pub max_acceleration: f64,
+    /// Braking limit where it differs, per second squared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_deceleration: Option<f64>,
+    /// Torque or force limit, N m or N.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_effort: Option<f64>,
+}
+
+/// A further channel of the state: an object's pose, a sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelContract {
+    /// Name.
+    pub name: String,
+    /// SI unit.
+    pub unit: String,
+}
+
+/// One robot, as everything that touches it must see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RobotContract {
+    /// Name of the robot.
+    pub name: String,
+    /// How it is commanded.
+    #[serde(default)]
+    pub command: CommandKind,
+    /// Commands written per second.
+    pub control_hz: f64,
+    /// Actions decided per second; divides `control_hz`.
+    pub policy_hz: f64,
+    /// How a command of several joints is brought inside the limits.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// Joints in command order.
+    pub joints: Vec<JointContract>,
+    /// Further channels of the state.
+    #[serde(default)]
+    pub channels: Vec<ChannelContract>,
+}
+
+impl RobotContract {
+    /// Reads and checks a contract.
+    ///
+    /// # Errors
+    /// When the file is missing, malformed, or states unusable limits or rates.
+    pub fn read(path: &Path) -> Result<Self, ContractError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ContractError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks a contract; `path` is for messages.
+    ///
+    /// # Errors
+    /// When it is malformed or states unusable limits or rates.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ContractError> {
+        let contract: Self = toml::from_str(text)
+            .map_err(|e| ContractError::Parse { path: path.to_owned(), source: Box::new(e) })?;
+        contract.limits()?;
+        contract.ticks_per_step()?;
+        Ok(contract)
+    }
+
+    /// The joints' limits.
+    ///
+    /// # Errors
+    /// When one is zero, negative, not finite or empty; names the joint.
+    pub fn limits(&self) -> Result<Vec<JointLimits>, ContractError> {
+        self.joints
+            .iter()
+            .map(|j| {
+                let limits = || {
+                    let mut l =
+                        JointLimits::new(j.min_position, j.max_position, j.max_velocity, j.max_acceleration)?;
+                    if let Some(d) = j.max_deceleration {
+                        l = l.with_max_deceleration(d)?;
+                    }
+                    if let Some(e) = j.max_effort {
+                        l = l.with_max_effort(e)?;
+                    }
+                    Ok(l)
+                };
+                limits().map_err(|source| ContractError::Limits { joint: j.name.clone(), source })
+            })
+            .collect()
+    }
+
+    /// Control period, s.
+    #[must_use]
+    pub fn control_secs(&self) -> f64 {
+        1.0 / self.control_hz
+    }
+
+    /// Control ticks between two actions.
+    ///
+    /// # Errors
+    /// When the rates are not positive or do not divide.
+    pub fn ticks_per_step(&self) -> Result<usize, ContractError> {
+        let (control_hz, policy_hz) = (self.control_hz, self.policy_hz);
+        let ratio = control_hz / policy_hz;
+        let positive = policy_hz.is_finite() && policy_hz > 0.0 && control_hz.is_finite() && control_hz > 0.0;
+        if positive && ratio >= 1.0 && (ratio - ratio.round()).abs() < 1e-9 {
+            Ok(ratio.round() as usize)
+        } else {
+            Err(ContractError::Rates { control_hz, policy_hz })
+        }
+    }
+
+    /// The chain that guards this robot.
+    ///
+    /// # Errors
+    /// When limits or rates are unusable.
+    pub fn safety_chain(&self) -> Result<SafetyChain, ContractError> {
+        let limits = self.limits()?;
+        let joint = self.name.clone();
+        match self.command {
+            CommandKind::Motion => SafetyChain::motion(limits, self.scaling, self.control_secs()),
+            CommandKind::Effort => SafetyChain::effort(limits, self.control_secs()),
+        }
+        .map_err(|source| ContractError::Limits { joint, source })
+    }
+
+    /// Hash of everything in the contract: goes into every dataset and policy.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        // Field order is fixed by the struct, so the JSON is canonical.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        blake3::hash(&json).to_hex().to_string()
+    }
+}

@@ -1,0 +1,111 @@
+//! Recorded episodes, whatever file they are in.
+
+use std::path::PathBuf;
+
+use crate::Episode;
+
+/// What a dataset says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DatasetMeta {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Format's registry name.
+    pub format: &'static str,
+    /// Environment name, where stated.
+    pub env: Option<String>,
+    /// Hash of the robot contract it was recorded under, where stated.
+    pub contract_hash: Option<String>,
+    /// Observation keys in row order, with their widths.
+    pub observation_keys: Vec<(String, usize)>,
+    /// Numbers in an observation row.
+    pub observation_dim: usize,
+    /// Numbers in an action row.
+    pub action_dim: usize,
+    /// Units of the action row, where stated.
+    pub action_units: Option<Vec<String>>,
+    /// Named subsets: episode indices.
+    pub masks: Vec<(String, Vec<usize>)>,
+    /// Blake3 of the file.
+    pub hash: String,
+    /// Things a user should know that are not errors (ambiguous ends, skipped keys).
+    pub notes: Vec<String>,
+}
+
+/// Why data cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Not a file of any known format, or a damaged one.
+    #[error("{}: not a readable {format} file: {reason}\n\nhint: {hint}", path.display())]
+    Malformed {
+        /// File.
+        path: PathBuf,
+        /// Format that was tried.
+        format: &'static str,
+        /// What is wrong.
+        reason: String,
+        /// How to mend it.
+        hint: &'static str,
+    },
+    /// An array is missing, or has another shape than its neighbours.
+    #[error("{}: {item}: expected {expected}, found {found}", path.display())]
+    Shape {
+        /// File.
+        path: PathBuf,
+        /// Path inside the file.
+        item: String,
+        /// What was expected.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A value that cannot be learned from.
+    #[error("{}: {item}[{row}] is {value}\n\nhint: run `surefoot data verify` to list all such rows", path.display())]
+    NotFinite {
+        /// File.
+        path: PathBuf,
+        /// Path inside the file.
+        item: String,
+        /// Row.
+        row: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+    /// The data is of another task or robot.
+    #[error("{}: this data does not fit the task: {what}: expected {expected}, found {found}", path.display())]
+    Mismatch {
+        /// File.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+        /// By the task.
+        expected: String,
+        /// By the data.
+        found: String,
+    },
+}
+
+/// A dataset of any format.
+pub trait EpisodeSource: Send + Sync {
+    /// What it says of itself.
+    fn meta(&self) -> &DatasetMeta;
+    /// Episodes.
+    fn len(&self) -> usize;
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Reads one. Values are as in the file: NaN is not hidden, nothing is clipped.
+    ///
+    /// # Errors
+    /// When it is damaged or ragged.
+    fn episode(&self, index: usize) -> Result<Episode, DataError>;
+}

@@ -1,0 +1,101 @@
+//! The decision process that a policy acts in.
+
+use std::fmt;
+
+use crate::{EnvSpec, Outcome};
+
+/// Why an environment cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvError {
+    /// A row of the wrong length.
+    #[error("{what} has {found} numbers, expected {expected}")]
+    Dimension {
+        /// Which row.
+        what: &'static str,
+        /// Its length by the spec.
+        expected: usize,
+        /// Its length.
+        found: usize,
+    },
+    /// The world left the realm of finite numbers.
+    #[error("the world of {env} diverged at env step {step}: {what} is not finite")]
+    Diverged {
+        /// Environment name.
+        env: String,
+        /// Step of the episode.
+        step: usize,
+        /// What is not finite.
+        what: &'static str,
+    },
+    /// The robot refused.
+    #[error(transparent)]
+    Robot(#[from] crate::RobotError),
+    /// The safety chain could not be armed.
+    #[error(transparent)]
+    Safety(#[from] surefoot_safety::SafetyError),
+    /// A model or an environment could not be built.
+    #[error("cannot build environment {env}: {reason}")]
+    Build {
+        /// Environment name.
+        env: String,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+/// A picture: `rgb` is `[height, width, 3]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `[height, width, 3]`, sRGB.
+    pub rgb: Vec<u8>,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({}x{})", self.width, self.height)
+    }
+}
+
+/// A Markov decision process. Between the action given to [`step`](Env::step) and the world stands a safety chain wherever
+/// a robot is behind it.
+pub trait Env: Send {
+    /// Names, units, bounds, period: valid before the first reset.
+    fn spec(&self) -> &EnvSpec;
+
+    /// Starts an episode. The same seed gives the same episode under the same actions, whatever came before.
+    ///
+    /// # Errors
+    /// When the row has the wrong length or the robot cannot be armed.
+    fn reset(&mut self, seed: u64, observation: &mut [f32]) -> Result<(), EnvError>;
+
+    /// Takes one action (`[action_dim]`, normalised). Writes the next observation and the action that was executed in fact,
+    /// which differs from `action` where a safety filter stepped in.
+    ///
+    /// # Errors
+    /// When a row has the wrong length, the world diverges or the robot fails. A non-finite action is no error: the safety
+    /// chain brakes.
+    fn step(
+        &mut self,
+        action: &[f32],
+        observation: &mut [f32],
+        executed: &mut [f32],
+    ) -> Result<Outcome, EnvError>;
+
+    /// Draws the world as it is, `[height, width, 3]`; `None` where there is nothing to see.
+    fn render(&self, _width: usize, _height: usize) -> Option<Frame> {
+        None
+    }
+}
+
+/// Checks a row's length.
+///
+/// # Errors
+/// [`EnvError::Dimension`] when it differs.
+pub const fn check_row(what: &'static str, expected: usize, found: usize) -> Result<(), EnvError> {
+    if expected == found { Ok(()) } else { Err(EnvError::Dimension { what, expected, found }) }
+}

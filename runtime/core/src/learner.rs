@@ -1,0 +1,130 @@
+//! What improves a policy from data: the same object offline and online.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Batch, Metrics, Policy, PolicyArtifact, PolicyError, ReplayBuffer};
+
+/// Named byte files of a learner's state.
+pub type Blobs = BTreeMap<String, Vec<u8>>;
+
+/// Which data a phase learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseKind {
+    /// Demonstrations only.
+    Offline,
+    /// Demonstrations and what the policy itself does.
+    Online,
+}
+
+/// What batches a learner wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplePlan {
+    /// Independent transitions.
+    Transitions {
+        /// Rows in a batch.
+        batch: usize,
+    },
+}
+
+/// Why learning cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// A value left the realm of finite numbers.
+    #[error(
+        "{what} became {value} at update {updates}: lower the learning rate, or look at the data with `surefoot data verify`"
+    )]
+    NotFinite {
+        /// Which value.
+        what: &'static str,
+        /// What it was.
+        value: f64,
+        /// Updates so far.
+        updates: u64,
+    },
+    /// Saved state does not fit.
+    #[error("cannot load learner state: {what}: expected {expected}, found {found}")]
+    State {
+        /// Which part.
+        what: String,
+        /// What this learner needs.
+        expected: String,
+        /// What the state holds.
+        found: String,
+    },
+    /// A configuration cannot be built.
+    #[error("learner {learner}: {key} {reason}")]
+    Config {
+        /// Name of the learner.
+        learner: &'static str,
+        /// Offending key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tensor library failed.
+    #[error("tensor operation failed in {context}: {reason}")]
+    Tensor {
+        /// Where.
+        context: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The policy could not be built.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// An algorithm with its networks.
+pub trait Learner: Send {
+    /// Registry name.
+    fn name(&self) -> &'static str;
+    /// What batches it wants in a phase.
+    fn sample_plan(&self, phase: PhaseKind) -> SamplePlan;
+    /// Called once, before the first phase of a new run: fits what is fitted to data (normaliser, value bounds).
+    ///
+    /// # Errors
+    /// When the data is unusable.
+    fn fit(&mut self, demonstrations: &ReplayBuffer, data_hashes: &[String]) -> Result<(), LearnError>;
+    /// Called when a phase begins (not when it resumes).
+    ///
+    /// # Errors
+    /// When an optimiser cannot be reset.
+    fn enter_phase(&mut self, phase: PhaseKind) -> Result<(), LearnError>;
+    /// One update.
+    ///
+    /// # Errors
+    /// When a loss is not finite or the tensor library fails.
+    fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError>;
+    /// Judges held-out data without changing anything: `heldout/log_likelihood` (nats per step), `heldout/td_error`,
+    /// `heldout/effective_sample_size` where they apply.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError>;
+    /// Updates so far.
+    fn updates(&self) -> u64;
+    /// The present policy for `slots` robots, ready for a control thread.
+    ///
+    /// # Errors
+    /// When weights cannot be exported.
+    fn policy(&self, slots: usize) -> Result<Box<dyn Policy>, LearnError>;
+    /// The present policy as files.
+    ///
+    /// # Errors
+    /// When weights cannot be exported.
+    fn artifact(&self) -> Result<PolicyArtifact, LearnError>;
+    /// Everything that the next update depends on: weights, targets, moments, normaliser, counters.
+    ///
+    /// # Errors
+    /// When weights cannot be exported.
+    fn save(&self) -> Result<Blobs, LearnError>;
+    /// Takes over a saved state, bit for bit.
+    ///
+    /// # Errors
+    /// When the state is of another architecture or damaged; the learner is then unchanged.
+    fn load(&mut self, blobs: &Blobs) -> Result<(), LearnError>;
+}

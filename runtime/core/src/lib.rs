@@ -1,0 +1,50 @@
+//! The waist of surefoot: the words every part uses and the traits at which they meet.
+//!
+//! Object-safe traits over rows of `f32`; the caller owns every buffer. No tensor, physics, HDF5 or network library is in
+//! this crate's tree. The laws that hold here:
+//! 1. A step ends as [`StepEnd`]: `Running`, `Terminated` or `Truncated`. Only `Terminated` stops the bootstrap.
+//! 2. A transition stores the *executed* action; the proposed one stands beside it. Learning uses the executed one.
+//! 3. What acts carries its contract ([`PolicyCard`]); loading it against another names the first difference.
+//! 4. Every random number comes from a [`seed::Stream`] of (seed, purpose, index).
+//! 5. `env_steps`, `updates` and `ticks` are three counters.
+
+pub mod batch;
+pub mod clock;
+pub mod contract;
+pub mod dataset;
+pub mod env;
+pub mod episode;
+pub mod learner;
+pub mod metrics;
+pub mod normalizer;
+pub mod policy;
+pub mod registry;
+pub mod replay;
+pub mod robot;
+pub mod robot_env;
+pub mod rows;
+pub mod seed;
+pub mod spec;
+pub mod step;
+pub mod task;
+pub mod vec_env;
+
+pub use batch::Batch;
+pub use contract::{ContractError, RobotContract};
+pub use dataset::{DataError, DatasetMeta, EpisodeSource};
+pub use env::{Env, EnvError, Frame};
+pub use episode::{Episode, EpisodeBuilder};
+pub use learner::{Blobs, LearnError, Learner, PhaseKind, SamplePlan};
+pub use metrics::Metrics;
+pub use normalizer::Normalizer;
+pub use policy::{ActMode, Feedback, Policy, PolicyArtifact, PolicyCard, PolicyError, ResetScope};
+pub use replay::ReplayBuffer;
+pub use robot::{Robot, RobotError, RobotState, Stamp, World};
+pub use robot_env::RobotEnv;
+pub use rows::{Rows, RowsMut};
+pub use seed::Stream;
+pub use spec::{EnvSpec, Field, SpecDifference};
+pub use step::{Outcome, StepEnd};
+pub use surefoot_safety as safety;
+pub use task::{Task, TaskOutcome};
+pub use vec_env::VecEnv;

@@ -1,0 +1,118 @@
+//! Transitions to sample from.
+
+use crate::{Batch, Episode, Stream};
+
+/// A bounded ring of transitions, oldest overwritten first. Rows stand together: `observation, action, next_observation,
+/// reward, continuation`, so that a sampled row is one run of memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayBuffer {
+    observation_dim: usize,
+    action_dim: usize,
+    capacity: usize,
+    written: u64,
+    rows: Vec<f32>,
+}
+
+impl ReplayBuffer {
+    /// An empty buffer. Memory grows with what is pushed, up to `capacity` rows (at least 1).
+    #[must_use]
+    pub fn new(observation_dim: usize, action_dim: usize, capacity: usize) -> Self {
+        Self { observation_dim, action_dim, capacity: capacity.max(1), written: 0, rows: Vec::new() }
+    }
+
+    const fn width(&self) -> usize {
+        2 * self.observation_dim + self.action_dim + 2
+    }
+
+    /// Rows held.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rows.len() / self.width()
+    }
+    /// Whether it holds none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+    /// Rows ever pushed.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+    /// Numbers in an observation.
+    #[must_use]
+    pub const fn observation_dim(&self) -> usize {
+        self.observation_dim
+    }
+    /// Numbers in an action.
+    #[must_use]
+    pub const fn action_dim(&self) -> usize {
+        self.action_dim
+    }
+
+    /// Adds every step of an episode whose rows have this buffer's dimensions.
+    pub fn push_episode(&mut self, episode: &Episode) {
+        let (o, a) = (self.observation_dim, self.action_dim);
+        let width = self.width();
+        for t in 0..episode.len() {
+            let at = (self.written % self.capacity as u64) as usize * width;
+            if at == self.rows.len() {
+                self.rows.resize(at + width, 0.0);
+            }
+            let row = &mut self.rows[at..at + width];
+            row[..o].copy_from_slice(&episode.observation[t * o..(t + 1) * o]);
+            row[o..o + a].copy_from_slice(&episode.action[t * a..(t + 1) * a]);
+            row[o + a..2 * o + a].copy_from_slice(&episode.next_observation[t * o..(t + 1) * o]);
+            row[2 * o + a] = episode.reward[t];
+            row[2 * o + a + 1] = episode.end[t].continuation();
+            self.written += 1;
+        }
+    }
+
+    /// The observation of row `i`.
+    #[must_use]
+    pub fn observation(&self, i: usize) -> &[f32] {
+        let at = i * self.width();
+        &self.rows[at..at + self.observation_dim]
+    }
+
+    /// Appends row `i` to a batch.
+    pub fn append_row(&self, i: usize, batch: &mut Batch) {
+        let (o, a, width) = (self.observation_dim, self.action_dim, self.width());
+        let row = &self.rows[i * width..(i + 1) * width];
+        batch.observation.extend_from_slice(&row[..o]);
+        batch.action.extend_from_slice(&row[o..o + a]);
+        batch.next_observation.extend_from_slice(&row[o + a..2 * o + a]);
+        batch.reward.push(row[2 * o + a]);
+        batch.continuation.push(row[2 * o + a + 1]);
+        batch.n += 1;
+    }
+
+    /// Appends `n` rows drawn uniformly with replacement; none if the buffer is empty.
+    pub fn sample(&self, n: usize, stream: &mut Stream, batch: &mut Batch) {
+        if self.is_empty() {
+            return;
+        }
+        for _ in 0..n {
+            self.append_row(stream.below(self.len()), batch);
+        }
+    }
+
+    /// The raw rows, for a checkpoint: `[len, 2 * observation_dim + action_dim + 2]`.
+    #[must_use]
+    pub fn raw_rows(&self) -> &[f32] {
+        &self.rows
+    }
+
+    /// Takes back raw rows and the count of rows ever pushed. `false` when they do not fit this buffer.
+    #[must_use]
+    pub fn restore(&mut self, rows: Vec<f32>, written: u64) -> bool {
+        let n = rows.len() / self.width();
+        let fits = rows.len().is_multiple_of(self.width()) && n as u64 == written.min(self.capacity as u64);
+        if fits {
+            self.rows = rows;
+            self.written = written;
+        }
+        fits
+    }
+}

@@ -1,0 +1,96 @@
+//! Devices that are read and written: real, remote or simulated.
+
+use surefoot_safety::SafeCommand;
+
+use crate::{Frame, RobotContract};
+
+/// When a state was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Nanoseconds of the robot's clock (simulated time in a simulation).
+    pub nanos: i64,
+    /// Sample number.
+    pub seq: u64,
+}
+
+/// What is known of a robot and what it handles.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RobotState {
+    /// Joint positions in the contract's order, rad or m.
+    pub position: Vec<f64>,
+    /// Joint velocities, rad/s or m/s.
+    pub velocity: Vec<f64>,
+    /// The contract's further channels (object poses and the like), in its order.
+    pub channels: Vec<f64>,
+}
+
+impl RobotState {
+    /// Zeros of the sizes that a contract names.
+    #[must_use]
+    pub fn zeros(contract: &RobotContract) -> Self {
+        Self {
+            position: vec![0.0; contract.joints.len()],
+            velocity: vec![0.0; contract.joints.len()],
+            channels: vec![0.0; contract.channels.len()],
+        }
+    }
+    /// Whether every number is finite.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        [&self.position, &self.velocity, &self.channels].iter().all(|row| row.iter().all(|x| x.is_finite()))
+    }
+}
+
+/// Why a robot does not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RobotError {
+    /// The state holds NaN or an infinity.
+    #[error("robot {robot} reported a state that is not finite")]
+    NotFinite {
+        /// Name of the robot.
+        robot: String,
+    },
+    /// The initial state asked for cannot be set.
+    #[error("robot {robot} cannot be reset: {reason}")]
+    Reset {
+        /// Name of the robot.
+        robot: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A robot.
+pub trait Robot: Send {
+    /// Joints, limits, rates.
+    fn contract(&self) -> &RobotContract;
+    /// Reads the newest state into buffers of the contract's sizes.
+    ///
+    /// # Errors
+    /// When there is no valid state.
+    fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError>;
+    /// Executes a command for one control period. Nothing but a [`SafeCommand`] can be written.
+    ///
+    /// # Errors
+    /// When the command could not be delivered.
+    fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError>;
+    /// Brings the robot to rest now.
+    ///
+    /// # Errors
+    /// When that could not be delivered.
+    fn stop(&mut self) -> Result<(), RobotError>;
+}
+
+/// A robot whose surroundings can be put into a given state: a simulation. [`Robot::write`] advances it one control period.
+pub trait World: Robot {
+    /// Sets positions, velocities and channels; time starts at zero. The result must not depend on what came before.
+    ///
+    /// # Errors
+    /// When the state does not fit the world.
+    fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError>;
+    /// Draws the world; `None` where there is nothing to see.
+    fn render(&self, _width: usize, _height: usize) -> Option<Frame> {
+        None
+    }
+}

@@ -1,0 +1,34 @@
+//! What is to be done with a robot: the same code over a simulated and a real one.
+
+use surefoot_safety::CommandState;
+
+use crate::{EnvSpec, RobotState, Stream};
+
+/// A task's judgement of a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TaskOutcome {
+    /// Reward of arriving in this state.
+    pub reward: f32,
+    /// Whether the task is over (goal reached or lost for good); a time limit is not the task's to judge.
+    pub terminated: bool,
+    /// Whether the goal holds.
+    pub success: bool,
+}
+
+/// Observation, action meaning, reward, termination and success from robot state.
+pub trait Task: Send {
+    /// What policies of this task see and do.
+    fn spec(&self) -> &EnvSpec;
+    /// Draws an initial state; all randomness of the episode comes from `stream`.
+    fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState);
+    /// What the joints should do in the next control period for `action` (`[action_dim]`, normalised, finite or not):
+    /// velocities for a motion robot, efforts for an effort robot, `[joints]`. Runs every control tick: must not allocate.
+    fn desired(&mut self, state: &RobotState, command: CommandState<'_>, action: &[f32], desired: &mut [f64]);
+    /// The action that the executed command amounts to. `before` and `after` are the commanded positions around one policy
+    /// step of `step_secs`; `effort` is the mean effort written. Writes `[action_dim]`.
+    fn executed(&self, before: &[f64], after: &[f64], effort: &[f64], step_secs: f64, action: &mut [f32]);
+    /// Writes the observation, `[observation_dim]`.
+    fn observe(&self, state: &RobotState, observation: &mut [f32]);
+    /// Judges the state after a step in which `executed` was done.
+    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome;
+}

@@ -1,0 +1,1 @@
+//! Phases, rollouts, evaluation, run directories, checkpoints, metrics and the report.

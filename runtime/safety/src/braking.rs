@@ -1,0 +1,205 @@
+//! The position/velocity/acceleration filter: the largest set of states from which braking always suffices.
+//!
+//! Model (backward differences, period `h`): `v_k = (p_k - p_{k-1})/h`, `a_k = (v_k - v_{k-1})/h`. The state is
+//! the *command* `(p, v)`, the decision is `w = v_{k+1}`, and `p' = p + w h`. With braking at `D`:
+//!
+//! ```text
+//! G(w)    = h * sum_{i>=0} max(0, w - i D h)        distance travelled if the next velocity is w and we then brake
+//! G⁻¹(d)  = d/((n+1)h) + n D h/2,  n = floor((sqrt(1 + 8d/(D h²)) - 1)/2)
+//! hi = min( V, v + A h,  G⁻¹(p_max - p - m))        m = 1e-12, an interior margin for rounding
+//! lo = max(-V, v - A h, -G⁻¹(p - p_min - m))
+//! w  = clamp(w_desired, lo, hi)
+//! ```
+//!
+//! **Theorem.** Let `S = { |v| <= V, p_min <= p <= p_max, v>0 => p + G(v - D h) <= p_max, v<0 => p - G(-v - D h) >= p_min }`
+//! (`G` of a negative number is 0). If `(p, v)` is in `S` then `lo <= hi`, and `(p + w h, w)` is in `S` for every `w` in
+//! `[lo, hi]`.
+//!
+//! *Proof* (`m = 0`; `v >= 0`, the other case is symmetric). Take `w0 = max(0, v - D h)`. It is an allowed decision,
+//! `0 <= w0 <= V`, and `p + G(w0) <= p_max` by membership, so `w0 <= G⁻¹(p_max - p)`; and `w0 >= 0 >= -G⁻¹(p - p_min)`.
+//! Hence `w0` is in `[lo, hi]`. For `w >= 0` in `[lo, hi]`: `p' + G(w - D h) = p + w h + G(w - D h) = p + G(w) <= p_max`, and
+//! `p' >= p >= p_min`. For `w < 0` the mirror image. ∎
+//!
+//! So position, velocity and acceleration limits hold for ever, for *any* sequence of inputs; and since braking at `D` is
+//! the fastest stop, `S` is the largest such set: the filter never interferes earlier than it must.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::positive;
+use crate::{CommandState, JointLimits, Reasons, SafetyError, SafetyFilter, Verdict};
+
+/// Keeps the command strictly inside the position range in spite of rounding, rad or m.
+const INTERIOR_MARGIN: f64 = 1e-12;
+
+/// How a command of several joints is brought inside the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// Each joint is clamped by itself: the best tracking of each joint.
+    PerJoint,
+    /// All joints are slowed by one factor, so that the tool keeps its direction.
+    #[default]
+    Synchronized,
+}
+
+/// Distance travelled when the next velocity is `w` (`>= 0`) and every later one is `decel * h` less, until rest.
+#[must_use]
+pub fn braking_distance(w: f64, decel: f64, h: f64) -> f64 {
+    if w <= 0.0 {
+        return 0.0;
+    }
+    let n = (w / (decel * h)).floor();
+    h * ((n + 1.0) * w - decel * h * n * (n + 1.0) / 2.0)
+}
+
+/// The largest next velocity from which braking at `decel` stays within `d`: the inverse of [`braking_distance`].
+#[must_use]
+pub fn braking_velocity(d: f64, decel: f64, h: f64) -> f64 {
+    if d <= 0.0 {
+        return 0.0;
+    }
+    let n = (((1.0 + 8.0 * d / (decel * h * h)).sqrt() - 1.0) / 2.0).floor();
+    d / ((n + 1.0) * h) + n * decel * h / 2.0
+}
+
+/// The velocity change allowed in one period from `v`, upward: braking while it reduces the speed, accelerating after.
+fn highest_next(v: f64, limits: &JointLimits, h: f64) -> f64 {
+    let (up, down) = (limits.max_acceleration * h, limits.max_deceleration * h);
+    if v >= 0.0 {
+        v + up
+    } else if -v >= down {
+        v + down
+    } else {
+        (1.0 + v / down) * up
+    }
+}
+
+/// The set-points that one joint may take next: `[lo, hi]`, never empty.
+#[must_use]
+pub fn admissible(limits: &JointLimits, position: f64, velocity: f64, h: f64) -> (f64, f64) {
+    let decel = limits.max_deceleration;
+    let to_max = braking_velocity(limits.max_position - position - INTERIOR_MARGIN, decel, h);
+    let to_min = braking_velocity(position - limits.min_position - INTERIOR_MARGIN, decel, h);
+    let hi = limits.max_velocity.min(highest_next(velocity, limits, h)).min(to_max);
+    let lo = (-limits.max_velocity).max(-highest_next(-velocity, limits, h)).max(-to_min);
+    if lo <= hi {
+        (lo, hi)
+    } else {
+        // Only rounding brings us here, by parts in 1e-16.
+        let middle = f64::midpoint(lo, hi);
+        (middle, middle)
+    }
+}
+
+/// The largest velocity toward a target `distance` away (signed) that reaches it as fast as the limits allow without
+/// overshoot. Use it to turn a position target into the desired velocity of [`SafetyChain::admit`](crate::SafetyChain::admit).
+#[must_use]
+pub fn velocity_toward(distance: f64, limits: &JointLimits, h: f64) -> f64 {
+    let speed = braking_velocity(distance.abs(), limits.max_deceleration, h).min(limits.max_velocity);
+    if distance < 0.0 { -speed } else { speed }
+}
+
+/// The braking filter over all joints of a robot: the last envelope of a chain.
+#[derive(Clone, Debug)]
+pub struct BrakingFilter {
+    limits: Vec<JointLimits>,
+    scaling: Scaling,
+    lo: Vec<f64>,
+    hi: Vec<f64>,
+    reasons: Reasons,
+}
+
+impl BrakingFilter {
+    /// A filter for joints with these limits.
+    #[must_use]
+    pub fn new(limits: Vec<JointLimits>, scaling: Scaling) -> Self {
+        let n = limits.len();
+        Self { limits, scaling, lo: vec![0.0; n], hi: vec![0.0; n], reasons: Reasons::NONE }
+    }
+
+    /// The limits, one per joint.
+    #[must_use]
+    pub fn limits(&self) -> &[JointLimits] {
+        &self.limits
+    }
+
+    fn reasons_for(limits: &JointLimits, desired: f64, velocity: f64, h: f64) -> Reasons {
+        let mut reasons = Reasons::NONE;
+        if desired.abs() > limits.max_velocity {
+            reasons = reasons.union(Reasons::VELOCITY);
+        }
+        let within = -highest_next(-velocity, limits, h)..=highest_next(velocity, limits, h);
+        if !within.contains(&desired) {
+            reasons = reasons.union(Reasons::ACCELERATION);
+        }
+        if reasons.is_empty() { Reasons::POSITION } else { reasons }
+    }
+}
+
+impl SafetyFilter for BrakingFilter {
+    /// Real-time safe: does not allocate, lock or block.
+    fn filter(&mut self, state: CommandState<'_>, command: &mut [f64]) -> Verdict {
+        let h = state.period_secs;
+        self.reasons = Reasons::NONE;
+        for (i, limits) in self.limits.iter().enumerate() {
+            (self.lo[i], self.hi[i]) = admissible(limits, state.position[i], state.velocity[i], h);
+        }
+        if command.iter().any(|w| !w.is_finite()) {
+            // One bad number condemns the whole command: its other joints were computed by the same broken source.
+            for (i, w) in command.iter_mut().enumerate() {
+                *w = 0.0_f64.clamp(self.lo[i], self.hi[i]);
+            }
+            self.reasons = Reasons::NON_FINITE;
+            return Verdict::Stopped;
+        }
+        for (i, w) in command.iter().enumerate() {
+            if *w < self.lo[i] || *w > self.hi[i] {
+                self.reasons =
+                    self.reasons.union(Self::reasons_for(&self.limits[i], *w, state.velocity[i], h));
+            }
+        }
+        if self.reasons.is_empty() {
+            return Verdict::Passed;
+        }
+        match self.scaling {
+            Scaling::PerJoint => {
+                for (i, w) in command.iter_mut().enumerate() {
+                    *w = w.clamp(self.lo[i], self.hi[i]);
+                }
+            }
+            Scaling::Synchronized => {
+                // The largest share of the way from braking to the desired velocity that every joint allows.
+                let mut share = 1.0_f64;
+                for (i, w) in command.iter().enumerate() {
+                    let brake = 0.0_f64.clamp(self.lo[i], self.hi[i]);
+                    let reach = *w - brake;
+                    if *w > self.hi[i] {
+                        share = share.min((self.hi[i] - brake) / reach);
+                    } else if *w < self.lo[i] {
+                        share = share.min((self.lo[i] - brake) / reach);
+                    }
+                }
+                for (i, w) in command.iter_mut().enumerate() {
+                    let brake = 0.0_f64.clamp(self.lo[i], self.hi[i]);
+                    *w = (brake + share * (*w - brake)).clamp(self.lo[i], self.hi[i]);
+                }
+                if command.len() > 1 {
+                    self.reasons = self.reasons.union(Reasons::DIRECTION);
+                }
+            }
+        }
+        Verdict::Adjusted
+    }
+
+    fn reset(&mut self) {
+        self.reasons = Reasons::NONE;
+    }
+
+    fn reasons(&self) -> Reasons {
+        self.reasons
+    }
+}
+
+pub(crate) fn check_period(period_secs: f64) -> Result<f64, SafetyError> {
+    positive("period_secs", period_secs)
+}
