@@ -203,3 +203,6 @@ impl SafetyFilter for BrakingFilter {
 pub(crate) fn check_period(period_secs: f64) -> Result<f64, SafetyError> {
     positive("period_secs", period_secs)
 }
+
+#[cfg(test)]
+mod tests;
