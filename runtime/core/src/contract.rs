@@ -202,3 +202,52 @@ impl RobotContract {
         blake3::hash(&json).to_hex().to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARM: &str = r#"
+name = "arm"
+control_hz = 100.0
+policy_hz = 10.0
+[[joints]]
+name = "shoulder"
+unit = "rad"
+min_position = -1.0
+max_position = 1.0
+max_velocity = 2.0
+max_acceleration = 10.0
+"#;
+
+    fn parse(text: &str) -> Result<RobotContract, ContractError> {
+        RobotContract::parse(text, Path::new("arm.toml"))
+    }
+
+    #[test]
+    fn a_contract_gives_limits_rates_and_a_hash_of_its_content() {
+        let contract = parse(ARM).unwrap();
+        assert_eq!(contract.ticks_per_step().unwrap(), 10);
+        assert_eq!(contract.limits().unwrap()[0].max_velocity(), 2.0);
+        let other =
+            parse(&ARM.replace("10.0\n", "11.0\n").replace("policy_hz = 11.0", "policy_hz = 10.0")).unwrap();
+        assert_ne!(contract.hash(), other.hash());
+        assert_eq!(contract.hash(), parse(&format!("# a comment\n{ARM}")).unwrap().hash());
+    }
+
+    #[test]
+    fn unusable_contracts_say_which_joint_and_which_limit() {
+        for (from, to, expected) in [
+            ("max_velocity = 2.0", "max_velocity = 0.0", "joint shoulder: max_velocity must be finite"),
+            ("max_velocity = 2.0", "max_velocity = -2.0", "found -2"),
+            ("max_acceleration = 10.0", "max_acceleration = nan", "found NaN"),
+            ("max_position = 1.0", "max_position = -1.0", "min_position must be below max_position"),
+            ("policy_hz = 10.0", "policy_hz = 30.0", "must be positive and divide"),
+            ("policy_hz = 10.0", "policy_hz = 0.0", "must be positive and divide"),
+            ("max_velocity = 2.0", "max_velocty = 2.0", "unknown field `max_velocty`"),
+        ] {
+            let message = parse(&ARM.replace(from, to)).unwrap_err().to_string();
+            assert!(message.contains(expected), "{to}: {message}");
+        }
+    }
+}

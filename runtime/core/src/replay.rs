@@ -116,3 +116,59 @@ impl ReplayBuffer {
         fits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StepEnd;
+
+    /// An episode whose numbers tell which step they are from.
+    fn episode(steps: usize, first: f32) -> Episode {
+        let rows = |offset: f32| (0..steps).flat_map(|t| [first + t as f32 + offset; 2]).collect();
+        Episode {
+            observation: rows(0.0),
+            next_observation: rows(1.0),
+            action: (0..steps).map(|t| first + t as f32).collect(),
+            reward: vec![-1.0; steps],
+            end: (0..steps).map(|t| StepEnd::from_flags(false, t + 1 == steps)).collect(),
+            ..Episode::default()
+        }
+    }
+
+    #[test]
+    fn the_ring_keeps_the_newest_rows() {
+        let mut buffer = ReplayBuffer::new(2, 1, 5);
+        buffer.push_episode(&episode(3, 0.0));
+        buffer.push_episode(&episode(4, 10.0));
+        assert_eq!((buffer.len(), buffer.written()), (5, 7));
+        let mut held: Vec<f32> = (0..5).map(|i| buffer.observation(i)[0]).collect();
+        held.sort_by(f32::total_cmp);
+        assert_eq!(held, [2.0, 10.0, 11.0, 12.0, 13.0]);
+    }
+
+    #[test]
+    fn a_sampled_row_is_one_transition_and_truncation_bootstraps() {
+        let mut buffer = ReplayBuffer::new(2, 1, 100);
+        buffer.push_episode(&episode(6, 0.0));
+        let mut batch = Batch::default();
+        batch.clear(2, 1);
+        buffer.sample(64, &mut Stream::new(0, "replay", 0), &mut batch);
+        assert_eq!(batch.n, 64);
+        for i in 0..64 {
+            assert_eq!(batch.observation[2 * i], batch.action[i]);
+            assert_eq!(batch.next_observation[2 * i], batch.action[i] + 1.0);
+        }
+        assert!(batch.continuation.iter().all(|c| *c == 1.0), "a truncated row must bootstrap");
+    }
+
+    #[test]
+    fn raw_rows_restore_bit_for_bit_and_misfits_are_refused() {
+        let mut buffer = ReplayBuffer::new(2, 1, 5);
+        buffer.push_episode(&episode(7, 0.0));
+        let mut other = ReplayBuffer::new(2, 1, 5);
+        assert!(other.restore(buffer.raw_rows().to_vec(), buffer.written()));
+        assert_eq!(other, buffer);
+        assert!(!ReplayBuffer::new(3, 1, 5).restore(buffer.raw_rows().to_vec(), buffer.written()));
+        assert!(!ReplayBuffer::new(2, 1, 5).restore(buffer.raw_rows()[..7].to_vec(), 2));
+    }
+}

@@ -113,3 +113,35 @@ impl EnvSpec {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> EnvSpec {
+        EnvSpec {
+            name: "push".into(),
+            observation: vec![Field::unbounded("tool_x", "m")],
+            action: vec![Field::bounded("tool_velocity_x", "m/s", -0.3, 0.3)],
+            step_secs: 0.1,
+            max_steps: 60,
+            reward_range: None,
+            contract_hash: None,
+        }
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        assert_eq!(spec().first_difference(&spec()), None);
+        let mut other = spec();
+        other.action[0].unit = "mm/s".into();
+        let difference = spec().first_difference(&other).unwrap().to_string();
+        assert_eq!(difference, "action[0] (tool_velocity_x) unit: expected m/s, found mm/s");
+        other = spec();
+        other.step_secs = 0.05;
+        assert_eq!(spec().first_difference(&other).unwrap().what, "step_secs");
+        other = spec();
+        other.name = "another task on the same robot".into();
+        assert_eq!(spec().first_difference(&other), None);
+    }
+}
