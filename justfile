@@ -1,0 +1,30 @@
+# `just ci` is what .ci/run runs.
+
+# Everything that a change must pass
+ci: fmt clippy test libhdf5 h5py
+
+# Formatting
+fmt:
+    cargo fmt --all --check
+
+# Lints
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The README's test command
+test:
+    cargo test --workspace
+
+# The HDF5 tests again with the reference C library beside the pure-Rust reader (needs cmake: `pip install cmake`)
+libhdf5:
+    CMAKE="$(command -v cmake)" cargo test -p surefoot-datasets --features libhdf5
+
+# Every kind of file that we write, read by h5py (needs Python with h5py)
+h5py:
+    rm -rf target/h5py && mkdir -p target/h5py
+    cargo run -q -- data record push --episodes 3 --seed 7 --to target/h5py/push.hdf5
+    python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5
+
+# Licences, duplicate and yanked crates (needs cargo-deny)
+deny:
+    cargo deny check bans licenses sources
