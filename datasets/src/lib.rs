@@ -1,1 +1,13 @@
-//! Robot datasets: one file per format behind EpisodeSource, with info, verify and stats.
+//! Robot datasets: one file per format behind [`surefoot_core::EpisodeSource`], with info, verify and stats.
+
+pub mod formats;
+pub mod h5;
+mod load;
+mod open;
+mod writer;
+
+pub use formats::{FORMATS, Format};
+pub use h5::Backend;
+pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, read_all};
+pub use open::{DoneMeans, OpenOptions, Opened, open, open_as, open_with};
+pub use writer::{Recording, Written, overwrite, split, write};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Episode;
+use crate::{EnvSpec, Episode};
 
 /// What a dataset says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,8 @@ pub struct DatasetMeta {
     pub action_dim: usize,
     /// Units of the action row, where stated.
     pub action_units: Option<Vec<String>>,
+    /// Names, units and bounds of both rows, where stated in full.
+    pub spec: Option<EnvSpec>,
     /// Named subsets: episode indices.
     pub masks: Vec<(String, Vec<usize>)>,
     /// Blake3 of the file.

@@ -1,0 +1,526 @@
+//! `data/demo_<i>` groups: what robomimic and robosuite files have in common.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use surefoot_core::safety::SafetyCounts;
+use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource, StepEnd};
+
+use crate::h5::{Array, Attributes, ChildKind, Container, Element, Hdf5Error};
+use crate::open::{DoneMeans, OpenOptions, Opened};
+
+/// Longer attributes, such as robot models in XML, are not carried along with an episode.
+const MAX_ATTRIBUTE_BYTES: usize = 4096;
+
+/// Attributes of a demo that have their own place in an [`Episode`].
+const OWN_PLACE: [&str; 11] = [
+    "num_samples",
+    "success",
+    "source",
+    "seed",
+    "reset_seed",
+    "episode_id",
+    "episode_name",
+    "safety_ticks",
+    "safety_adjusted",
+    "safety_stops",
+    "safety_violations",
+];
+
+/// How a demo's observation row is made.
+#[derive(Clone, Debug)]
+enum Observation {
+    /// `obs/<key>` side by side.
+    Keys(Vec<(String, usize)>),
+    /// `states`.
+    States(usize),
+}
+
+#[derive(Debug)]
+struct Demo {
+    /// Name of its group.
+    name: String,
+    children: BTreeMap<String, ChildKind>,
+    attributes: Attributes,
+}
+
+/// An open file of `data/demo_<i>` groups.
+#[derive(Debug)]
+pub(super) struct Demonstrations {
+    format: &'static str,
+    container: Container,
+    meta: DatasetMeta,
+    demos: Vec<Demo>,
+    observation: Observation,
+    action_keys: Vec<String>,
+    done_means: DoneMeans,
+}
+
+/// `demo_12` -> 12: the names sort by number, not by letter.
+pub(super) fn demo_number(name: &str) -> Option<u64> {
+    name.strip_prefix("demo_")?.parse().ok()
+}
+
+/// Whether the file has at least one demo; its names come in numeric order.
+pub(super) fn demo_names(container: &Container, format: &'static str) -> Result<Vec<String>, DataError> {
+    let root = container.file().children("").map_err(|e| container.error(format, e))?;
+    if root.get("data") != Some(&ChildKind::Group) {
+        return Ok(Vec::new());
+    }
+    let children = container.file().children("data").map_err(|e| container.error(format, e))?;
+    let mut names: Vec<(u64, String)> = children
+        .into_iter()
+        .filter(|(_, kind)| *kind == ChildKind::Group)
+        .filter_map(|(name, _)| Some((demo_number(&name)?, name)))
+        .collect();
+    names.sort();
+    Ok(names.into_iter().map(|(_, name)| name).collect())
+}
+
+impl Demonstrations {
+    /// Opens; `default_actions` picks the action arrays from the names that a demo has.
+    pub(super) fn open(
+        container: Container,
+        options: &OpenOptions,
+        format: &'static str,
+        default_actions: fn(&BTreeMap<String, ChildKind>) -> Vec<String>,
+    ) -> Result<Opened, DataError> {
+        let names = demo_names(&container, format)?;
+        let fail = |e| container.error(format, e);
+        if names.is_empty() {
+            return Err(shape(&container, "data", "at least one group demo_<number>", "none"));
+        }
+        let mut demos = Vec::with_capacity(names.len());
+        for name in names {
+            let path = format!("data/{name}");
+            let children = container.file().children(&path).map_err(fail)?;
+            let attributes = container.file().attributes(&path, ChildKind::Group).map_err(fail)?;
+            demos.push(Demo { name, children, attributes });
+        }
+        let mut notes = Vec::new();
+        let first = &demos[0];
+        let action_keys = options.action_keys.clone().unwrap_or_else(|| default_actions(&first.children));
+        if action_keys.is_empty() {
+            let found: Vec<&str> = first.children.keys().map(String::as_str).collect();
+            let item = format!("data/{}", first.name);
+            return Err(shape(&container, &item, "an array of actions", &found.join(", ")));
+        }
+        let mut action_dim = 0;
+        for key in &action_keys {
+            let info = container.file().info(&format!("data/{}/{key}", first.name)).map_err(fail)?;
+            if info.width() == 0 {
+                notes.push(format!("{key} has no columns and adds nothing to the action"));
+            }
+            action_dim += info.width();
+        }
+        let observation = choose_observation(&container, format, first, options, &mut notes)?;
+        let (observation_keys, observation_dim) = match &observation {
+            Observation::Keys(keys) => (keys.clone(), keys.iter().map(|(_, w)| w).sum()),
+            Observation::States(width) => (vec![("states".to_owned(), *width)], *width),
+        };
+        let data = container.file().attributes("data", ChildKind::Group).map_err(fail)?;
+        let spec = spec_of(&container, &data)?;
+        let mut meta = DatasetMeta {
+            path: container.path().to_owned(),
+            format,
+            env: environment(&data),
+            contract_hash: data
+                .get("robot_contract_hash")
+                .and_then(|a| a.as_text())
+                .map(str::to_owned)
+                .or_else(|| spec.as_ref().and_then(|s| s.contract_hash.clone())),
+            observation_keys,
+            observation_dim,
+            action_dim,
+            action_units: data.get("action_units").and_then(|a| a.as_texts()),
+            spec,
+            masks: Vec::new(),
+            hash: container.hash().to_owned(),
+            notes,
+        };
+        note_gaps(&demos, options, &mut meta);
+        let mut problems = check_totals(&container, &data, &demos);
+        meta.masks = read_masks(&container, format, &demos, &mut problems)?;
+        let source =
+            Self { format, container, meta, demos, observation, action_keys, done_means: options.done_means };
+        Ok(Opened { source: Box::new(source), problems })
+    }
+
+    fn fail(&self, error: Hdf5Error) -> DataError {
+        self.container.error(self.format, error)
+    }
+
+    fn read(&self, demo: &Demo, key: &str) -> Result<Array<f32>, DataError> {
+        self.container.file().read_f32(&format!("data/{}/{key}", demo.name)).map_err(|e| self.fail(e))
+    }
+
+    /// Reads arrays side by side into `[rows, sum of widths]`; every one must have `rows` rows.
+    fn read_columns(
+        &self,
+        demo: &Demo,
+        keys: &[(String, Option<usize>)],
+        rows: usize,
+    ) -> Result<Vec<f32>, DataError> {
+        let mut columns = Vec::with_capacity(keys.len());
+        for (key, width) in keys {
+            let array = self.read(demo, key)?;
+            let (found_rows, found_width) = (array.info.rows(), array.info.width());
+            if found_rows != rows || width.is_some_and(|w| w != found_width) {
+                let item = format!("data/{}/{key}", demo.name);
+                let expected =
+                    width.map_or_else(|| format!("{rows} rows"), |w| format!("{rows} rows of {w}"));
+                let found = format!("{found_rows} rows of {found_width}");
+                return Err(shape(&self.container, &item, &expected, &found));
+            }
+            columns.push((array.data, found_width));
+        }
+        if let [(_, _)] = columns.as_slice() {
+            return Ok(columns.swap_remove(0).0);
+        }
+        let width: usize = columns.iter().map(|(_, w)| w).sum();
+        let mut out = Vec::with_capacity(rows * width);
+        for row in 0..rows {
+            for (data, w) in &columns {
+                out.extend_from_slice(&data[row * w..(row + 1) * w]);
+            }
+        }
+        Ok(out)
+    }
+
+    fn read_vector(&self, demo: &Demo, key: &str, rows: usize) -> Result<Option<Vec<f32>>, DataError> {
+        if demo.children.get(key) != Some(&ChildKind::Dataset) {
+            return Ok(None);
+        }
+        self.read_columns(demo, &[(key.to_owned(), Some(1))], rows).map(Some)
+    }
+
+    fn observation_keys(&self, group: &str) -> Vec<(String, Option<usize>)> {
+        match &self.observation {
+            Observation::Keys(keys) => keys.iter().map(|(k, w)| (format!("{group}/{k}"), Some(*w))).collect(),
+            Observation::States(width) => vec![("states".into(), Some(*width))],
+        }
+    }
+
+    fn rows(&self, demo: &Demo) -> Result<usize, DataError> {
+        let key = &self.action_keys[0];
+        let item = format!("data/{}/{key}", demo.name);
+        let rows = self.container.file().info(&item).map_err(|e| self.fail(e))?.rows();
+        match demo.attributes.get("num_samples").and_then(|a| a.as_count()) {
+            Some(expected) if expected != rows => Err(shape(
+                &self.container,
+                &item,
+                &format!("{expected} rows (num_samples)"),
+                &format!("{rows} rows"),
+            )),
+            _ => Ok(rows),
+        }
+    }
+
+    /// How each step ends.
+    fn ends(&self, demo: &Demo, rows: usize, reward: &[f32]) -> Result<Vec<StepEnd>, DataError> {
+        let flags = |keys: &[&str]| -> Result<Option<Vec<bool>>, DataError> {
+            for key in keys {
+                if let Some(v) = self.read_vector(demo, key, rows)? {
+                    return Ok(Some(v.into_iter().map(|x| x != 0.0).collect()));
+                }
+            }
+            Ok(None)
+        };
+        let terminations = flags(&["terminations", "terminated"])?;
+        let truncations = flags(&["truncations", "truncated"])?;
+        let (terminated, truncated) = match (terminations, truncations) {
+            (Some(te), Some(tr)) => (te, tr),
+            (Some(te), None) => (te, vec![false; rows]),
+            // With a truncation flag beside it, `dones` says only "terminated".
+            (None, Some(tr)) => (flags(&["dones"])?.unwrap_or_else(|| vec![false; rows]), tr),
+            (None, None) => {
+                let dones = flags(&["dones"])?.unwrap_or_else(|| vec![false; rows]);
+                let sparse = reward.iter().all(|r| *r == 0.0 || *r == 1.0);
+                let ended = |t: usize| match self.done_means {
+                    DoneMeans::Terminated => true,
+                    DoneMeans::Truncated => false,
+                    DoneMeans::Auto => sparse && reward[t] == 1.0,
+                };
+                (0..rows).map(|t| (dones[t] && ended(t), dones[t] && !ended(t))).unzip()
+            }
+        };
+        let mut ends: Vec<StepEnd> =
+            terminated.iter().zip(&truncated).map(|(te, tr)| StepEnd::from_flags(*te, *tr)).collect();
+        // Where the file marks no end, the recording ended.
+        if let Some(last) = ends.last_mut().filter(|end| !end.is_last()) {
+            *last = StepEnd::Truncated;
+        }
+        Ok(ends)
+    }
+}
+
+impl EpisodeSource for Demonstrations {
+    fn meta(&self) -> &DatasetMeta {
+        &self.meta
+    }
+
+    fn len(&self) -> usize {
+        self.demos.len()
+    }
+
+    fn episode(&self, index: usize) -> Result<Episode, DataError> {
+        let Some(demo) = self.demos.get(index) else {
+            let expected = format!("fewer than {}", self.demos.len());
+            return Err(shape(&self.container, "episode index", &expected, &index.to_string()));
+        };
+        let mut rows = self.rows(demo)?;
+        let action_keys: Vec<_> = self.action_keys.iter().map(|k| (k.clone(), None)).collect();
+        let mut action = self.read_columns(demo, &action_keys, rows)?;
+        let expected = rows * self.meta.action_dim;
+        if action.len() != expected {
+            let item = format!("data/{}/{}", demo.name, self.action_keys.join("+"));
+            let found = format!("{} numbers", action.len());
+            return Err(shape(
+                &self.container,
+                &item,
+                &format!("{rows} rows of {}", self.meta.action_dim),
+                &found,
+            ));
+        }
+        let mut proposed = match demo.children.get("actions_proposed") {
+            Some(ChildKind::Dataset) => {
+                let keys = [("actions_proposed".to_owned(), Some(self.meta.action_dim))];
+                self.read_columns(demo, &keys, rows)?
+            }
+            _ => Vec::new(),
+        };
+        let mut observation = self.read_columns(demo, &self.observation_keys("obs"), rows)?;
+        // Missing rewards are unknown, not zero.
+        let mut reward = self.read_vector(demo, "rewards", rows)?.unwrap_or_else(|| vec![f32::NAN; rows]);
+        let mut end = self.ends(demo, rows, &reward)?;
+        let dim = self.meta.observation_dim;
+        let recorded = matches!(self.observation, Observation::Keys(_))
+            && demo.children.get("next_obs") == Some(&ChildKind::Group);
+        let next_observation = if recorded {
+            self.read_columns(demo, &self.observation_keys("next_obs"), rows)?
+        } else {
+            let mut next = observation.get(dim.min(observation.len())..).unwrap_or_default().to_vec();
+            if end.last() == Some(&StepEnd::Terminated) {
+                // Nobody looks beyond a termination: any row will do.
+                next.extend_from_slice(observation.get((rows - 1) * dim..).unwrap_or_default());
+            } else if rows > 0 {
+                // What followed the last step was not recorded, and learning would look there.
+                rows -= 1;
+                observation.truncate(rows * dim);
+                action.truncate(rows * self.meta.action_dim);
+                proposed.truncate(rows * self.meta.action_dim);
+                reward.truncate(rows);
+                end.truncate(rows);
+                if let Some(last) = end.last_mut().filter(|end| !end.is_last()) {
+                    *last = StepEnd::Truncated;
+                }
+            }
+            next
+        };
+        let a = &demo.attributes;
+        let count = |name: &str| a.get(name).and_then(|v| v.as_int()).and_then(|i| u64::try_from(i).ok());
+        let text = |name: &str| a.get(name).and_then(|v| v.as_text()).map(str::to_owned);
+        Ok(Episode {
+            name: text("episode_name").unwrap_or_else(|| demo.name.clone()),
+            observation,
+            next_observation,
+            action,
+            proposed,
+            reward,
+            end,
+            success: a.get("success").and_then(|v| v.as_flag()),
+            source: text("source"),
+            safety: SafetyCounts {
+                ticks: count("safety_ticks").unwrap_or(0),
+                adjusted: count("safety_adjusted").unwrap_or(0),
+                stops: count("safety_stops").unwrap_or(0),
+                violations: count("safety_violations").unwrap_or(0),
+            },
+            seed: count("seed").or_else(|| count("reset_seed")),
+            attributes: a
+                .iter()
+                .filter(|(name, _)| !OWN_PLACE.contains(&name.as_str()))
+                .map(|(name, value)| (name.clone(), value.to_text()))
+                .filter(|(_, text)| text.len() <= MAX_ATTRIBUTE_BYTES)
+                .collect(),
+        })
+    }
+}
+
+pub(super) fn shape(container: &Container, item: &str, expected: &str, found: &str) -> DataError {
+    DataError::Shape {
+        path: container.path().to_owned(),
+        item: item.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+fn choose_observation(
+    container: &Container,
+    format: &'static str,
+    demo: &Demo,
+    options: &OpenOptions,
+    notes: &mut Vec<String>,
+) -> Result<Observation, DataError> {
+    let fail = |e| container.error(format, e);
+    let group = format!("data/{}/obs", demo.name);
+    if demo.children.get("obs") != Some(&ChildKind::Group) {
+        if let Some(keys) = &options.observation_keys {
+            return Err(shape(container, &group, &keys.join(", "), "no observations"));
+        }
+        if demo.children.get("states") != Some(&ChildKind::Dataset) {
+            return Err(shape(container, &group, "observations, or states in their place", "neither"));
+        }
+        let width = container.file().info(&format!("data/{}/states", demo.name)).map_err(fail)?.width();
+        notes.push("no observations are recorded; the simulator states stand in for them".into());
+        return Ok(Observation::States(width));
+    }
+    let children = container.file().children(&group).map_err(fail)?;
+    let names: Vec<String> =
+        options.observation_keys.clone().unwrap_or_else(|| children.keys().cloned().collect());
+    let (mut keys, mut skipped) = (Vec::new(), Vec::new());
+    for name in names {
+        if children.get(&name) != Some(&ChildKind::Dataset) {
+            if options.observation_keys.is_some() {
+                let found: Vec<&str> = children.keys().map(String::as_str).collect();
+                return Err(shape(
+                    container,
+                    &format!("{group}/{name}"),
+                    "present",
+                    &format!("only {}", found.join(", ")),
+                ));
+            }
+            skipped.push(format!("{name} (a group)"));
+            continue;
+        }
+        let info = container.file().info(&format!("{group}/{name}")).map_err(fail)?;
+        let image = info.shape.len() > 2 && (info.element == Element::U8 || info.shape.len() > 3);
+        if image || !info.element.is_numeric() || info.width() == 0 {
+            let extents: Vec<String> = info.shape.iter().map(ToString::to_string).collect();
+            let what = format!("{name} ({} [{}])", info.element.name(), extents.join(", "));
+            if options.observation_keys.is_some() && info.width() != 0 {
+                return Err(shape(container, &format!("{group}/{name}"), "a row of numbers per step", &what));
+            }
+            skipped.push(what);
+            continue;
+        }
+        keys.push((name, info.width()));
+    }
+    if !skipped.is_empty() {
+        notes.push(format!("observation keys left out (images, text, empty): {}", skipped.join(", ")));
+    }
+    if keys.is_empty() {
+        return Err(shape(container, &group, "at least one low-dimensional key", "none"));
+    }
+    Ok(Observation::Keys(keys))
+}
+
+/// The environment's name, from `env_args` (robomimic) or `env` (robosuite).
+fn environment(data: &Attributes) -> Option<String> {
+    let args: Option<Value> =
+        data.get("env_args").and_then(|a| a.as_text()).and_then(|t| serde_json::from_str(t).ok());
+    args.as_ref()
+        .and_then(|v| v.get("env_name"))
+        .and_then(Value::as_str)
+        .or_else(|| ["env", "env_name"].iter().find_map(|k| data.get(*k).and_then(|a| a.as_text())))
+        .map(str::to_owned)
+}
+
+fn spec_of(container: &Container, data: &Attributes) -> Result<Option<EnvSpec>, DataError> {
+    let Some(text) = data.get("env_spec").and_then(|a| a.as_text()) else { return Ok(None) };
+    serde_json::from_str(text)
+        .map(Some)
+        .map_err(|e| shape(container, "data@env_spec", "the JSON of an environment spec", &e.to_string()))
+}
+
+fn note_gaps(demos: &[Demo], options: &OpenOptions, meta: &mut DatasetMeta) {
+    let lacking =
+        |names: &[&str]| demos.iter().filter(|d| !names.iter().any(|n| d.children.contains_key(*n))).count();
+    let of = demos.len();
+    let no_reward = lacking(&["rewards"]);
+    if no_reward > 0 {
+        meta.notes.push(format!(
+            "{no_reward} of {of} episodes have no rewards: they read as NaN, and are fit for imitation only"
+        ));
+    }
+    let flags = lacking(&["terminations", "terminated", "truncations", "truncated"]);
+    let none = lacking(&["terminations", "terminated", "truncations", "truncated", "dones"]);
+    if flags > none {
+        let read_as = match options.done_means {
+            DoneMeans::Auto => "terminated where a 0/1 reward marks success, truncated elsewhere",
+            DoneMeans::Terminated => "terminated",
+            DoneMeans::Truncated => "truncated",
+        };
+        meta.notes.push(format!(
+            "ambiguous_done: `dones` does not say whether the task or the recording ended ({} of {of} episodes); read as \
+             {read_as}; choose with done_means",
+            flags - none
+        ));
+    }
+    if none > 0 {
+        meta.notes.push(format!("{none} of {of} episodes mark no end: their last step reads as truncated"));
+    }
+    let no_next = lacking(&["next_obs"]);
+    if no_next > 0 {
+        meta.notes.push(format!(
+            "{no_next} of {of} episodes do not record what followed their last step: it is left out unless it terminates"
+        ));
+    }
+}
+
+/// `total` against the sum of `num_samples`: links that cannot be followed are not listed, and this is where they show.
+fn check_totals(container: &Container, data: &Attributes, demos: &[Demo]) -> Vec<DataError> {
+    let mut problems = Vec::new();
+    let counts: Option<Vec<usize>> =
+        demos.iter().map(|d| d.attributes.get("num_samples").and_then(|a| a.as_count())).collect();
+    let total = data.get("total").and_then(|a| a.as_int());
+    if let (Some(total), Some(counts)) = (total, counts) {
+        let sum = counts.iter().fold(0_i128, |n, c| n + *c as i128);
+        if sum != total {
+            let found = format!(
+                "{sum} in {} listed episodes; if some are soft or external links, rebuild with `--features libhdf5`",
+                demos.len()
+            );
+            problems.push(shape(container, "data@total", &format!("{total} steps"), &found));
+        }
+    }
+    let episodes = data.get("num_demos").and_then(|a| a.as_int());
+    if let Some(n) = episodes.filter(|n| *n != demos.len() as i128) {
+        problems.push(shape(container, "data@num_demos", &format!("{n} episodes"), &demos.len().to_string()));
+    }
+    problems
+}
+
+type Masks = Vec<(String, Vec<usize>)>;
+
+fn read_masks(
+    container: &Container,
+    format: &'static str,
+    demos: &[Demo],
+    problems: &mut Vec<DataError>,
+) -> Result<Masks, DataError> {
+    let fail = |e| container.error(format, e);
+    if container.file().children("").map_err(fail)?.get("mask") != Some(&ChildKind::Group) {
+        return Ok(Vec::new());
+    }
+    let index: BTreeMap<&str, usize> = demos.iter().enumerate().map(|(i, d)| (d.name.as_str(), i)).collect();
+    let mut masks = Vec::new();
+    for (mask, kind) in container.file().children("mask").map_err(fail)? {
+        if kind != ChildKind::Dataset {
+            continue;
+        }
+        let item = format!("mask/{mask}");
+        let names = container.file().read_text(&item).map_err(fail)?.data;
+        let mut members = Vec::with_capacity(names.len());
+        for name in names {
+            match index.get(name.trim_end_matches('\0')) {
+                Some(i) => members.push(*i),
+                None => problems.push(shape(container, &item, "names of episodes in data/", &name)),
+            }
+        }
+        members.sort_unstable();
+        masks.push((mask, members));
+    }
+    Ok(masks)
+}

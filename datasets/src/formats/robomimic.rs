@@ -1,0 +1,39 @@
+//! robomimic: `data/demo_<i>/{actions, rewards, dones, obs/<key>, next_obs/<key>}`, masks, and the flags that it lacks.
+//!
+//! Files with `terminations`/`truncations` (or `dones` beside `truncated`) say how an episode ends; robomimic's own `dones` does
+//! not, see [`crate::DoneMeans`].
+
+use surefoot_core::DataError;
+
+use super::Format;
+use super::demonstrations::{Demonstrations, demo_names};
+use crate::h5::{ChildKind, Container};
+use crate::open::{OpenOptions, Opened};
+
+const NAME: &str = "robomimic";
+
+/// The version of the layout that [`crate::write`] writes.
+pub const SCHEMA: &str = "surefoot-robomimic/1";
+
+/// The registry line.
+pub const FORMAT: Format = Format {
+    name: NAME,
+    summary: "robomimic HDF5 (also mimicgen, LIBERO, IsaacLab): data/demo_<i> with observations; read and written",
+    sniff,
+    open,
+};
+
+fn sniff(container: &Container) -> Result<bool, DataError> {
+    let Some(first) = demo_names(container, NAME)?.into_iter().next() else { return Ok(false) };
+    let path = format!("data/{first}");
+    let fail = |e| container.error(NAME, e);
+    let observed = container.file().children(&path).map_err(fail)?.get("obs") == Some(&ChildKind::Group);
+    Ok(observed
+        || container.file().attributes(&path, ChildKind::Group).map_err(fail)?.contains_key("num_samples"))
+}
+
+fn open(container: Container, options: &OpenOptions) -> Result<Opened, DataError> {
+    Demonstrations::open(container, options, NAME, |children| {
+        if children.contains_key("actions") { vec!["actions".into()] } else { Vec::new() }
+    })
+}

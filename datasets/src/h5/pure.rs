@@ -1,0 +1,233 @@
+//! The pure-Rust backend.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use hdf5_pure::{AttrValue, DType, Dataset, Error, File, FormatError, Group, VlenStringReadOptions};
+use surefoot_core::DataError;
+
+use super::{
+    Array, ArrayInfo, Attribute, Attributes, ChildKind, Element, Hdf5Error, Hdf5File, check_size, error_at,
+};
+
+/// Files up to this length are held in memory, where threads decode them side by side.
+const IN_MEMORY_BYTES: u64 = 2 << 30;
+
+/// Text arrays hold names; more than this is not a name list.
+const MAX_TEXT_BYTES: usize = 64 << 20;
+
+struct PureFile {
+    file: File,
+    bytes: u64,
+}
+
+pub(super) fn open(path: &Path) -> Result<(Box<dyn Hdf5File>, String, u64), DataError> {
+    let io = |source| DataError::Io { path: path.to_owned(), source };
+    let mut handle = std::fs::File::open(path).map_err(io)?;
+    let bytes = handle.metadata().map_err(io)?.len();
+    let root = || "/".to_owned();
+    let (file, hash) = if bytes <= IN_MEMORY_BYTES {
+        let mut data = Vec::with_capacity(bytes as usize);
+        handle.read_to_end(&mut data).map_err(io)?;
+        let hash = blake3::hash(&data);
+        (guard(root, || File::from_bytes(data)), hash)
+    } else {
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut handle, &mut hasher).map_err(io)?;
+        (guard(root, || File::open_streaming(path)), hasher.finalize())
+    };
+    let file = file.map_err(|e| match e {
+        // A file that is not HDF5 at all deserves plain words.
+        Hdf5Error::Damaged { reason, .. } if reason.contains("signature") => DataError::Malformed {
+            path: path.to_owned(),
+            format: "hdf5",
+            reason: format!("it does not start as an HDF5 file does ({reason})"),
+            hint: "HDF5 files start with the bytes 89 48 44 46; is this the right file, and was it copied whole?",
+        },
+        e => error_at(path, "hdf5", e),
+    })?;
+    Ok((Box::new(PureFile { file, bytes }), hash.to_hex().to_string(), bytes))
+}
+
+/// Runs a call into the backend. A panic on hostile bytes becomes an error like any other.
+fn guard<T>(item: impl Fn() -> String, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Hdf5Error> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(translate(item(), &error)),
+        Err(_) => {
+            Err(Hdf5Error::Damaged { item: item(), reason: "the decoder gave up on these bytes".into() })
+        }
+    }
+}
+
+fn translate(item: String, error: &Error) -> Hdf5Error {
+    match error {
+        Error::Format(FormatError::PathNotFound(_)) => Hdf5Error::Missing { item },
+        Error::NotADataset(_) => {
+            Hdf5Error::Damaged { item, reason: "expected an array, found a group".into() }
+        }
+        Error::NotAGroup(_) => Hdf5Error::Damaged { item, reason: "expected a group, found an array".into() },
+        Error::Format(
+            e @ (FormatError::UnsupportedFilter(_)
+            | FormatError::UnsupportedVirtualLayout
+            | FormatError::UnsupportedExternalStorage
+            | FormatError::UnsupportedMessage(_)
+            | FormatError::UnsupportedVersion(_)
+            | FormatError::UnsupportedFilteredHeapObject
+            | FormatError::UnsupportedZfp(_)),
+        ) => Hdf5Error::Unsupported { item, what: e.to_string() },
+        e => Hdf5Error::Damaged { item, reason: e.to_string() },
+    }
+}
+
+fn element(dtype: &DType) -> Element {
+    match dtype {
+        DType::F32 => Element::F32,
+        DType::F64 => Element::F64,
+        DType::I8 => Element::I8,
+        DType::I16 => Element::I16,
+        DType::I32 => Element::I32,
+        DType::I64 => Element::I64,
+        DType::U8 => Element::U8,
+        DType::U16 => Element::U16,
+        DType::U32 => Element::U32,
+        DType::U64 => Element::U64,
+        DType::Enum(_) => Element::Bool,
+        DType::String | DType::VariableLengthString => Element::Text,
+        DType::Other(t) if matches!(**t, hdf5_pure::Datatype::FloatingPoint { size: 2, .. }) => Element::F16,
+        _ => Element::Other,
+    }
+}
+
+fn attribute(value: &AttrValue) -> Option<Attribute> {
+    let one = |f: f64| Attribute::Float(f);
+    Some(match value {
+        AttrValue::F32(f) => one(f64::from(*f)),
+        AttrValue::F64(f) => one(*f),
+        AttrValue::F32Array(_) | AttrValue::F64Array(_) => Attribute::Floats(value.to_f64s()?),
+        AttrValue::I8(_) | AttrValue::I16(_) | AttrValue::I32(_) | AttrValue::I64(_) => {
+            Attribute::Int(value.as_i64()?.into())
+        }
+        AttrValue::U8(_) | AttrValue::U16(_) | AttrValue::U32(_) | AttrValue::U64(_) => {
+            Attribute::Int(value.as_u64()?.into())
+        }
+        _ => {
+            if let Some(text) = value.as_str() {
+                Attribute::Text(text.to_owned())
+            } else if let Some(texts) = value.as_strings() {
+                Attribute::Texts(texts.to_vec())
+            } else if let Some(v) = value.to_i64s() {
+                Attribute::Ints(v.into_iter().map(i128::from).collect())
+            } else {
+                Attribute::Ints(value.to_u64s()?.into_iter().map(i128::from).collect())
+            }
+        }
+    })
+}
+
+impl PureFile {
+    fn group(&self, path: &str) -> Result<Group, Hdf5Error> {
+        if path.is_empty() {
+            return guard(|| "/".to_owned(), || Ok(self.file.root()));
+        }
+        guard(|| path.to_owned(), || self.file.group(path))
+    }
+
+    fn dataset(&self, path: &str) -> Result<(Dataset, ArrayInfo), Hdf5Error> {
+        let item = || path.to_owned();
+        let dataset = guard(item, || self.file.dataset(path))?;
+        let shape = guard(item, || dataset.shape())?;
+        let dtype = guard(item, || dataset.dtype())?;
+        let mut extents = Vec::with_capacity(shape.len());
+        for extent in shape {
+            extents.push(usize::try_from(extent).map_err(|_| Hdf5Error::TooLarge {
+                item: item(),
+                claimed: extent.into(),
+                file: self.bytes,
+            })?);
+        }
+        Ok((dataset, ArrayInfo { shape: extents, element: element(&dtype) }))
+    }
+
+    fn read<T>(
+        &self,
+        path: &str,
+        accept: impl Fn(Element) -> bool,
+        read: impl FnOnce(&Dataset) -> Result<Vec<T>, Error>,
+    ) -> Result<Array<T>, Hdf5Error> {
+        let item = || path.to_owned();
+        let (dataset, info) = self.dataset(path)?;
+        if !accept(info.element) {
+            let reason = format!("its elements are of type {}", info.element.name());
+            return Err(Hdf5Error::Damaged { item: item(), reason });
+        }
+        let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
+        let element_bytes = guard(item, || dataset.element_size())?;
+        check_size(path, count, element_bytes, self.bytes)?;
+        let data = if count == 0 { Vec::new() } else { guard(item, || read(&dataset))? };
+        if data.len() as u128 != count {
+            let reason = format!("its header promises {count} elements, {} are there", data.len());
+            return Err(Hdf5Error::Damaged { item: item(), reason });
+        }
+        Ok(Array { info, data })
+    }
+}
+
+impl Hdf5File for PureFile {
+    fn children(&self, path: &str) -> Result<BTreeMap<String, ChildKind>, Hdf5Error> {
+        let group = self.group(path)?;
+        let item = || if path.is_empty() { "/".to_owned() } else { path.to_owned() };
+        let groups = guard(item, || group.groups())?;
+        let datasets = guard(item, || group.datasets())?;
+        Ok(groups
+            .into_iter()
+            .map(|name| (name, ChildKind::Group))
+            .chain(datasets.into_iter().map(|name| (name, ChildKind::Dataset)))
+            .collect())
+    }
+
+    fn attributes(&self, path: &str, kind: ChildKind) -> Result<Attributes, Hdf5Error> {
+        let item = || path.to_owned();
+        let attributes = match kind {
+            ChildKind::Group => {
+                let group = self.group(path)?;
+                guard(item, || group.attrs())?
+            }
+            ChildKind::Dataset => {
+                let (dataset, _) = self.dataset(path)?;
+                guard(item, || dataset.attrs())?
+            }
+        };
+        Ok(attributes.into_iter().filter_map(|(name, value)| Some((name, attribute(&value)?))).collect())
+    }
+
+    fn info(&self, path: &str) -> Result<ArrayInfo, Hdf5Error> {
+        Ok(self.dataset(path)?.1)
+    }
+
+    fn read_f32(&self, path: &str) -> Result<Array<f32>, Hdf5Error> {
+        self.read(path, Element::is_numeric, Dataset::read_f32)
+    }
+
+    fn read_i64(&self, path: &str) -> Result<Array<i64>, Hdf5Error> {
+        self.read(path, |e| e.is_numeric() && !e.is_float(), Dataset::read_i64)
+    }
+
+    fn read_u8(&self, path: &str) -> Result<Array<u8>, Hdf5Error> {
+        self.read(path, |e| matches!(e, Element::U8 | Element::Bool), Dataset::read_u8)
+    }
+
+    fn read_text(&self, path: &str) -> Result<Array<String>, Hdf5Error> {
+        self.read(
+            path,
+            |e| e == Element::Text,
+            |dataset| match dataset.dtype()? {
+                DType::VariableLengthString => dataset
+                    .read_vlen_strings(VlenStringReadOptions::new().with_max_payload_bytes(MAX_TEXT_BYTES)),
+                _ => dataset.read_string(),
+            },
+        )
+    }
+}

@@ -1,0 +1,151 @@
+//! Opening a dataset, whatever its format.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_core::{DataError, EpisodeSource};
+
+use crate::formats::{FORMATS, Format};
+use crate::h5::{Backend, Container};
+
+/// What a `dones` flag means in a file that does not say: robomimic's own files use one flag for "the task ended" and for "the
+/// recording ended".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DoneMeans {
+    /// In an episode whose rewards are all 0 or 1, a done step with reward 1 is terminated, for there a reward is success; every
+    /// other done step is truncated. Bootstrapping past a real end costs little; cutting it at a time limit teaches wrong values.
+    #[default]
+    Auto,
+    /// The task ended: no value beyond.
+    Terminated,
+    /// The recording ended: the value beyond counts.
+    Truncated,
+}
+
+/// How to read a dataset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpenOptions {
+    /// Observation keys, in row order; all low-dimensional ones in name order when absent.
+    pub observation_keys: Option<Vec<String>>,
+    /// Action arrays, side by side in this order; the format's own when absent.
+    pub action_keys: Option<Vec<String>>,
+    /// What `dones` means where the file does not say.
+    pub done_means: DoneMeans,
+    /// Opens a file whose totals or masks contradict its episodes. `verify` does, to list all that is wrong.
+    pub lenient: bool,
+    /// Which code reads HDF5. With the feature `libhdf5` a file that the pure backend cannot read is tried with the C library.
+    #[serde(skip)]
+    pub backend: Backend,
+}
+
+/// An open dataset with what contradicts itself in it.
+pub struct Opened {
+    /// The episodes.
+    pub source: Box<dyn EpisodeSource>,
+    /// Contradictions that leave episodes readable: totals, masks, numbering.
+    pub problems: Vec<DataError>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("meta", self.source.meta()).field("problems", &self.problems).finish()
+    }
+}
+
+/// Opens a dataset of any known format.
+///
+/// # Errors
+/// When it cannot be read, is of no known format, or contradicts itself.
+pub fn open(path: &Path) -> Result<Box<dyn EpisodeSource>, DataError> {
+    open_with(path, &OpenOptions::default())
+}
+
+/// Opens a dataset of any known format.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
+    settle(open_any(path, None, options)?, options)
+}
+
+/// Opens a dataset of the named format, without a guess.
+///
+/// # Errors
+/// As [`open`], and when there is no such format.
+pub fn open_as(
+    path: &Path,
+    format: &str,
+    options: &OpenOptions,
+) -> Result<Box<dyn EpisodeSource>, DataError> {
+    settle(open_any(path, Some(format), options)?, options)
+}
+
+fn settle(opened: Opened, options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
+    match opened.problems.into_iter().next() {
+        Some(problem) if !options.lenient => Err(problem),
+        _ => Ok(opened.source),
+    }
+}
+
+pub(crate) fn open_any(
+    path: &Path,
+    format: Option<&str>,
+    options: &OpenOptions,
+) -> Result<Opened, DataError> {
+    let first = attempt(path, format, options);
+    #[cfg(feature = "libhdf5")]
+    if options.backend == Backend::Pure && matches!(&first, Err(DataError::Malformed { .. })) {
+        let second = attempt(path, format, &OpenOptions { backend: Backend::LibHdf5, ..options.clone() });
+        if second.is_ok() {
+            return second;
+        }
+    }
+    first
+}
+
+fn attempt(path: &Path, format: Option<&str>, options: &OpenOptions) -> Result<Opened, DataError> {
+    let container = Container::open(path, options.backend)?;
+    let chosen: &Format = match format {
+        Some(name) => FORMATS.iter().find(|f| f.name == name).ok_or_else(|| DataError::Mismatch {
+            path: path.to_owned(),
+            what: "format".into(),
+            expected: format!("one of {}", names()),
+            found: name.to_owned(),
+        })?,
+        None => {
+            let mut found = None;
+            for f in FORMATS {
+                if (f.sniff)(&container)? {
+                    found = Some(f);
+                    break;
+                }
+            }
+            found.ok_or_else(|| unknown(&container))?
+        }
+    };
+    (chosen.open)(container, options)
+}
+
+fn names() -> String {
+    FORMATS.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
+}
+
+fn unknown(container: &Container) -> DataError {
+    let top: Vec<String> =
+        container.file().children("").map(|c| c.into_keys().take(8).collect()).unwrap_or_default();
+    DataError::Malformed {
+        path: container.path().to_owned(),
+        format: "dataset",
+        reason: format!(
+            "HDF5 of no known layout; at its top it holds [{}], known are {}",
+            top.join(", "),
+            names()
+        ),
+        hint: "robomimic and robosuite files hold data/demo_0/actions, D4RL files hold observations, actions and rewards; \
+               name the layout with --format if you know it",
+    }
+}
