@@ -1,0 +1,60 @@
+//! Scripted policies that act from observations alone: noisy, and failing for part of their episodes, as people do. One file
+//! and one registry line each.
+
+pub mod push;
+
+use surefoot_core::{EnvSpec, Policy, PolicyError, Rows, RowsMut, SpecDifference};
+
+/// What a demonstrator is built for.
+#[derive(Clone, Debug)]
+pub struct DemonstratorContext {
+    /// The environment it acts in.
+    pub spec: EnvSpec,
+    /// Robots that it drives at once.
+    pub slots: usize,
+}
+
+surefoot_core::registry! {
+    /// A choice of demonstrator.
+    pub enum DemonstratorConfig: fn(&DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
+        /// Goes around the puck and pushes it into the goal.
+        Push(push::PushDemonstratorConfig) = "push",
+    }
+}
+
+/// Indices of named observations.
+fn observation_indices<const N: usize>(spec: &EnvSpec, names: [&str; N]) -> Result<[usize; N], PolicyError> {
+    let mut indices = [0; N];
+    for (index, name) in indices.iter_mut().zip(names) {
+        *index = spec.observation.iter().position(|f| f.name == name).ok_or_else(|| {
+            PolicyError::Contract(SpecDifference {
+                what: format!("observation of {}", spec.name),
+                expected: name.to_owned(),
+                found: "none of that name".to_owned(),
+            })
+        })?;
+    }
+    Ok(indices)
+}
+
+/// Refuses rows of other shapes.
+fn check_shapes(
+    observations: &Rows<'_>,
+    actions: &RowsMut<'_>,
+    observation_dim: usize,
+    action_dim: usize,
+    slots: usize,
+) -> Result<(), PolicyError> {
+    let checks = [
+        ("observation dimension", observation_dim, observations.dim()),
+        ("action dimension", action_dim, actions.dim()),
+        ("action rows", observations.len(), actions.len()),
+        ("rows, at most the slots", observations.len().min(slots), observations.len()),
+    ];
+    for (what, expected, found) in checks {
+        if expected != found {
+            return Err(PolicyError::Shape { what, expected, found });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Environments: a task in a world. One file and one registry line each.
+
+pub mod push;
+
+use surefoot_core::{Env, EnvError};
+
+/// What every environment is built in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnvContext {}
+
+surefoot_core::registry! {
+    /// A choice of environment.
+    pub enum EnvConfig: fn(&EnvContext) -> Result<Box<dyn Env>, EnvError> {
+        /// A seven-joint arm pushes a puck over a table into a goal region; sparse reward.
+        Push(push::PushConfig) = "push",
+    }
+}
+
+/// Wraps what went wrong in building `env`.
+pub(crate) fn build_error(env: &str, error: impl std::fmt::Display) -> EnvError {
+    EnvError::Build { env: env.to_owned(), reason: error.to_string() }
+}

@@ -1,0 +1,281 @@
+//! `push`: a seven-joint arm pushes a puck over a table into a goal region with a vertical stick.
+//!
+//! | | |
+//! |---|---|
+//! | observation | tool position and velocity, puck position and velocity, tool-to-puck, puck-to-goal-centre; all planar |
+//! | action | planar tool velocity |
+//! | reward | -1 for every step that ends with the puck outside the goal, 0 for the step that brings it in |
+//! | success, termination | the puck's centre is in the goal |
+//! | truncation | `max_steps`; a puck that is out of reach is simply never brought in |
+//!
+//! A round stick on a round puck slips off unless the policy steers, and the stick often starts on the goal's side and
+//! must first go around.
+
+use nalgebra::Vector3;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_core::safety::CommandState;
+use surefoot_core::{Env, EnvError, EnvSpec, Field, RobotEnv, RobotState, Stream, Task, TaskOutcome};
+
+use crate::arm;
+use crate::tasks::{EnvContext, build_error};
+use crate::tool_motion::ToolMotion;
+
+/// Height of the tool's tip over the table, m: the middle of the puck.
+const TOOL_HEIGHT: f64 = 0.02;
+/// Rate at which a height error is taken back, 1/s.
+const HEIGHT_RATE: f64 = 5.0;
+/// The tool slows down toward the edge of its workspace with this time constant, s.
+const EDGE_SECS: f64 = 0.12;
+/// Radius of puck and stick, m; as in the model.
+const PUCK_RADIUS: f64 = 0.04;
+const TOOL_RADIUS: f64 = 0.012;
+
+/// Configuration of [`push`](self).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushConfig {
+    /// Steps after which an episode is truncated.
+    pub max_steps: usize,
+    /// Tool speed of an action of 1, m/s, per axis.
+    pub max_tool_speed_m_per_sec: f64,
+    /// Centre of the goal region, m.
+    pub goal_center_m: [f64; 2],
+    /// Extent of the goal region, m.
+    pub goal_size_m: [f64; 2],
+    /// Where the puck starts: lowest and highest x, m.
+    pub puck_start_x_m: [f64; 2],
+    /// Lowest and highest y, m.
+    pub puck_start_y_m: [f64; 2],
+    /// Where the tool starts: lowest and highest x, m.
+    pub tool_start_x_m: [f64; 2],
+    /// Lowest and highest y, m.
+    pub tool_start_y_m: [f64; 2],
+    /// Gap between stick and puck at the start, at least, m.
+    pub start_gap_m: f64,
+    /// Where the tool may go: lowest and highest x, m.
+    pub workspace_x_m: [f64; 2],
+    /// Lowest and highest y, m.
+    pub workspace_y_m: [f64; 2],
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        Self {
+            max_steps: 60,
+            max_tool_speed_m_per_sec: 0.35,
+            goal_center_m: [0.50, 0.24],
+            goal_size_m: [0.40, 0.20],
+            puck_start_x_m: [0.38, 0.62],
+            puck_start_y_m: [-0.22, 0.02],
+            tool_start_x_m: [0.34, 0.66],
+            tool_start_y_m: [-0.30, 0.25],
+            start_gap_m: 0.02,
+            workspace_x_m: [0.28, 0.68],
+            workspace_y_m: [-0.36, 0.36],
+        }
+    }
+}
+
+impl PushConfig {
+    /// Builds the environment.
+    ///
+    /// # Errors
+    /// When a range is empty or unreachable.
+    pub fn build(&self, _context: &EnvContext) -> Result<Box<dyn Env>, EnvError> {
+        let task = PushTask::new(self.clone())?;
+        let world = arm::world()?;
+        Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(world), arm::TRACKING_TOLERANCE_RAD)?))
+    }
+
+    fn check(&self) -> Result<(), EnvError> {
+        let Self {
+            max_steps,
+            max_tool_speed_m_per_sec,
+            goal_center_m: _,
+            goal_size_m,
+            puck_start_x_m,
+            puck_start_y_m,
+            tool_start_x_m,
+            tool_start_y_m,
+            start_gap_m,
+            workspace_x_m,
+            workspace_y_m,
+        } = self;
+        let refuse = |what: String| Err(build_error("push", what));
+        let ranges = [
+            ("puck_start_x_m", puck_start_x_m),
+            ("puck_start_y_m", puck_start_y_m),
+            ("tool_start_x_m", tool_start_x_m),
+            ("tool_start_y_m", tool_start_y_m),
+            ("workspace_x_m", workspace_x_m),
+            ("workspace_y_m", workspace_y_m),
+        ];
+        for (key, [low, high]) in ranges {
+            if !(low.is_finite() && high.is_finite() && low < high) {
+                return refuse(format!("{key} must be [low, high] with low < high, found [{low}, {high}]"));
+            }
+        }
+        for (key, starts, bounds) in [
+            ("tool_start_x_m", tool_start_x_m, workspace_x_m),
+            ("tool_start_y_m", tool_start_y_m, workspace_y_m),
+        ] {
+            if starts[0] < bounds[0] || starts[1] > bounds[1] {
+                return refuse(format!("{key} {starts:?} must lie in the workspace {bounds:?}"));
+            }
+        }
+        let positive = [
+            ("max_tool_speed_m_per_sec", *max_tool_speed_m_per_sec),
+            ("goal_size_m", goal_size_m[0].min(goal_size_m[1])),
+        ];
+        for (key, value) in positive {
+            if !(value.is_finite() && value > 0.0) {
+                return refuse(format!("{key} must be greater than zero, found {value}"));
+            }
+        }
+        if !(start_gap_m.is_finite() && *start_gap_m >= 0.0) {
+            return refuse(format!("start_gap_m must not be negative, found {start_gap_m}"));
+        }
+        if *max_steps == 0 {
+            return refuse("max_steps must be at least 1, found 0".to_owned());
+        }
+        Ok(())
+    }
+
+    fn in_goal(&self, x: f64, y: f64) -> bool {
+        (x - self.goal_center_m[0]).abs() <= self.goal_size_m[0] / 2.0
+            && (y - self.goal_center_m[1]).abs() <= self.goal_size_m[1] / 2.0
+    }
+}
+
+/// The task over any robot with this arm's joints and a puck's planar position and velocity as channels.
+pub struct PushTask {
+    config: PushConfig,
+    spec: EnvSpec,
+    motion: ToolMotion,
+}
+
+impl PushTask {
+    /// The task.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn new(config: PushConfig) -> Result<Self, EnvError> {
+        config.check()?;
+        let contract = arm::contract()?;
+        let mut motion = arm::tool_motion()?;
+        for x in config.workspace_x_m {
+            for y in config.workspace_y_m {
+                motion.position_at(Vector3::new(x, y, TOOL_HEIGHT)).map_err(|e| build_error("push", e))?;
+            }
+        }
+        let place = |name: &str| Field::bounded(name, "m", -2.0, 2.0);
+        let rate = |name: &str| Field::bounded(name, "m/s", -5.0, 5.0);
+        let speed = config.max_tool_speed_m_per_sec as f32;
+        let spec = EnvSpec {
+            name: "push".to_owned(),
+            observation: vec![
+                place("tool_x"),
+                place("tool_y"),
+                rate("tool_vx"),
+                rate("tool_vy"),
+                place("puck_x"),
+                place("puck_y"),
+                rate("puck_vx"),
+                rate("puck_vy"),
+                place("tool_to_puck_x"),
+                place("tool_to_puck_y"),
+                place("puck_to_goal_x"),
+                place("puck_to_goal_y"),
+            ],
+            action: vec![
+                Field::bounded("tool_velocity_x", "m/s", -speed, speed),
+                Field::bounded("tool_velocity_y", "m/s", -speed, speed),
+            ],
+            step_secs: 1.0 / contract.policy_hz,
+            max_steps: config.max_steps,
+            reward_range: Some((-1.0, 0.0)),
+            contract_hash: Some(contract.hash()),
+        };
+        Ok(Self { config, spec, motion })
+    }
+}
+
+impl Task for PushTask {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+
+    fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState) {
+        let c = &self.config;
+        let mut draw = |[low, high]: [f64; 2]| stream.uniform(low, high);
+        let gap = PUCK_RADIUS + TOOL_RADIUS + c.start_gap_m;
+        // A start in the goal or on the stick is drawn again; ranges that allow nothing else keep the last draw.
+        for _ in 0..1000 {
+            let puck = [draw(c.puck_start_x_m), draw(c.puck_start_y_m)];
+            let tool = [draw(c.tool_start_x_m), draw(c.tool_start_y_m)];
+            let apart = (tool[0] - puck[0]).hypot(tool[1] - puck[1]) >= gap;
+            initial.channels.copy_from_slice(&[puck[0], puck[1], 0.0, 0.0]);
+            if apart && !c.in_goal(puck[0], puck[1]) {
+                if let Ok(position) = self.motion.position_at(Vector3::new(tool[0], tool[1], TOOL_HEIGHT)) {
+                    initial.position.copy_from_slice(&position);
+                }
+                return;
+            }
+        }
+    }
+
+    fn desired(&mut self, _: &RobotState, command: CommandState<'_>, action: &[f32], desired: &mut [f64]) {
+        let c = &self.config;
+        let speed = |i: usize| f64::from(action[i].clamp(-1.0, 1.0)) * c.max_tool_speed_m_per_sec;
+        let inside =
+            |v: f64, at: f64, [low, high]: [f64; 2]| v.clamp((low - at) / EDGE_SECS, (high - at) / EDGE_SECS);
+        let velocity = |pose: &nalgebra::Isometry3<f64>| {
+            let at = pose.translation.vector;
+            Vector3::new(
+                inside(speed(0), at.x, c.workspace_x_m),
+                inside(speed(1), at.y, c.workspace_y_m),
+                HEIGHT_RATE * (TOOL_HEIGHT - at.z),
+            )
+        };
+        self.motion.joint_velocities(command.position, velocity, desired);
+    }
+
+    fn executed(&self, before: &[f64], after: &[f64], _effort: &[f64], step_secs: f64, action: &mut [f32]) {
+        let kinematics = self.motion.kinematics();
+        let moved = kinematics.pose(after).translation.vector - kinematics.pose(before).translation.vector;
+        let scale = step_secs * self.config.max_tool_speed_m_per_sec;
+        for (i, a) in action.iter_mut().enumerate() {
+            *a = ((moved[i] / scale) as f32).clamp(-1.0, 1.0);
+        }
+    }
+
+    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+        let tool = self.motion.kinematics().pose(&state.position).translation.vector;
+        let rate = self.motion.kinematics().velocity(&state.position, &state.velocity);
+        let [puck_x, puck_y, puck_vx, puck_vy] = std::array::from_fn(|i| state.channels[i]);
+        let [goal_x, goal_y] = self.config.goal_center_m;
+        let row = [
+            tool.x,
+            tool.y,
+            rate.x,
+            rate.y,
+            puck_x,
+            puck_y,
+            puck_vx,
+            puck_vy,
+            puck_x - tool.x,
+            puck_y - tool.y,
+            goal_x - puck_x,
+            goal_y - puck_y,
+        ];
+        for (o, value) in observation.iter_mut().zip(row) {
+            *o = value as f32;
+        }
+    }
+
+    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+        let success = self.config.in_goal(state.channels[0], state.channels[1]);
+        TaskOutcome { reward: if success { 0.0 } else { -1.0 }, terminated: success, success }
+    }
+}
