@@ -10,6 +10,6 @@ pub mod world;
 
 pub use demonstrators::{DemonstratorConfig, DemonstratorContext};
 pub use kinematics::Kinematics;
-pub use model::{Model, ModelError};
+pub use model::{JointActuator, Model, ModelError};
 pub use tasks::{EnvConfig, EnvContext};
 pub use world::{RapierWorld, Stepping};

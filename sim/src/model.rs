@@ -136,7 +136,12 @@ impl Model {
         }
     }
 
-    /// Names of the joints that actuators drive, in actuator order.
+    /// Names of the hinges and slides, in the order of MuJoCo's `qpos`.
+    pub fn joints(&self) -> impl Iterator<Item = &str> {
+        self.robot.joints.iter().filter_map(|j| j.name.as_deref())
+    }
+
+    /// Names of the joints that actuators drive, in actuator order: the order of MuJoCo's `ctrl`.
     pub fn actuated_joints(&self) -> impl Iterator<Item = &str> {
         self.mjcf.actuators.iter().filter_map(|a| a.joint.as_deref())
     }

@@ -45,7 +45,8 @@ struct JointDrive {
     axis: JointAxis,
     damping: f32,
     armature: f32,
-    actuator: JointActuator,
+    /// `None` for a joint that swings freely.
+    actuator: Option<JointActuator>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,8 +108,8 @@ impl RapierWorld {
             };
             // A joint that nothing drives swings freely.
             let actuator = match (contract.command, model.actuator(&j.name)) {
-                (CommandKind::Effort, Err(_)) => JointActuator::Motor { gear: 0.0, control_range: None },
-                (_, actuator) => actuator?,
+                (CommandKind::Effort, Err(ModelError::Missing { .. })) => None,
+                (_, actuator) => Some(actuator?),
             };
             Ok(JointDrive {
                 index,
@@ -171,7 +172,7 @@ impl RapierWorld {
             // rapier damps every revolute joint by 0.1 unless told otherwise.
             multibody.damping_mut()[dof] = drive.damping;
             multibody.armature_mut()[dof] = drive.armature;
-            if let JointActuator::Servo { stiffness, damping, max_effort } = drive.actuator
+            if let Some(JointActuator::Servo { stiffness, damping, max_effort }) = drive.actuator
                 && let Some(link) = multibody.link_mut(link)
             {
                 let data = &mut link.joint.data;
@@ -200,7 +201,7 @@ impl RapierWorld {
 
     fn set_servo_targets(&mut self, position: impl Fn(usize) -> f64, velocity: impl Fn(usize) -> f64) {
         for (i, (drive, slot)) in self.drives.iter().zip(&self.joints).enumerate() {
-            let JointActuator::Servo { stiffness, damping, .. } = drive.actuator else { continue };
+            let Some(JointActuator::Servo { stiffness, damping, .. }) = drive.actuator else { continue };
             if let Some((multibody, link)) = self.physics.multibody_joints.get_mut(slot.handle)
                 && let Some(link) = multibody.link_mut(link)
             {
@@ -221,6 +222,9 @@ impl RapierWorld {
             }
         }
         for ((drive, slot), effort) in self.drives.iter().zip(&self.joints).zip(effort) {
+            if drive.actuator.is_none() {
+                continue;
+            }
             let local = self.model.robot.joints[drive.index].joint.local_frame1.rotation;
             let Some(parent) = self.physics.bodies.get(slot.parent) else { continue };
             let along = parent.position().rotation * (local * Vector::X) * (*effort as f32);
