@@ -1,1 +1,32 @@
 //! Phases, rollouts, evaluation, run directories, checkpoints, metrics and the report.
+//!
+//! A run is a list of stages (baselines, then offline and online phases) worked through by a [`Trainer`]. Its schedule is
+//! *lockstep*: acting and learning take turns, whole episodes against whole blocks of updates, so that a run is a function of
+//! its seed, its demonstrations and its configuration, whatever the number of threads and however often it was interrupted.
+
+pub mod checkpoint;
+mod demonstrations;
+mod error;
+pub mod evaluation;
+pub mod events;
+mod interrupt;
+pub mod metrics;
+pub mod phases;
+pub mod report;
+pub mod results;
+pub mod rollout;
+pub mod run_dir;
+mod stages;
+mod state;
+mod trainer;
+
+pub use error::EngineError;
+pub use evaluation::{EvalConfig, Evaluation, evaluate, wilson_interval};
+pub use events::{Activity, Event, Observer, Progress};
+pub use interrupt::Interrupt;
+pub use phases::{Better, EarlyStopConfig, OfflineConfig, OnlineConfig, PhaseConfig};
+pub use results::{Results, StageKind, StageResult};
+pub use rollout::{EpisodeSeeds, Film, RolloutProgress, Watch, film, rollout};
+pub use run_dir::{RunDir, RunInfo};
+pub use state::Counters;
+pub use trainer::{Baseline, TrainEnd, Trainer, TrainerParts, TrainingConfig};

@@ -1,0 +1,128 @@
+//! Why a run cannot go on.
+
+use std::path::{Path, PathBuf};
+
+use surefoot_core::{EnvError, LearnError, PolicyError};
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The environment failed.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The policy failed.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The learner failed.
+    #[error("stage {stage}: {source}")]
+    Learn {
+        /// Stage in which it happened.
+        stage: String,
+        /// What the learner says.
+        source: LearnError,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// File or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Stopped on request before the result was complete; nothing was kept of it.
+    #[error("interrupted")]
+    Interrupted,
+    /// A setting cannot be used.
+    #[error("{key}: expected {expected}, found {found}")]
+    Config {
+        /// Path of the key.
+        key: String,
+        /// What can be used.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A demonstration cannot be learned from.
+    #[error("demonstration {episode}: {what}: expected {expected}, found {found}")]
+    Demonstration {
+        /// Name of the episode.
+        episode: String,
+        /// Which part.
+        what: String,
+        /// What fits the task.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A run directory that is there already.
+    #[error("run directory {} exists and is never overwritten\n\nhint: choose another name, or continue it with `surefoot resume`", path.display())]
+    RunExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process works in this run directory.
+    #[error("run {} is in use by another process\n\nhint: wait until it has ended; `last` can then be resumed", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Not a run directory, or a damaged one.
+    #[error("{}: {what}: expected {expected}, found {found}", path.display())]
+    RunDamaged {
+        /// File.
+        path: PathBuf,
+        /// Which part.
+        what: String,
+        /// What a run has there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A checkpoint that was cut or changed.
+    #[error(
+        "checkpoint {name} is damaged: {file}: {what}: expected {expected}, found {found}\n\nhint: {hint}"
+    )]
+    CheckpointDamaged {
+        /// Name of the checkpoint.
+        name: String,
+        /// File inside it.
+        file: String,
+        /// Length or hash.
+        what: &'static str,
+        /// By the manifest.
+        expected: String,
+        /// On disk.
+        found: String,
+        /// Which checkpoint to resume from instead.
+        hint: String,
+    },
+    /// There is nothing to resume from.
+    #[error("{}: no checkpoint{}", path.display(), name.as_ref().map_or(String::new(), |n| format!(" named {n}")))]
+    CheckpointMissing {
+        /// The run.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: Option<String>,
+    },
+    /// The checkpoint belongs to another configuration.
+    #[error("cannot resume: {what}: the checkpoint has {expected}, this run has {found}")]
+    Resume {
+        /// What differs.
+        what: String,
+        /// By the checkpoint.
+        expected: String,
+        /// Given.
+        found: String,
+    },
+}
+
+impl EngineError {
+    /// For `map_err` on file operations.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,223 @@
+//! Where a run is: everything that decides what comes next, besides the learner and the replay buffer.
+//!
+//! [`TrainState::next`] is a function of this state alone, and every random number is a function of the run's seed and these
+//! counters. That is why a resumed run goes on bit for bit as if it had never stopped.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use surefoot_core::Metrics;
+use surefoot_safety::SafetyCounts;
+
+use crate::evaluation::{EvalConfig, Evaluation};
+use crate::phases::{OnlineConfig, PhaseConfig};
+use crate::results::{Results, StageKind};
+
+/// Which learner a stage trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LearnerId {
+    Baseline(usize),
+    Main,
+}
+
+/// A stage as it will be run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StagePlan {
+    pub name: String,
+    pub kind: StageKind,
+    pub algorithm: String,
+    pub learner: LearnerId,
+    pub phase: PhaseConfig,
+}
+
+/// What a checkpoint must agree with the configuration on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    pub seed: u64,
+    pub env: String,
+    pub stages: Vec<StagePlan>,
+    pub evaluation: EvalConfig,
+    pub holdout_fraction: f64,
+    pub log_every_updates: u64,
+    pub data_hashes: Vec<String>,
+    pub has_env: bool,
+}
+
+/// The run's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Training steps in the environment.
+    pub env_steps: u64,
+    /// Updates of the present learner.
+    pub updates: u64,
+    /// Control ticks behind `env_steps`.
+    pub ticks: u64,
+    /// Training episodes.
+    pub episodes: u64,
+}
+
+/// Where the present stage is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StageProgress {
+    pub entered: bool,
+    pub updates: u64,
+    pub env_steps: u64,
+    pub episodes: u64,
+    /// Env steps that updates are owed for: those after the warm-up.
+    pub paid_env_steps: u64,
+    /// Counter value at which the next periodic evaluation is due.
+    pub next_eval: u64,
+    /// Updates at which the held-out demonstrations were last looked at.
+    pub heldout_at: u64,
+    pub best_value: Option<f64>,
+    pub best_updates: u64,
+    pub without_improvement: u32,
+    pub stopped: bool,
+    pub restored: bool,
+    /// The last evaluation of exactly the present policy.
+    pub evaluated: Option<Evaluation>,
+    pub safety: SafetyCounts,
+}
+
+/// Means of what updates reported since they were last written down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Means(BTreeMap<String, (f64, u64)>);
+
+impl Means {
+    /// Adds one update's numbers; those that are not finite are left out.
+    pub fn add(&mut self, metrics: &Metrics) {
+        for (name, value) in metrics.iter().filter(|(_, v)| v.is_finite()) {
+            if let Some((sum, n)) = self.0.get_mut(name) {
+                *sum += value;
+                *n += 1;
+            } else {
+                self.0.insert(name.to_owned(), (value, 1));
+            }
+        }
+    }
+
+    /// The means, by name; empty afterwards.
+    pub fn take(&mut self) -> Vec<(String, f64)> {
+        std::mem::take(&mut self.0).into_iter().map(|(name, (sum, n))| (name, sum / n as f64)).collect()
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Enter,
+    Update,
+    Collect,
+    Heldout,
+    Evaluate,
+    Restore,
+    Close,
+    Finished,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainState {
+    pub format: String,
+    pub identity: Identity,
+    pub checkpoints: u64,
+    pub stage: usize,
+    pub counters: Counters,
+    pub progress: StageProgress,
+    pub means: Means,
+    pub results: Results,
+    pub best_success: Option<f64>,
+    /// Length of `metrics.jsonl` at this point.
+    pub metrics_bytes: u64,
+    /// Rows ever pushed to the replay buffer.
+    pub replay_written: u64,
+    /// Whose state stands in the checkpoint.
+    pub saved_learner: LearnerId,
+}
+
+impl TrainState {
+    pub const FORMAT: &'static str = "surefoot-train-state/1";
+
+    /// The present stage; `None` when all have ended.
+    pub fn plan(&self) -> Option<&StagePlan> {
+        self.identity.stages.get(self.stage)
+    }
+
+    /// What is to be done next.
+    pub fn next(&self) -> Next {
+        let Some(plan) = self.plan() else { return Next::Finished };
+        let p = &self.progress;
+        if !p.entered {
+            return Next::Enter;
+        }
+        match &plan.phase {
+            PhaseConfig::Offline(c) => {
+                let look = c.early_stop.as_ref().map(|e| e.every_updates);
+                let ended = p.stopped || p.updates >= c.updates;
+                if look.is_some_and(|every| {
+                    p.updates > p.heldout_at && (p.updates.is_multiple_of(every) || ended)
+                }) {
+                    return Next::Heldout;
+                }
+                if !ended && self.evaluation_due(c.eval_every_updates, p.updates) {
+                    return Next::Evaluate;
+                }
+                if !ended {
+                    return Next::Update;
+                }
+                if look.is_some() && !p.restored && p.best_updates != p.updates {
+                    return Next::Restore;
+                }
+            }
+            PhaseConfig::Online(c) => {
+                if owed(c, p) > 0 {
+                    return Next::Update;
+                }
+                if p.env_steps < c.env_steps {
+                    if self.evaluation_due(c.eval_every_env_steps, p.env_steps) {
+                        return Next::Evaluate;
+                    }
+                    return Next::Collect;
+                }
+            }
+        }
+        // The training of this stage is done.
+        if self.identity.has_env && p.evaluated.is_none() { Next::Evaluate } else { Next::Close }
+    }
+
+    fn evaluation_due(&self, every: u64, counter: u64) -> bool {
+        self.identity.has_env && every > 0 && counter > 0 && counter >= self.progress.next_eval.max(every)
+    }
+
+    /// Part of the present stage that is done, 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        let p = &self.progress;
+        let part = |done: u64, of: u64| (done as f64 / of.max(1) as f64).min(1.0);
+        match self.plan().map(|plan| &plan.phase) {
+            None => 1.0,
+            Some(PhaseConfig::Offline(c)) => {
+                if p.stopped {
+                    1.0
+                } else {
+                    part(p.updates, c.updates)
+                }
+            }
+            Some(PhaseConfig::Online(c)) => {
+                // Updates of the present round are still owed for steps that were taken.
+                let owed = owed(c, p) as f64 / c.utd_ratio;
+                ((p.env_steps as f64 - owed) / c.env_steps.max(1) as f64).clamp(0.0, 1.0)
+            }
+        }
+    }
+}
+
+/// Updates that the steps taken so far pay for and that were not done yet.
+fn owed(c: &OnlineConfig, p: &StageProgress) -> u64 {
+    ((p.paid_env_steps as f64 * c.utd_ratio).floor() as u64).saturating_sub(p.updates)
+}

@@ -1,0 +1,611 @@
+//! A run: baselines, then phases, as one state machine that can stop between any two steps and go on bit for bit.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_core::clock::Stopwatch;
+use surefoot_core::{Batch, Blobs, Env, EnvError, EnvSpec, Episode, Learner, ReplayBuffer, VecEnv};
+
+use crate::checkpoint::{Checkpoints, policy_files};
+use crate::demonstrations::Demonstrations;
+use crate::evaluation::EvalConfig;
+use crate::events::{Event, Observer};
+use crate::metrics::{EventFile, MetricsLog};
+use crate::phases::{OfflineConfig, PhaseConfig};
+use crate::results::{Results, StageKind};
+use crate::run_dir::RunDir;
+use crate::state::{Counters, Identity, LearnerId, Means, Next, StagePlan, StageProgress, TrainState};
+use crate::{EngineError, Interrupt};
+
+/// How a run is carried out: nothing here changes what is learned, except `holdout_fraction`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Part of the demonstrations, in whole episodes, that is never learned from.
+    pub holdout_fraction: f64,
+    /// Worlds that run side by side. Results do not depend on it.
+    pub worlds: usize,
+    /// Updates whose metrics are averaged into one line of `metrics.jsonl`.
+    pub log_every_updates: u64,
+    /// Updates between two checkpoints; 0: only at the end of a stage and when interrupted.
+    pub checkpoint_every_updates: u64,
+    /// Newest checkpoints kept, besides those at the end of a stage.
+    pub keep_checkpoints: usize,
+    /// Evaluation episodes filmed at the end of every stage.
+    pub films: usize,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            holdout_fraction: 0.1,
+            worlds: 8,
+            log_every_updates: 100,
+            checkpoint_every_updates: 5_000,
+            keep_checkpoints: 2,
+            films: 3,
+        }
+    }
+}
+
+/// Another learner on the same demonstrations, to compare with.
+pub struct Baseline {
+    /// Name of its stage: `bc`.
+    pub name: String,
+    /// Freshly built, also when resuming.
+    pub learner: Box<dyn Learner>,
+    /// How it is trained.
+    pub offline: OfflineConfig,
+}
+
+/// Everything a run is made of. Resuming takes the same parts again, freshly built from the run's own `config.toml`.
+pub struct TrainerParts<'a> {
+    /// Run name.
+    pub name: String,
+    /// Run seed: all training randomness comes from it.
+    pub seed: u64,
+    /// What observations and actions mean.
+    pub spec: EnvSpec,
+    /// Freshly built, also when resuming.
+    pub learner: Box<dyn Learner>,
+    /// Trained and evaluated first, in order.
+    pub baselines: Vec<Baseline>,
+    /// Makes one world; `None` where there are only recordings: held-out demonstrations then say all there is to say.
+    pub make_env: Option<&'a dyn Fn() -> Result<Box<dyn Env>, EnvError>>,
+    /// Demonstrations, in the order of their files.
+    pub demonstrations: &'a [Episode],
+    /// Hashes of the files they came from.
+    pub data_hashes: Vec<String>,
+    /// What is done, in order.
+    pub phases: Vec<PhaseConfig>,
+    /// How policies are judged.
+    pub evaluation: EvalConfig,
+    /// How the run is carried out.
+    pub training: TrainingConfig,
+}
+
+/// How a call to [`Trainer::run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainEnd {
+    /// All stages have ended.
+    Finished,
+    /// Stopped on request; the checkpoint `last` goes on from here.
+    Interrupted,
+}
+
+/// A run in progress.
+pub struct Trainer {
+    pub(crate) spec: EnvSpec,
+    pub(crate) main: Box<dyn Learner>,
+    pub(crate) baselines: Vec<Box<dyn Learner>>,
+    pub(crate) envs: Option<VecEnv>,
+    pub(crate) film_env: Option<Box<dyn Env>>,
+    pub(crate) demonstrations: Demonstrations,
+    pub(crate) replay: ReplayBuffer,
+    pub(crate) training: TrainingConfig,
+    pub(crate) state: TrainState,
+    /// State of the learner at its best look at the held-out demonstrations, in an offline phase.
+    pub(crate) best: Option<Blobs>,
+    pub(crate) run: RunDir,
+    pub(crate) metrics: MetricsLog,
+    pub(crate) tensorboard: EventFile,
+    pub(crate) batch: Batch,
+    pub(crate) pace: Pace,
+}
+
+/// Wall-clock figures of the present stage in this process. They never reach the state.
+pub(crate) struct Pace {
+    pub since: Stopwatch,
+    pub from_fraction: f64,
+    pub learning_secs: f64,
+    pub updates: u64,
+    pub acting_secs: f64,
+    pub env_steps: u64,
+    pub shown: Option<Stopwatch>,
+    pub return_mean: Option<f64>,
+    pub success_rate: Option<f64>,
+    pub filter_active_pct: Option<f64>,
+}
+
+impl Pace {
+    pub fn new(from_fraction: f64) -> Self {
+        Self {
+            since: Stopwatch::start(),
+            from_fraction,
+            learning_secs: 0.0,
+            updates: 0,
+            acting_secs: 0.0,
+            env_steps: 0,
+            shown: None,
+            return_mean: None,
+            success_rate: None,
+            filter_active_pct: None,
+        }
+    }
+}
+
+impl Trainer {
+    /// Sets up a new run in a new run directory.
+    ///
+    /// # Errors
+    /// When the configuration or the demonstrations cannot be used, a world cannot be built, or the directory not written.
+    pub fn new(parts: TrainerParts<'_>, run: RunDir) -> Result<Self, EngineError> {
+        Self::assemble(parts, run, None, None)
+    }
+
+    /// Goes on from a checkpoint of a run; `last` when no name is given.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and when the checkpoint is missing, damaged, or of another configuration.
+    pub fn resume(
+        parts: TrainerParts<'_>,
+        run: RunDir,
+        checkpoint: Option<&str>,
+    ) -> Result<Self, EngineError> {
+        let (name, files) = Checkpoints::of(run.path()).read(checkpoint)?;
+        Self::assemble(parts, run, Some(&name), Some(files))
+    }
+
+    fn assemble(
+        parts: TrainerParts<'_>,
+        run: RunDir,
+        checkpoint: Option<&str>,
+        saved: Option<Blobs>,
+    ) -> Result<Self, EngineError> {
+        let TrainerParts {
+            name,
+            seed,
+            spec,
+            learner,
+            baselines,
+            make_env,
+            demonstrations,
+            data_hashes,
+            phases,
+            evaluation,
+            training,
+        } = parts;
+        check(&phases, &baselines, &evaluation, &training, make_env.is_some())?;
+        let demonstrations = Demonstrations::new(demonstrations, &spec, training.holdout_fraction, seed)?;
+        if demonstrations.heldout.n == 0
+            && let Some(key) = early_stopping(&phases, &baselines)
+        {
+            return Err(EngineError::Config {
+                key,
+                expected: "held-out demonstrations (two episodes and a positive training.holdout_fraction)"
+                    .into(),
+                found: "none".into(),
+            });
+        }
+        let envs = make_env
+            .map(|make| (0..training.worlds).map(|_| make()).collect::<Result<Vec<_>, _>>())
+            .transpose()?
+            .map(VecEnv::new)
+            .transpose()?;
+        if let Some(d) = envs.as_ref().and_then(|e| spec.first_difference(e.spec())) {
+            return Err(EngineError::Config { key: d.what, expected: d.expected, found: d.found });
+        }
+        let film_env = make_env.filter(|_| training.films > 0).map(|make| make()).transpose()?;
+        let identity = Identity {
+            seed,
+            env: spec.name.clone(),
+            stages: plan(&phases, &baselines, learner.name()),
+            evaluation,
+            holdout_fraction: training.holdout_fraction,
+            log_every_updates: training.log_every_updates,
+            data_hashes,
+            has_env: envs.is_some(),
+        };
+        let capacity = phases.iter().filter_map(|p| match p {
+            PhaseConfig::Online(c) => Some(c.replay_capacity),
+            PhaseConfig::Offline(_) => None,
+        });
+        let mut replay =
+            ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), capacity.max().unwrap_or(1));
+        let mut main = learner;
+        let mut baselines: Vec<Box<dyn Learner>> = baselines.into_iter().map(|b| b.learner).collect();
+        let (state, best) = match (checkpoint, saved) {
+            (Some(checkpoint), Some(files)) => {
+                let damaged = Damaged { run: &run, checkpoint };
+                restore(damaged, files, &identity, &mut main, &mut baselines, &mut replay)?
+            }
+            _ => (fresh(name, identity, demonstrations.summary.clone()), None),
+        };
+        let metrics = MetricsLog::open(&run.path().join("metrics.jsonl"), state.metrics_bytes)?;
+        let resumed_at = checkpoint.map(|_| state.counters.updates);
+        let tensorboard = EventFile::create(&run.path().join("tb"), resumed_at)?;
+        let pace = Pace::new(state.fraction());
+        Ok(Self {
+            spec,
+            main,
+            baselines,
+            envs,
+            film_env,
+            demonstrations,
+            replay,
+            training,
+            state,
+            best,
+            run,
+            metrics,
+            tensorboard,
+            batch: Batch::default(),
+            pace,
+        })
+    }
+
+    /// The run directory.
+    #[must_use]
+    pub const fn run_dir(&self) -> &RunDir {
+        &self.run
+    }
+    /// What was found so far.
+    #[must_use]
+    pub const fn results(&self) -> &Results {
+        &self.state.results
+    }
+    /// The run's counters.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.state.counters
+    }
+    /// What the policy itself did online.
+    #[must_use]
+    pub const fn replay(&self) -> &ReplayBuffer {
+        &self.replay
+    }
+
+    /// Works until all stages have ended or someone asks to stop. In both cases a checkpoint stands at the end; a rollout or
+    /// evaluation that was cut short is left out of it and done again by the resumed run.
+    ///
+    /// # Errors
+    /// When a learner, world or policy fails, or the run directory cannot be written. The last checkpoint then stands.
+    pub fn run(
+        &mut self,
+        interrupt: &Interrupt,
+        observer: &mut dyn Observer,
+    ) -> Result<TrainEnd, EngineError> {
+        if self.state.checkpoints > 0 && self.state.progress.entered {
+            self.announce_stage(true, observer)?;
+        }
+        loop {
+            if self.state.next() == Next::Finished {
+                self.emit(&Event::Finished { run: self.run_name(), interrupted: false }, observer)?;
+                return Ok(TrainEnd::Finished);
+            }
+            let step = if interrupt.requested() {
+                Err(EngineError::Interrupted)
+            } else {
+                self.step(interrupt, observer)
+            };
+            match step {
+                Ok(()) => {}
+                Err(EngineError::Interrupted) => {
+                    self.checkpoint(false, observer)?;
+                    self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)?;
+                    return Ok(TrainEnd::Interrupted);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn run_name(&self) -> String {
+        self.run.path().display().to_string()
+    }
+
+    /// One step of the state machine. An error of any kind leaves the state as it was before the step.
+    fn step(&mut self, interrupt: &Interrupt, observer: &mut dyn Observer) -> Result<(), EngineError> {
+        match self.state.next() {
+            Next::Enter => self.enter(observer),
+            Next::Update => self.update(observer),
+            Next::Collect => self.collect(interrupt, observer),
+            Next::Heldout => self.look_at_heldout(observer),
+            Next::Evaluate => self.evaluate(interrupt, observer),
+            Next::Restore => self.restore_best(),
+            Next::Close => self.close(interrupt, observer),
+            Next::Finished => Ok(()),
+        }
+    }
+
+    /// Writes a checkpoint of the present state.
+    ///
+    /// # Errors
+    /// What the learner or the system says; earlier checkpoints are then untouched.
+    pub(crate) fn checkpoint(
+        &mut self,
+        stage_end: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<(), EngineError> {
+        // Between two stages it is still the learner of the one that ended which is worth keeping.
+        let at = if stage_end { self.state.stage.saturating_sub(1) } else { self.state.stage };
+        let Some(plan) = self.state.identity.stages.get(at).cloned() else { return Ok(()) };
+        self.metrics.sync()?;
+        self.tensorboard.flush()?;
+        self.state.metrics_bytes = self.metrics.bytes();
+        self.state.replay_written = self.replay.written();
+        self.state.saved_learner = plan.learner;
+        let learner = self.learner(plan.learner);
+        let failed = |source| EngineError::Learn { stage: plan.name.clone(), source };
+        let artifact = learner.artifact().map_err(failed)?;
+        let updates = learner.updates();
+        let mut files = Blobs::new();
+        let encoding = |e: serde_json::Error| {
+            EngineError::io("encode checkpoint in", self.run.path())(std::io::Error::other(e))
+        };
+        policy_files(&artifact, &mut files).map_err(encoding)?;
+        files.extend(learner.save().map_err(failed)?.into_iter().map(|(k, v)| (format!("learner/{k}"), v)));
+        if let Some(best) = &self.best {
+            files.extend(best.iter().map(|(k, v)| (format!("best/{k}"), v.clone())));
+        }
+        let rows: Vec<u8> = self.replay.raw_rows().iter().flat_map(|x| x.to_le_bytes()).collect();
+        files.insert("state/replay.f32le".into(), rows);
+        let success = self.state.results.stages.last().and_then(|s| s.evaluation.as_ref());
+        let success = success.map(|e| e.success_rate);
+        let best = stage_end && plan.learner == LearnerId::Main && success >= self.state.best_success;
+        if best {
+            self.state.best_success = success;
+        }
+        let sequence = self.state.checkpoints;
+        self.state.checkpoints += 1;
+        files.insert("state/state.json".into(), serde_json::to_vec_pretty(&self.state).map_err(encoding)?);
+        let checkpoints = Checkpoints::of(self.run.path());
+        let updates = if stage_end { updates } else { self.state.counters.updates };
+        let written =
+            checkpoints.write(&format!("{}-{updates:09}", plan.name), sequence, stage_end, &files)?;
+        if best {
+            checkpoints.link("best", &written.name)?;
+        }
+        checkpoints.prune(self.training.keep_checkpoints.max(1))?;
+        self.emit(&Event::Checkpointed { name: written.name, bytes: written.bytes }, observer)
+    }
+
+    pub(crate) fn learner(&self, id: LearnerId) -> &dyn Learner {
+        match id {
+            LearnerId::Baseline(i) => &*self.baselines[i],
+            LearnerId::Main => &*self.main,
+        }
+    }
+
+    pub(crate) fn learner_mut(&mut self, id: LearnerId) -> &mut dyn Learner {
+        match id {
+            LearnerId::Baseline(i) => &mut *self.baselines[i],
+            LearnerId::Main => &mut *self.main,
+        }
+    }
+
+    /// Tells the observer, and writes everything but mere progress to the log.
+    pub(crate) fn emit(&self, event: &Event, observer: &mut dyn Observer) -> Result<(), EngineError> {
+        observer.event(event);
+        if matches!(event, Event::Progress(_)) { Ok(()) } else { self.run.log(event) }
+    }
+}
+
+fn check(
+    phases: &[PhaseConfig],
+    baselines: &[Baseline],
+    evaluation: &EvalConfig,
+    training: &TrainingConfig,
+    has_env: bool,
+) -> Result<(), EngineError> {
+    let refuse = |key: &str, expected: &str, found: String| {
+        Err(EngineError::Config { key: key.into(), expected: expected.into(), found })
+    };
+    let TrainingConfig {
+        holdout_fraction,
+        worlds,
+        log_every_updates,
+        checkpoint_every_updates: _,
+        keep_checkpoints: _,
+        films: _,
+    } = training;
+    for (i, phase) in phases.iter().enumerate() {
+        phase.check(i)?;
+        if !has_env && matches!(phase, PhaseConfig::Online(_)) {
+            let key = format!("phase[{i}].online");
+            return refuse(&key, "an environment to act in", "recordings only".into());
+        }
+    }
+    if phases.is_empty() && baselines.is_empty() {
+        return refuse("phase", "at least one phase", "none".into());
+    }
+    for baseline in baselines {
+        let Baseline { name, learner: _, offline } = baseline;
+        offline.check(&format!("baseline.{name}"))?;
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let taken = ["offline", "online"].contains(&name.as_str())
+            || baselines.iter().filter(|b| b.name == *name).count() > 1;
+        if !plain || taken {
+            return refuse("baseline", "an unused name of letters, digits and `_`", format!("{name:?}"));
+        }
+    }
+    if !(0.0..1.0).contains(holdout_fraction) {
+        return refuse("training.holdout_fraction", "0 to below 1", holdout_fraction.to_string());
+    }
+    if *log_every_updates == 0 {
+        return refuse("training.log_every_updates", "at least 1", "0".into());
+    }
+    if has_env && *worlds == 0 {
+        return refuse("training.worlds", "at least 1", "0".into());
+    }
+    if has_env && evaluation.episodes == 0 {
+        return refuse("evaluation.episodes", "at least 1", "0".into());
+    }
+    Ok(())
+}
+
+fn early_stopping(phases: &[PhaseConfig], baselines: &[Baseline]) -> Option<String> {
+    let baseline = baselines.iter().find(|b| b.offline.early_stop.is_some());
+    let phase = || phases.iter().position(|p| matches!(p, PhaseConfig::Offline(c) if c.early_stop.is_some()));
+    baseline
+        .map(|b| format!("baseline.{}.early_stop", b.name))
+        .or_else(|| phase().map(|i| format!("phase[{i}].offline.early_stop")))
+}
+
+/// Stages in order, with unique names.
+fn plan(phases: &[PhaseConfig], baselines: &[Baseline], algorithm: &str) -> Vec<StagePlan> {
+    let mut stages: Vec<StagePlan> = baselines
+        .iter()
+        .enumerate()
+        .map(|(i, b)| StagePlan {
+            name: b.name.clone(),
+            kind: StageKind::Baseline,
+            algorithm: b.learner.name().to_owned(),
+            learner: LearnerId::Baseline(i),
+            phase: PhaseConfig::Offline(b.offline.clone()),
+        })
+        .collect();
+    let (mut offline, mut online) = (0, 0);
+    for phase in phases {
+        let (kind, word, count) = match phase {
+            PhaseConfig::Offline(_) => (StageKind::Offline, "offline", &mut offline),
+            PhaseConfig::Online(_) => (StageKind::Online, "online", &mut online),
+        };
+        *count += 1;
+        stages.push(StagePlan {
+            name: if *count == 1 { word.to_owned() } else { format!("{word}_{count}") },
+            kind,
+            algorithm: algorithm.to_owned(),
+            learner: LearnerId::Main,
+            phase: phase.clone(),
+        });
+    }
+    stages
+}
+
+fn fresh(
+    name: String,
+    identity: Identity,
+    demonstrations: crate::results::DemonstrationSummary,
+) -> TrainState {
+    let results = Results {
+        name,
+        seed: identity.seed,
+        env: identity.env.clone(),
+        demonstrations,
+        stages: Vec::new(),
+        curve: Vec::new(),
+        finished: false,
+    };
+    TrainState {
+        format: TrainState::FORMAT.to_owned(),
+        identity,
+        checkpoints: 0,
+        stage: 0,
+        counters: Counters::default(),
+        progress: StageProgress::default(),
+        means: Means::default(),
+        results,
+        best_success: None,
+        metrics_bytes: 0,
+        replay_written: 0,
+        saved_learner: LearnerId::Main,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Damaged<'a> {
+    run: &'a RunDir,
+    checkpoint: &'a str,
+}
+
+impl Damaged<'_> {
+    fn file(self, file: &str, expected: &str, found: String) -> EngineError {
+        EngineError::RunDamaged {
+            path: Checkpoints::of(self.run.path()).path(self.checkpoint).join(file),
+            what: "content".into(),
+            expected: expected.into(),
+            found,
+        }
+    }
+}
+
+/// Takes a checkpoint's files apart: state, learner, best state, replay buffer.
+fn restore(
+    damaged: Damaged<'_>,
+    mut files: Blobs,
+    identity: &Identity,
+    main: &mut Box<dyn Learner>,
+    baselines: &mut [Box<dyn Learner>],
+    replay: &mut ReplayBuffer,
+) -> Result<(TrainState, Option<Blobs>), EngineError> {
+    let mut take = |file: &str| {
+        files.remove(file).ok_or_else(|| damaged.file(file, "a file of every checkpoint", "none".into()))
+    };
+    let state: TrainState = serde_json::from_slice(&take("state/state.json")?)
+        .map_err(|e| damaged.file("state/state.json", "the state of a run", e.to_string()))?;
+    agree(&state, identity)?;
+    let rows = take("state/replay.f32le")?;
+    let rows = rows.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    if !replay.restore(rows, state.replay_written) {
+        return Err(damaged.file("state/replay.f32le", "rows of this replay buffer", "others".into()));
+    }
+    let mut learner = Blobs::new();
+    let mut best = Blobs::new();
+    for (file, bytes) in files {
+        if let Some(name) = file.strip_prefix("learner/") {
+            learner.insert(name.to_owned(), bytes);
+        } else if let Some(name) = file.strip_prefix("best/") {
+            best.insert(name.to_owned(), bytes);
+        }
+    }
+    // At the end of a stage the saved learner may be a finished baseline; the next one then starts afresh.
+    let present = state.plan().map_or(LearnerId::Main, |p| p.learner);
+    if present == state.saved_learner {
+        let target: &mut dyn Learner = match present {
+            LearnerId::Main => &mut **main,
+            LearnerId::Baseline(i) => &mut *baselines[i],
+        };
+        let stage = state.plan().map_or("finished", |p| &p.name).to_owned();
+        target.load(&learner).map_err(|source| EngineError::Learn { stage, source })?;
+    }
+    Ok((state, (!best.is_empty()).then_some(best)))
+}
+
+fn agree(state: &TrainState, identity: &Identity) -> Result<(), EngineError> {
+    let differ = |what: &str, expected: String, found: String| {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(EngineError::Resume { what: what.into(), expected, found })
+        }
+    };
+    let Identity { seed, env, stages, evaluation, holdout_fraction, log_every_updates, data_hashes, has_env } =
+        &state.identity;
+    differ("state format", state.format.clone(), TrainState::FORMAT.to_owned())?;
+    differ("seed", seed.to_string(), identity.seed.to_string())?;
+    differ("environment", env.clone(), identity.env.clone())?;
+    differ("has environment", has_env.to_string(), identity.has_env.to_string())?;
+    differ("demonstrations", data_hashes.join(", "), identity.data_hashes.join(", "))?;
+    differ("training.holdout_fraction", holdout_fraction.to_string(), identity.holdout_fraction.to_string())?;
+    differ(
+        "training.log_every_updates",
+        log_every_updates.to_string(),
+        identity.log_every_updates.to_string(),
+    )?;
+    differ("evaluation", format!("{evaluation:?}"), format!("{:?}", identity.evaluation))?;
+    differ("number of stages", stages.len().to_string(), identity.stages.len().to_string())?;
+    for (ours, theirs) in stages.iter().zip(&identity.stages) {
+        differ(&format!("stage {}", ours.name), format!("{ours:?}"), format!("{theirs:?}"))?;
+    }
+    Ok(())
+}

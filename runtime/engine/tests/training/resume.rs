@@ -1,0 +1,126 @@
+//! A run that was interrupted, anywhere and more than once, ends bit for bit like one that was not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use surefoot_engine::{EngineError, TrainEnd};
+
+use crate::point_robot::Tripwire;
+use crate::runs::Setup;
+
+/// Every file that says what a run found and what it would do next.
+fn outcome(run: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+    [
+        "metrics.jsonl",
+        "results.json",
+        "films/online-0.gif",
+        "checkpoints/last/policy/policy.json",
+        "checkpoints/last/policy/policy.safetensors",
+        "checkpoints/last/learner/momentum",
+        "checkpoints/last/state/replay.f32le",
+        "checkpoints/offline-000000060/policy/policy.safetensors",
+    ]
+    .into_iter()
+    .filter_map(|f| std::fs::read(run.join(f)).ok().map(|bytes| (f, bytes)))
+    .collect()
+}
+
+#[test]
+fn an_interrupted_run_ends_like_one_that_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::small();
+    let whole = dir.path().join("whole");
+    let tripwire = Tripwire::default();
+    setup.start(&whole, &tripwire).unwrap().run(&tripwire.interrupt, &mut ()).unwrap();
+    let expected = outcome(&whole);
+    assert!(expected.len() >= 7);
+    // Env steps, evaluation and filming included, and updates.
+    let total = tripwire.count.load(Ordering::Relaxed);
+    assert!(total > 1500, "{total}");
+
+    let points = 24;
+    for i in 0..points {
+        let run = dir.path().join(format!("cut{i}"));
+        let tripwire = Tripwire::at(1 + i * (total - 1) / points);
+        let mut trainer = setup.start(&run, &tripwire).unwrap();
+        assert_eq!(trainer.run(&tripwire.interrupt, &mut ()).unwrap(), TrainEnd::Interrupted);
+        drop(trainer);
+        let mut pauses = 0;
+        loop {
+            // Long enough for the longest evaluation, or the run would never get past it.
+            let tripwire = Tripwire::at(600 + 37 * i);
+            let mut trainer = setup.resume(&run, &tripwire, None).unwrap();
+            match trainer.run(&tripwire.interrupt, &mut ()).unwrap() {
+                TrainEnd::Finished => break,
+                TrainEnd::Interrupted => pauses += 1,
+            }
+        }
+        assert!(pauses > 0 || i > points / 3, "point {i} was interrupted once only");
+        for (file, bytes) in outcome(&run) {
+            assert!(bytes == expected[file], "{file} differs after an interrupt at point {i}");
+        }
+        assert_eq!(outcome(&run).len(), expected.len());
+    }
+}
+
+#[test]
+fn a_crash_loses_what_followed_the_last_checkpoint_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::small();
+    let (whole, run) = (dir.path().join("whole"), dir.path().join("run"));
+    let none = Tripwire::default();
+    setup.start(&whole, &none).unwrap().run(&none.interrupt, &mut ()).unwrap();
+    setup.start(&run, &none).unwrap().run(&none.interrupt, &mut ()).unwrap();
+    // As if the power had failed while a metrics line and a checkpoint were being written.
+    let metrics = run.join("metrics.jsonl");
+    let mut text = std::fs::read(&metrics).unwrap();
+    text.extend_from_slice(b"{\"stage\":\"onl");
+    std::fs::write(&metrics, text).unwrap();
+    std::fs::create_dir_all(run.join("checkpoints/.tmp-online-000000099/learner")).unwrap();
+    let mut trainer = setup.resume(&run, &none, Some("offline-000000060")).or_else(|_| {
+        // Early stopping may have kept another state; its name says which.
+        let name = std::fs::read_dir(run.join("checkpoints"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|n| n.starts_with("offline-"))
+            .max()
+            .unwrap();
+        setup.resume(&run, &none, Some(&name))
+    });
+    trainer.as_mut().unwrap().run(&none.interrupt, &mut ()).unwrap();
+    drop(trainer);
+    assert_eq!(std::fs::read(&metrics).unwrap(), std::fs::read(whole.join("metrics.jsonl")).unwrap());
+    assert!(!run.join("checkpoints/.tmp-online-000000099").exists());
+}
+
+#[test]
+fn resuming_something_else_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let mut setup = Setup::small();
+    let tripwire = Tripwire::at(500);
+    let mut trainer = setup.start(&run, &tripwire).unwrap();
+    trainer.run(&tripwire.interrupt, &mut ()).unwrap();
+
+    let none = Tripwire::default();
+    let second = setup.resume(&run, &none, None).err().unwrap();
+    assert!(matches!(second, EngineError::Locked { .. }), "{second}");
+    drop(trainer);
+    let again = setup.start(&run, &none).err().unwrap();
+    assert!(matches!(again, EngineError::RunExists { .. }), "{again}");
+    let missing = setup.resume(&run, &none, Some("nowhere")).err().unwrap().to_string();
+    assert!(missing.ends_with("no checkpoint named nowhere"), "{missing}");
+
+    setup.evaluation.episodes += 1;
+    let other = setup.resume(&run, &none, None).err().unwrap().to_string();
+    assert!(other.starts_with("cannot resume: evaluation: the checkpoint has"), "{other}");
+    setup.evaluation.episodes -= 1;
+
+    let last = run.join("checkpoints/last/state/replay.f32le");
+    let state = run.join("checkpoints/last/state/state.json");
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    let cut = setup.resume(&run, &none, None).err().unwrap().to_string();
+    assert!(cut.contains("state/state.json: length: expected") && last.exists(), "{cut}");
+}
