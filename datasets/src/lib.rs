@@ -2,12 +2,21 @@
 
 pub mod formats;
 pub mod h5;
+mod info;
 mod load;
 mod open;
+mod stats;
+mod survey;
+mod table;
+mod verify;
 mod writer;
 
 pub use formats::{FORMATS, Format};
 pub use h5::Backend;
+pub use info::{ArrayLine, InfoReport, MaskLine, info};
 pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, read_all};
 pub use open::{DoneMeans, OpenOptions, Opened, open, open_as, open_with};
+pub use stats::{SourceStats, Spread, StatsReport, stats};
+pub use survey::{Channel, Place};
+pub use verify::{Finding, Severity, VerifyReport, verify};
 pub use writer::{Recording, Written, overwrite, split, write};

@@ -1,6 +1,7 @@
 //! Opening a dataset, whatever its format.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub struct OpenOptions {
 pub struct Opened {
     /// The episodes.
     pub source: Box<dyn EpisodeSource>,
+    /// The file they are in.
+    pub container: Arc<Container>,
     /// Contradictions that leave episodes readable: totals, masks, numbering.
     pub problems: Vec<DataError>,
 }
@@ -108,7 +111,7 @@ pub(crate) fn open_any(
 }
 
 fn attempt(path: &Path, format: Option<&str>, options: &OpenOptions) -> Result<Opened, DataError> {
-    let container = Container::open(path, options.backend)?;
+    let container = Arc::new(Container::open(path, options.backend)?);
     let chosen: &Format = match format {
         Some(name) => FORMATS.iter().find(|f| f.name == name).ok_or_else(|| DataError::Mismatch {
             path: path.to_owned(),

@@ -1,6 +1,7 @@
 //! `data/demo_<i>` groups: what robomimic and robosuite files have in common.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 use surefoot_core::safety::SafetyCounts;
@@ -48,7 +49,7 @@ struct Demo {
 #[derive(Debug)]
 pub(super) struct Demonstrations {
     format: &'static str,
-    container: Container,
+    container: Arc<Container>,
     meta: DatasetMeta,
     demos: Vec<Demo>,
     observation: Observation,
@@ -57,7 +58,7 @@ pub(super) struct Demonstrations {
 }
 
 /// `demo_12` -> 12: the names sort by number, not by letter.
-pub(super) fn demo_number(name: &str) -> Option<u64> {
+pub(crate) fn demo_number(name: &str) -> Option<u64> {
     name.strip_prefix("demo_")?.parse().ok()
 }
 
@@ -80,7 +81,7 @@ pub(super) fn demo_names(container: &Container, format: &'static str) -> Result<
 impl Demonstrations {
     /// Opens; `default_actions` picks the action arrays from the names that a demo has.
     pub(super) fn open(
-        container: Container,
+        container: Arc<Container>,
         options: &OpenOptions,
         format: &'static str,
         default_actions: fn(&BTreeMap<String, ChildKind>) -> Vec<String>,
@@ -141,9 +142,16 @@ impl Demonstrations {
         note_gaps(&demos, options, &mut meta);
         let mut problems = check_totals(&container, &data, &demos);
         meta.masks = read_masks(&container, format, &demos, &mut problems)?;
-        let source =
-            Self { format, container, meta, demos, observation, action_keys, done_means: options.done_means };
-        Ok(Opened { source: Box::new(source), problems })
+        let source = Self {
+            format,
+            container: Arc::clone(&container),
+            meta,
+            demos,
+            observation,
+            action_keys,
+            done_means: options.done_means,
+        };
+        Ok(Opened { source: Box::new(source), container, problems })
     }
 
     fn fail(&self, error: Hdf5Error) -> DataError {

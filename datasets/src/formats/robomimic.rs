@@ -3,6 +3,8 @@
 //! Files with `terminations`/`truncations` (or `dones` beside `truncated`) say how an episode ends; robomimic's own `dones` does
 //! not, see [`crate::DoneMeans`].
 
+use std::sync::Arc;
+
 use surefoot_core::DataError;
 
 use super::Format;
@@ -32,7 +34,7 @@ fn sniff(container: &Container) -> Result<bool, DataError> {
         || container.file().attributes(&path, ChildKind::Group).map_err(fail)?.contains_key("num_samples"))
 }
 
-fn open(container: Container, options: &OpenOptions) -> Result<Opened, DataError> {
+fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, DataError> {
     Demonstrations::open(container, options, NAME, |children| {
         if children.contains_key("actions") { vec!["actions".into()] } else { Vec::new() }
     })

@@ -1,0 +1,216 @@
+//! D4RL: one flat run of transitions, `observations [N, O]`, `actions [N, A]`, `rewards`, `terminals`, and mostly `timeouts`.
+//!
+//! An episode ends where a terminal or a timeout is set; where both are, the terminal wins. Without `next_observations` a row's
+//! successor is the row after it, inside the episode: a terminal's successor is never looked at, and a timeout's last row is
+//! left out, for what followed it was not recorded. The rows after the last end are an episode that the recording cut off.
+//! `timeouts` mean what the file's maker meant: in maze2d they mark a reached goal.
+
+use std::sync::{Arc, OnceLock};
+
+use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
+
+use super::Format;
+use crate::h5::{ChildKind, Container};
+use crate::open::{OpenOptions, Opened};
+
+const NAME: &str = "d4rl";
+
+/// The registry line.
+pub const FORMAT: Format = Format {
+    name: NAME,
+    summary: "D4RL HDF5: flat observations, actions, rewards, terminals and timeouts",
+    sniff,
+    open,
+};
+
+/// The large arrays, read on first use.
+#[derive(Debug)]
+struct Columns {
+    observation: Vec<f32>,
+    next_observation: Option<Vec<f32>>,
+    action: Vec<f32>,
+    reward: Vec<f32>,
+}
+
+#[derive(Debug)]
+struct D4rl {
+    container: Arc<Container>,
+    meta: DatasetMeta,
+    rows: usize,
+    /// First row of each episode and its end.
+    episodes: Vec<(usize, usize)>,
+    end: Vec<StepEnd>,
+    recorded_next: bool,
+    columns: OnceLock<Columns>,
+}
+
+fn sniff(container: &Container) -> Result<bool, DataError> {
+    let root = container.file().children("").map_err(|e| container.error(NAME, e))?;
+    Ok(["observations", "actions", "rewards", "terminals"]
+        .iter()
+        .all(|name| root.get(*name) == Some(&ChildKind::Dataset)))
+}
+
+fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, DataError> {
+    let fail = |e| container.error(NAME, e);
+    let wrong = |item: &str, expected: String, found: String| DataError::Shape {
+        path: container.path().to_owned(),
+        item: item.to_owned(),
+        expected,
+        found,
+    };
+    if let Some(keys) = options.observation_keys.as_ref().or(options.action_keys.as_ref()) {
+        let found = "one row without keys".to_owned();
+        return Err(wrong("observations", format!("the keys {}", keys.join(", ")), found));
+    }
+    let root = container.file().children("").map_err(fail)?;
+    let has = |name: &str| root.get(name) == Some(&ChildKind::Dataset);
+    let info = |name: &str| container.file().info(name).map_err(fail);
+    let observations = info("observations")?;
+    let actions = info("actions")?;
+    let rows = observations.rows();
+    let expect = |name: &str, width: Option<usize>| -> Result<(), DataError> {
+        let found = info(name)?;
+        if found.rows() == rows && width.is_none_or(|w| w == found.width()) {
+            return Ok(());
+        }
+        let expected = width.map_or_else(|| format!("{rows} rows"), |w| format!("{rows} rows of {w}"));
+        Err(wrong(name, expected, format!("{} rows of {}", found.rows(), found.width())))
+    };
+    expect("actions", None)?;
+    expect("rewards", Some(1))?;
+    expect("terminals", Some(1))?;
+    let recorded_next = has("next_observations");
+    if recorded_next {
+        expect("next_observations", Some(observations.width()))?;
+    }
+    let flags = |name: &str| -> Result<Vec<bool>, DataError> {
+        Ok(container.file().read_f32(name).map_err(fail)?.data.into_iter().map(|x| x != 0.0).collect())
+    };
+    let terminals = flags("terminals")?;
+    let mut notes = Vec::new();
+    let timeouts = if has("timeouts") {
+        expect("timeouts", Some(1))?;
+        flags("timeouts")?
+    } else {
+        notes.push(
+            "no timeouts are recorded: time limits do not show, and rows on both sides of one are joined; D4RL's own files of \
+             this kind cut at the environment's step limit"
+                .into(),
+        );
+        vec![false; rows]
+    };
+    let mut end: Vec<StepEnd> =
+        terminals.iter().zip(&timeouts).map(|(te, ti)| StepEnd::from_flags(*te, *ti)).collect();
+    if let Some(last) = end.last_mut().filter(|e| !e.is_last()) {
+        *last = StepEnd::Truncated;
+        notes.push("the last episode has no end: the recording stopped in it".into());
+    }
+    let mut episodes = Vec::new();
+    let (mut start, mut dropped) = (0, 0);
+    for (row, e) in end.iter().enumerate() {
+        if e.is_last() {
+            dropped += usize::from(*e == StepEnd::Truncated && !recorded_next);
+            episodes.push((start, row + 1));
+            start = row + 1;
+        }
+    }
+    if !recorded_next {
+        notes.push(format!("no next_observations: the last row of {dropped} truncated episodes is left out"));
+    }
+    let env = ["metadata/env", "env"]
+        .iter()
+        .find_map(|item| container.file().read_text(item).ok().and_then(|a| a.data.into_iter().next()));
+    let meta = DatasetMeta {
+        path: container.path().to_owned(),
+        format: NAME,
+        env,
+        observation_keys: vec![("observations".into(), observations.width())],
+        observation_dim: observations.width(),
+        action_dim: actions.width(),
+        hash: container.hash().to_owned(),
+        notes,
+        ..DatasetMeta::default()
+    };
+    let source = D4rl {
+        container: Arc::clone(&container),
+        meta,
+        rows,
+        episodes,
+        end,
+        recorded_next,
+        columns: OnceLock::new(),
+    };
+    Ok(Opened { source: Box::new(source), container, problems: Vec::new() })
+}
+
+impl D4rl {
+    fn columns(&self) -> Result<&Columns, DataError> {
+        if let Some(columns) = self.columns.get() {
+            return Ok(columns);
+        }
+        let read = |name: &str| -> Result<Vec<f32>, DataError> {
+            Ok(self.container.file().read_f32(name).map_err(|e| self.container.error(NAME, e))?.data)
+        };
+        let columns = Columns {
+            observation: read("observations")?,
+            next_observation: if self.recorded_next { Some(read("next_observations")?) } else { None },
+            action: read("actions")?,
+            reward: read("rewards")?,
+        };
+        // Two threads may both have read; they read the same.
+        Ok(self.columns.get_or_init(|| columns))
+    }
+}
+
+impl EpisodeSource for D4rl {
+    fn meta(&self) -> &DatasetMeta {
+        &self.meta
+    }
+
+    fn len(&self) -> usize {
+        self.episodes.len()
+    }
+
+    fn episode(&self, index: usize) -> Result<Episode, DataError> {
+        let Some(&(start, stop)) = self.episodes.get(index) else {
+            return Err(DataError::Shape {
+                path: self.meta.path.clone(),
+                item: "episode index".into(),
+                expected: format!("fewer than {}", self.episodes.len()),
+                found: index.to_string(),
+            });
+        };
+        let columns = self.columns()?;
+        let (o, a) = (self.meta.observation_dim, self.meta.action_dim);
+        let slice =
+            |data: &[f32], from: usize, to: usize, width: usize| data[from * width..to * width].to_vec();
+        let mut end = self.end[start..stop].to_vec();
+        let mut last = stop;
+        let next_observation = if let Some(next) = &columns.next_observation {
+            slice(next, start, stop, o)
+        } else if end.last() == Some(&StepEnd::Truncated) {
+            last = stop - 1;
+            end.pop();
+            if let Some(e) = end.last_mut() {
+                *e = StepEnd::Truncated;
+            }
+            slice(&columns.observation, (start + 1).min(last + 1), last + 1, o)
+        } else {
+            // Nobody looks beyond a terminal: its own observation will do.
+            let mut next = slice(&columns.observation, start + 1, stop, o);
+            next.extend(slice(&columns.observation, stop - 1, stop, o));
+            next
+        };
+        debug_assert!(last <= self.rows);
+        Ok(Episode {
+            name: format!("episode_{index}"),
+            observation: slice(&columns.observation, start, last, o),
+            next_observation,
+            action: slice(&columns.action, start, last, a),
+            reward: slice(&columns.reward, start, last, 1),
+            end,
+            ..Episode::default()
+        })
+    }
+}
