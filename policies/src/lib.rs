@@ -1,1 +1,55 @@
-//! Learners and policies on candle: AWAC, behaviour cloning, and the parts they share.
+//! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), and the parts
+//! they share ([`nn`]).
+//!
+//! A new algorithm is one file here and one line in [`LearnerConfig`]. Tensors stay inside this crate: rows of `f32` and
+//! safetensors bytes cross its border.
+
+pub mod awac;
+pub mod bc;
+pub mod nn;
+
+use serde::Serialize;
+use surefoot_core::{EnvSpec, LearnError, Learner, Policy, PolicyArtifact, PolicyError};
+
+/// What a learner is built for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LearnerContext {
+    /// What its policy will see and do.
+    pub spec: EnvSpec,
+    /// Where its initial weights and its noise come from.
+    pub seed: u64,
+    /// Threads that an update may use. Changes the speed and nothing else: results are the same bits for every number.
+    pub threads: usize,
+}
+
+impl LearnerContext {
+    /// A context on one thread.
+    #[must_use]
+    pub const fn new(spec: EnvSpec, seed: u64) -> Self {
+        Self { spec, seed, threads: 1 }
+    }
+    /// The same on `threads` threads (at least one).
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+}
+
+surefoot_core::registry! {
+    /// A learner and its settings: `[learner.NAME]` in a run's configuration.
+    pub enum LearnerConfig: fn(&LearnerContext) -> Result<Box<dyn Learner>, LearnError> {
+        /// Advantage-weighted actor-critic.
+        Awac(awac::AwacConfig) = "awac",
+        /// Behaviour cloning.
+        Bc(bc::BcConfig) = "bc",
+    }
+}
+
+/// Reads a deployable policy for `slots` robots.
+///
+/// # Errors
+/// When the format, the architecture or a tensor is not what the card promises.
+pub fn load_policy(artifact: &PolicyArtifact, slots: usize) -> Result<Box<dyn Policy>, PolicyError> {
+    Ok(Box::new(nn::gaussian_policy::GaussianPolicy::from_artifact(artifact, slots)?))
+}

@@ -1,0 +1,4 @@
+//! Learners through their public face.
+
+mod data;
+mod learners;
