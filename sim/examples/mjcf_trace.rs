@@ -38,13 +38,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut drives = Vec::new();
     for joint in model.actuated_joints() {
         let index = names.iter().position(|n| n == joint).ok_or("an actuator drives no joint")?;
-        let JointActuator::Motor { gear, .. } = model.actuator(joint)? else { return Err("not a motor".into()) };
+        let JointActuator::Motor { gear, .. } = model.actuator(joint)? else {
+            return Err("not a motor".into());
+        };
         drives.push((index, gear));
     }
     let mut chain = contract.safety_chain()?;
     let mut state = RobotState::zeros(&contract);
     let mut effort = vec![0.0; names.len()];
-    let mut world = RapierWorld::new(contract, Arc::clone(&model), Stepping { steps_per_tick: 1, solver_iterations: 1 })?;
+    let mut world =
+        RapierWorld::new(contract, Arc::clone(&model), Stepping { steps_per_tick: 1, solver_iterations: 1 })?;
     world.reset(&state)?;
     chain.arm(&state.position)?;
     let every = (0.02 / dt).round().max(1.0) as u64;

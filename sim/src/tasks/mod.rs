@@ -1,5 +1,7 @@
 //! Environments: a task in a world. One file and one registry line each.
 
+pub mod cart_pole;
+pub mod pendulum;
 pub mod push;
 
 use surefoot_core::{Env, EnvError};
@@ -11,6 +13,10 @@ pub struct EnvContext {}
 surefoot_core::registry! {
     /// A choice of environment.
     pub enum EnvConfig: fn(&EnvContext) -> Result<Box<dyn Env>, EnvError> {
+        /// Swing up a torque-limited pendulum; dense reward.
+        Pendulum(pendulum::PendulumConfig) = "pendulum",
+        /// Balance a pole on a cart; a reward of 1 a step.
+        CartPole(cart_pole::CartPoleConfig) = "cart_pole",
         /// A seven-joint arm pushes a puck over a table into a goal region; sparse reward.
         Push(push::PushConfig) = "push",
     }
