@@ -46,5 +46,5 @@ pub use seed::Stream;
 pub use spec::{EnvSpec, Field, SpecDifference};
 pub use step::{Outcome, StepEnd};
 pub use surefoot_safety as safety;
-pub use task::{Task, TaskOutcome};
+pub use task::{Marker, MarkerShape, Task, TaskOutcome};
 pub use vec_env::VecEnv;

@@ -45,6 +45,14 @@ pub enum PolicyError {
         /// Given.
         found: usize,
     },
+    /// A setting that cannot be used.
+    #[error("{key} {reason}")]
+    Setting {
+        /// Its key.
+        key: &'static str,
+        /// What it must be, and what it was.
+        reason: String,
+    },
     /// The artefact speaks of another robot or task.
     #[error("this policy was trained for something else: {0}")]
     Contract(SpecDifference),

@@ -2,7 +2,7 @@
 
 use surefoot_safety::SafeCommand;
 
-use crate::{Frame, RobotContract};
+use crate::{Frame, Marker, RobotContract};
 
 /// When a state was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,8 +89,8 @@ pub trait World: Robot {
     /// # Errors
     /// When the state does not fit the world.
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError>;
-    /// Draws the world; `None` where there is nothing to see.
-    fn render(&self, _width: usize, _height: usize) -> Option<Frame> {
+    /// Draws the world and a task's markers in it; `None` where there is nothing to see.
+    fn render(&self, _markers: &[Marker], _width: usize, _height: usize) -> Option<Frame> {
         None
     }
 }

@@ -133,6 +133,6 @@ impl Env for RobotEnv {
     }
 
     fn render(&self, width: usize, height: usize) -> Option<Frame> {
-        self.world.render(width, height)
+        self.world.render(&self.task.markers(), width, height)
     }
 }

@@ -15,6 +15,26 @@ pub struct TaskOutcome {
     pub success: bool,
 }
 
+/// The outline of a [`Marker`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MarkerShape {
+    /// A box along the world's axes: half extents, m. A height of 0 paints the surface below.
+    Box([f32; 3]),
+    /// A ball: radius, m.
+    Ball(f32),
+}
+
+/// Something of a task that can be drawn but not touched: a goal region, a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Marker {
+    /// Centre, m, world axes.
+    pub center: [f32; 3],
+    /// Outline.
+    pub shape: MarkerShape,
+    /// Colour, sRGB.
+    pub rgb: [u8; 3],
+}
+
 /// Observation, action meaning, reward, termination and success from robot state.
 pub trait Task: Send {
     /// What policies of this task see and do.
@@ -31,4 +51,8 @@ pub trait Task: Send {
     fn observe(&self, state: &RobotState, observation: &mut [f32]);
     /// Judges the state after a step in which `executed` was done.
     fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome;
+    /// What to draw of the task in a picture of the world.
+    fn markers(&self) -> Vec<Marker> {
+        Vec::new()
+    }
 }

@@ -2,6 +2,7 @@
 //! and one registry line each.
 
 pub mod push;
+pub mod reach;
 
 use surefoot_core::{EnvSpec, Policy, PolicyError, Rows, RowsMut, SpecDifference};
 
@@ -19,6 +20,8 @@ surefoot_core::registry! {
     pub enum DemonstratorConfig: fn(&DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         /// Goes around the puck and pushes it into the goal.
         Push(push::PushDemonstratorConfig) = "push",
+        /// Goes straight to the target.
+        Reach(reach::ReachDemonstratorConfig) = "reach",
     }
 }
 
@@ -57,4 +60,14 @@ fn check_shapes(
         }
     }
     Ok(())
+}
+
+/// Refuses a setting outside `low..=high`.
+fn check_range(key: &'static str, value: f64, low: f64, high: f64) -> Result<(), PolicyError> {
+    if value >= low && value <= high {
+        Ok(())
+    } else {
+        let reason = format!("must be between {low} and {high}, found {value}");
+        Err(PolicyError::Setting { key, reason })
+    }
 }

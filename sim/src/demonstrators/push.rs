@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::policy::{ActMode, Policy, PolicyError, ResetScope};
 use surefoot_core::{Rows, RowsMut, Stream};
 
-use super::{DemonstratorContext, observation_indices};
+use super::{DemonstratorContext, check_range, observation_indices};
 
 /// Distance from the puck's centre at which it is rounded, m.
 const ROUNDING_RADIUS: f64 = 0.085;
@@ -39,7 +39,12 @@ impl PushDemonstratorConfig {
     /// # Errors
     /// When the environment is not `push`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
-        let Self { action_noise: _, pace: _, aim_error_rad: _, failure_share: _ } = self;
+        let Self { action_noise, pace, aim_error_rad, failure_share } = self;
+        check_range("action_noise", *action_noise, 0.0, 10.0)?;
+        check_range("pace[0]", pace[0], 0.0, pace[1])?;
+        check_range("pace[1]", pace[1], pace[0], 1.0)?;
+        check_range("aim_error_rad", *aim_error_rad, 0.0, std::f64::consts::PI)?;
+        check_range("failure_share", *failure_share, 0.0, 1.0)?;
         let names = ["tool_to_puck_x", "tool_to_puck_y", "puck_to_goal_x", "puck_to_goal_y"];
         Ok(Box::new(PushDemonstrator {
             config: self.clone(),

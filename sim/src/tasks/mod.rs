@@ -3,6 +3,7 @@
 pub mod cart_pole;
 pub mod pendulum;
 pub mod push;
+pub mod reach;
 
 use surefoot_core::{Env, EnvError};
 
@@ -17,6 +18,8 @@ surefoot_core::registry! {
         Pendulum(pendulum::PendulumConfig) = "pendulum",
         /// Balance a pole on a cart; a reward of 1 a step.
         CartPole(cart_pole::CartPoleConfig) = "cart_pole",
+        /// Bring the tool of a seven-joint arm to a place over the table; sparse or dense reward.
+        Reach(reach::ReachConfig) = "reach",
         /// A seven-joint arm pushes a puck over a table into a goal region; sparse reward.
         Push(push::PushConfig) = "push",
     }

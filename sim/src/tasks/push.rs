@@ -15,7 +15,9 @@ use nalgebra::Vector3;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::safety::CommandState;
-use surefoot_core::{Env, EnvError, EnvSpec, Field, RobotEnv, RobotState, Stream, Task, TaskOutcome};
+use surefoot_core::{
+    Env, EnvError, EnvSpec, Field, Marker, MarkerShape, RobotEnv, RobotState, Stream, Task, TaskOutcome,
+};
 
 use crate::arm;
 use crate::tasks::{EnvContext, build_error};
@@ -277,5 +279,12 @@ impl Task for PushTask {
     fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let success = self.config.in_goal(state.channels[0], state.channels[1]);
         TaskOutcome { reward: if success { 0.0 } else { -1.0 }, terminated: success, success }
+    }
+
+    fn markers(&self) -> Vec<Marker> {
+        let (center, size) = (self.config.goal_center_m, self.config.goal_size_m);
+        let half = [size[0] as f32 / 2.0, size[1] as f32 / 2.0, 0.0];
+        let center = [center[0] as f32, center[1] as f32, 0.0];
+        vec![Marker { center, shape: MarkerShape::Box(half), rgb: [86, 166, 106] }]
     }
 }
