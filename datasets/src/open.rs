@@ -101,13 +101,19 @@ pub(crate) fn open_any(
 ) -> Result<Opened, DataError> {
     let first = attempt(path, format, options);
     #[cfg(feature = "libhdf5")]
-    if options.backend == Backend::Pure && matches!(&first, Err(DataError::Malformed { .. })) {
+    if options.backend == Backend::Pure && !is_whole(&first) {
         let second = attempt(path, format, &OpenOptions { backend: Backend::LibHdf5, ..options.clone() });
-        if second.is_ok() {
+        if is_whole(&second) {
             return second;
         }
     }
     first
+}
+
+/// Whether nothing points to parts that a backend could not follow: links show in the totals, the rest in the first episode.
+#[cfg(feature = "libhdf5")]
+fn is_whole(opened: &Result<Opened, DataError>) -> bool {
+    matches!(opened, Ok(o) if o.problems.is_empty() && (o.source.is_empty() || o.source.episode(0).is_ok()))
 }
 
 fn attempt(path: &Path, format: Option<&str>, options: &OpenOptions) -> Result<Opened, DataError> {

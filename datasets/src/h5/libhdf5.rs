@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hdf5::dataset::Layout;
 use hdf5::types::{
     FixedAscii, FixedUnicode, FloatSize, H5Type, IntSize, TypeDescriptor, VarLenAscii, VarLenUnicode,
 };
@@ -46,6 +47,7 @@ fn element(descriptor: &TypeDescriptor) -> Element {
         TypeDescriptor::Unsigned(U2) => Element::U16,
         TypeDescriptor::Unsigned(U4) => Element::U32,
         TypeDescriptor::Unsigned(U8) => Element::U64,
+        TypeDescriptor::Float(FloatSize::U2) => Element::F16,
         TypeDescriptor::Float(FloatSize::U4) => Element::F32,
         TypeDescriptor::Float(FloatSize::U8) => Element::F64,
         TypeDescriptor::Boolean | TypeDescriptor::Enum(_) => Element::Bool,
@@ -153,7 +155,7 @@ impl CFile {
             return Err(Hdf5Error::Damaged { item: path.to_owned(), reason });
         }
         let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
-        if !dataset.is_virtual() {
+        if dataset.layout() != Layout::Virtual {
             // Behind an external link stands another file.
             let bytes = std::fs::metadata(dataset.filename()).map_or(self.bytes, |m| m.len());
             let size = dataset.dtype().map_or(1, |t| t.size() as u64);
@@ -196,7 +198,7 @@ impl Hdf5File for CFile {
             Ok(attributes)
         };
         match kind {
-            ChildKind::Group => read(&self.group(path)?),
+            ChildKind::Group => read(&*self.group(path)?),
             ChildKind::Dataset => read(&self.dataset(path)?.0),
         }
     }

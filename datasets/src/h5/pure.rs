@@ -5,7 +5,10 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use hdf5_pure::{AttrValue, DType, Dataset, Error, File, FormatError, Group, VlenStringReadOptions};
+use hdf5_pure::{
+    AttrValue, DType, Dataset, Datatype, DatatypeByteOrder, Error, File, FormatError, Group,
+    VlenStringReadOptions,
+};
 use surefoot_core::DataError;
 
 use super::{
@@ -48,6 +51,11 @@ pub(super) fn open(path: &Path) -> Result<(Box<dyn Hdf5File>, String, u64), Data
         },
         e => error_at(path, "hdf5", e),
     })?;
+    let promised = file.superblock().eof_address;
+    if promised > bytes {
+        let reason = format!("it was cut off: {bytes} of {promised} bytes are there");
+        return Err(error_at(path, "hdf5", Hdf5Error::Damaged { item: root(), reason }));
+    }
     Ok((Box::new(PureFile { file, bytes }), hash.to_hex().to_string(), bytes))
 }
 
@@ -75,6 +83,9 @@ fn translate(item: String, error: &Error) -> Hdf5Error {
             | FormatError::UnsupportedExternalStorage
             | FormatError::UnsupportedMessage(_)
             | FormatError::UnsupportedVersion(_)
+            | FormatError::TypeMismatch { .. }
+            | FormatError::InvalidLayoutVersion(5..)
+            | FormatError::InvalidFilterPipelineVersion(3..)
             | FormatError::UnsupportedFilteredHeapObject
             | FormatError::UnsupportedZfp(_)),
         ) => Hdf5Error::Unsupported { item, what: e.to_string() },
@@ -96,7 +107,7 @@ fn element(dtype: &DType) -> Element {
         DType::U64 => Element::U64,
         DType::Enum(_) => Element::Bool,
         DType::String | DType::VariableLengthString => Element::Text,
-        DType::Other(t) if matches!(**t, hdf5_pure::Datatype::FloatingPoint { size: 2, .. }) => Element::F16,
+        DType::Other(t) if matches!(**t, Datatype::FloatingPoint { size: 2, .. }) => Element::F16,
         _ => Element::Other,
     }
 }
@@ -125,6 +136,18 @@ fn attribute(value: &AttrValue) -> Option<Attribute> {
             }
         }
     })
+}
+
+/// An IEEE 754 half as `f32`, exactly.
+fn half(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2.0_f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2.0_f32.powi(exponent - 25),
+    }
 }
 
 impl PureFile {
@@ -208,7 +231,17 @@ impl Hdf5File for PureFile {
     }
 
     fn read_f32(&self, path: &str) -> Result<Array<f32>, Hdf5Error> {
-        self.read(path, Element::is_numeric, Dataset::read_f32)
+        self.read(path, Element::is_numeric, |dataset| match dataset.datatype()? {
+            Datatype::FloatingPoint { size: 2, byte_order, .. } => {
+                let pairs = dataset.read_raw()?;
+                let bits = pairs.chunks_exact(2).map(|b| match byte_order {
+                    DatatypeByteOrder::BigEndian => u16::from_be_bytes([b[0], b[1]]),
+                    _ => u16::from_le_bytes([b[0], b[1]]),
+                });
+                Ok(bits.map(half).collect())
+            }
+            _ => dataset.read_f32(),
+        })
     }
 
     fn read_i64(&self, path: &str) -> Result<Array<i64>, Hdf5Error> {
@@ -229,5 +262,27 @@ impl Hdf5File for PureFile {
                 _ => dataset.read_string(),
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half;
+
+    #[test]
+    fn halves_are_exact() {
+        let cases = [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x7bff, 65504.0),
+            (0x0001, 5.960_464_5e-8),
+        ];
+        for (bits, value) in cases {
+            assert_eq!(half(bits), value);
+        }
+        assert_eq!(half(0xfc00), f32::NEG_INFINITY);
+        assert!(half(0x7e00).is_nan());
+        assert_eq!(half(0x8000).to_bits(), (-0.0_f32).to_bits());
     }
 }

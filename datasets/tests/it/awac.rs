@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use surefoot_core::StepEnd;
-use surefoot_datasets::{open, read_all};
+use surefoot_datasets::{OpenOptions, open, read_all, verify};
 
 /// The folder of recordings: `SUREFOOT_DATA`, or beside the repository.
-fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
     let folder = std::env::var_os("SUREFOOT_DATA").map_or_else(beside, PathBuf::from).join("awac");
     if folder.is_dir() {
@@ -33,4 +33,34 @@ fn the_human_door_demonstrations_load() {
     let solved: Vec<&str> =
         episodes.iter().filter(|e| e.success == Some(true)).map(|e| e.name.as_str()).collect();
     assert_eq!(solved, ["demo_8", "demo_11", "demo_16", "demo_18", "demo_22", "demo_23", "demo_24"]);
+}
+
+#[test]
+fn every_recording_verifies_without_an_error() {
+    let Some(folder) = folder() else { return };
+    let expected = [
+        ("adroit_door_bc_binary", 500, 100_000),
+        ("adroit_door_human_binary", 25, 6704),
+        ("adroit_pen_expert_binary", 525, 52_500),
+        ("adroit_relocate_expert_binary", 525, 105_000),
+        ("ant_15expert_100bc", 115, 112_140),
+        ("half_cheetah_15expert_100bc", 115, 115_000),
+        ("walker2d_15expert_100bc", 115, 65_345),
+    ];
+    for (name, episodes, steps) in expected {
+        let report = verify(&folder.join(format!("{name}.hdf5")), &OpenOptions::default());
+        assert!(report.passed(), "{report}");
+        assert_eq!((report.episodes, report.steps), (episodes, steps), "{name}");
+    }
+}
+
+#[test]
+fn walkers_that_fell_are_terminated_and_the_others_truncated() {
+    let Some(folder) = folder() else { return };
+    let source = open(&folder.join("walker2d_15expert_100bc.hdf5")).unwrap();
+    let ends: Vec<StepEnd> =
+        (0..source.len()).map(|i| *source.episode(i).unwrap().end.last().unwrap()).collect();
+    assert_eq!(ends.iter().filter(|e| **e == StepEnd::Terminated).count(), 90);
+    let masks: Vec<(&str, usize)> = source.meta().masks.iter().map(|(n, m)| (n.as_str(), m.len())).collect();
+    assert_eq!(masks, [("demos", 15), ("suboptimal", 100)]);
 }

@@ -44,3 +44,8 @@ pub fn episode(index: usize, observation_dim: usize, action_dim: usize, steps: u
         attributes: BTreeMap::from([("operator".to_owned(), "left-handed".to_owned())]),
     }
 }
+
+/// A committed file; `fixtures/make_fixtures.py` makes and describes them.
+pub fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}

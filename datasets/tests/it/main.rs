@@ -1,7 +1,13 @@
 //! What the crate promises, on real files.
 
-#![allow(clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod awac;
+mod backends;
+mod d4rl;
+mod damage;
 mod episodes;
+mod load;
+mod quirks;
 mod round_trip;
+mod verify;

@@ -1,0 +1,79 @@
+//! Hostile bytes: whatever is cut off or flipped, the answer is an error or data, never a crash, and soon.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use surefoot_core::Episode;
+use surefoot_datasets::{OpenOptions, Recording, info, open_with, read_all, verify, write};
+
+use crate::episodes::{episode, fixture, spec};
+
+/// Opens and reads everything that can be read. Returns whether all of it could.
+fn read_everything(path: &Path) -> bool {
+    let options = OpenOptions { lenient: true, ..Default::default() };
+    let _ = info(path, &options);
+    let _ = verify(path, &OpenOptions::default());
+    let Ok(source) = open_with(path, &options) else { return false };
+    let indices: Vec<usize> = (0..source.len()).collect();
+    read_all(&*source, &indices).is_ok()
+}
+
+fn our_file() -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("push.hdf5");
+    let episodes: Vec<Episode> = (0..2).map(|i| episode(i, 3, 2, 4, 1)).collect();
+    write(&path, &Recording::new(spec(3, 2)).with_split(2, 0.5, 0), &episodes).unwrap();
+    std::fs::read(&path).unwrap()
+}
+
+/// One file of each kind: ours, and those of other producers.
+fn victims() -> Vec<Vec<u8>> {
+    let theirs = ["robomimic_flags.hdf5", "d4rl_timeouts.hdf5", "robosuite_0_3.hdf5", "robomimic_dones.hdf5"];
+    std::iter::once(our_file()).chain(theirs.iter().map(|n| std::fs::read(fixture(n)).unwrap())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_truncated_file_is_an_error(victim in 0_usize..5, share in 0.0_f64..1.0) {
+        let bytes = victims().swap_remove(victim);
+        let length = ((bytes.len() - 1) as f64 * share) as usize;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cut.hdf5");
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        prop_assert!(!read_everything(&path), "{} of {} bytes", length, bytes.len());
+    }
+
+    #[test]
+    fn flipped_bytes_never_crash(
+        victim in 0_usize..5,
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let mut bytes = victims().swap_remove(victim);
+        for (at, value) in &flips {
+            let at = at.index(bytes.len());
+            bytes[at] = *value;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flipped.hdf5");
+        std::fs::write(&path, &bytes).unwrap();
+        read_everything(&path);
+    }
+
+    #[test]
+    fn lengths_that_lie_never_crash(
+        victim in 0_usize..5,
+        at in any::<prop::sample::Index>(),
+        length in prop::sample::select(vec![0_u64, 1, 0x7fff_ffff, 0xffff_ffff, 1 << 40, i64::MAX as u64, u64::MAX]),
+    ) {
+        let mut bytes = victims().swap_remove(victim);
+        // Lengths and addresses are eight bytes, and everything in these files stands on even addresses.
+        let at = at.index(bytes.len() / 2 - 4) * 2;
+        bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lying.hdf5");
+        std::fs::write(&path, &bytes).unwrap();
+        read_everything(&path);
+    }
+}
