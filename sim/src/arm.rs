@@ -7,6 +7,7 @@ use surefoot_core::{EnvError, RobotContract};
 
 use crate::kinematics::Kinematics;
 use crate::model::Model;
+use crate::render::View;
 use crate::tasks::build_error;
 use crate::tool_motion::ToolMotion;
 use crate::world::{RapierWorld, Stepping};
@@ -24,6 +25,9 @@ const POSTURE: [f64; 7] = [0.0, 0.70, 0.0, 1.85, 0.0, 0.59, 0.0];
 /// Chosen by measurement: against 8 x 4 steps a tick, a tenth of the time, the same path of a pushed puck to 2 mm, and servos
 /// that stay within 8 mrad instead of 3 mrad of their set-points.
 const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+
+const VIEW: View =
+    View { eye: [1.80, -1.05, 1.10], target: [0.36, 0.02, 0.205], field_of_view_rad: 0.58, floor_z: -0.60 };
 
 /// The contract, from `configs/robots/arm7.toml`.
 ///
@@ -50,7 +54,8 @@ pub fn model() -> Result<Arc<Model>, EnvError> {
 /// # Errors
 /// When model and contract disagree.
 pub fn world() -> Result<RapierWorld, EnvError> {
-    RapierWorld::new(contract()?, model()?, STEPPING).map_err(|e| build_error("arm7", e))
+    let world = RapierWorld::new(contract()?, model()?, STEPPING).map_err(|e| build_error("arm7", e))?;
+    Ok(world.with_view(VIEW))
 }
 
 /// Motion of its tool.

@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use rapier3d::geometry::SharedShape;
+use rapier3d::math::Pose;
 use rapier3d_mjcf::mjcf_rs::Model as MjcfModel;
 use rapier3d_mjcf::mjcf_rs::extras::{Actuator, ActuatorKind};
 use rapier3d_mjcf::{ContactFilterMode, MjcfLoaderOptions, MjcfRobot};
@@ -70,6 +72,17 @@ pub enum JointActuator {
         /// Largest effort, where stated, N m or N.
         max_effort: Option<f64>,
     },
+}
+
+/// A geom as it is drawn.
+pub(crate) struct DrawnPart<'a> {
+    /// Index among the loader's bodies.
+    pub body: usize,
+    pub shape: &'a SharedShape,
+    /// In the body's frame.
+    pub pose: Pose,
+    /// sRGB, 0 to 1.
+    pub rgb: [f32; 3],
 }
 
 /// A parsed model, ready to be inserted into any number of worlds.
@@ -144,6 +157,22 @@ impl Model {
     /// Names of the joints that actuators drive, in actuator order: the order of MuJoCo's `ctrl`.
     pub fn actuated_joints(&self) -> impl Iterator<Item = &str> {
         self.mjcf.actuators.iter().filter_map(|a| a.joint.as_deref())
+    }
+
+    /// The geoms of all bodies. The loader keeps those that can be touched apart from those that can only be seen, each in the
+    /// model's order, and drops the colours of the first: they are joined again here.
+    pub(crate) fn drawn(&self) -> impl Iterator<Item = DrawnPart<'_>> {
+        let bodies = self.robot.bodies.iter().enumerate().filter(|(_, b)| !b.is_intermediate);
+        bodies.flat_map(|(index, body)| {
+            let mut seen = body.visual_meshes.iter().map(|m| (&m.shape, m.local_pose));
+            let mut touched = body.colliders.iter().map(|c| (c.shared_shape(), *c.position()));
+            self.mjcf.bodies[body.mjcf_body_id].body.geoms.iter().filter_map(move |geom| {
+                let only_seen = geom.contype == 0 && geom.conaffinity == 0;
+                let (shape, pose) = if only_seen { seen.next() } else { touched.next() }?;
+                let [r, g, b, _] = geom.rgba.unwrap_or([0.5, 0.5, 0.5, 1.0]);
+                Some(DrawnPart { body: index, shape, pose, rgb: [r as f32, g as f32, b as f32] })
+            })
+        })
     }
 
     pub(crate) fn missing(&self, kind: &'static str, name: &str) -> ModelError {

@@ -11,9 +11,10 @@ use rapier3d::prelude::{JointAxis, MotorModel, Vector};
 use rapier3d_mjcf::MjcfMultibodyOptions;
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::SafeCommand;
-use surefoot_core::{Robot, RobotContract, RobotError, RobotState, Stamp, World};
+use surefoot_core::{Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
 
 use crate::model::{JointActuator, Model, ModelError};
+use crate::render::{self, View};
 
 /// How a world is stepped.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +69,7 @@ pub struct RapierWorld {
     bodies: Vec<Option<RigidBodyHandle>>,
     last_position: Vec<f64>,
     ticks: u64,
+    view: View,
 }
 
 /// `puck_vx` is the x velocity of body `puck`.
@@ -133,9 +135,17 @@ impl RapierWorld {
             joints: Vec::new(),
             bodies: Vec::new(),
             ticks: 0,
+            view: View::default(),
         };
         world.build().map_err(|what| world.model.missing("multibody joint", what))?;
         Ok(world)
+    }
+
+    /// The same world, seen from elsewhere.
+    #[must_use]
+    pub const fn with_view(mut self, view: View) -> Self {
+        self.view = view;
+        self
     }
 
     /// Time of one physics step, s.
@@ -369,5 +379,16 @@ impl World for RapierWorld {
         self.last_position = start;
         self.ticks = 0;
         Ok(())
+    }
+
+    fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
+        if width == 0 || height == 0 {
+            return None;
+        }
+        let solids = self.model.drawn().filter_map(|part| {
+            let pose = self.physics.bodies.get(self.bodies[part.body]?)?.position();
+            Some(render::Solid::new(part.shape, *pose * part.pose, render::linear(part.rgb)))
+        });
+        Some(render::draw(solids.collect(), markers, &self.view, width, height))
     }
 }

@@ -20,12 +20,15 @@ use surefoot_core::{
 };
 
 use crate::model::Model;
+use crate::render::View;
 use crate::tasks::{EnvContext, build_error};
 use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/cart_pole.xml");
 const CONTRACT: &str = include_str!("../../../configs/robots/cart_pole.toml");
 const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const VIEW: View =
+    View { eye: [0.0, -5.4, 1.7], target: [0.0, 0.0, 0.25], field_of_view_rad: 0.50, floor_z: -0.27 };
 
 /// Configuration of [`cart_pole`](self).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,7 +83,9 @@ fn contract() -> Result<RobotContract, EnvError> {
 
 fn world() -> Result<RapierWorld, EnvError> {
     let model = Model::parse("cart_pole", MODEL).map_err(|e| build_error("cart_pole", e))?;
-    RapierWorld::new(contract()?, Arc::new(model), STEPPING).map_err(|e| build_error("cart_pole", e))
+    let world =
+        RapierWorld::new(contract()?, Arc::new(model), STEPPING).map_err(|e| build_error("cart_pole", e))?;
+    Ok(world.with_view(VIEW))
 }
 
 /// The task over any robot with a driven slide that carries a free hinge.

@@ -20,12 +20,15 @@ use surefoot_core::{
 };
 
 use crate::model::Model;
+use crate::render::View;
 use crate::tasks::{EnvContext, build_error};
 use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/pendulum.xml");
 const CONTRACT: &str = include_str!("../../../configs/robots/pendulum.toml");
 const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const VIEW: View =
+    View { eye: [0.7, -2.4, 0.55], target: [0.0, 0.0, -0.06], field_of_view_rad: 0.62, floor_z: -0.72 };
 /// Velocity up to which the reward counts it, rad/s.
 const COUNTED_VELOCITY: f64 = 8.0;
 
@@ -79,7 +82,9 @@ fn contract() -> Result<RobotContract, EnvError> {
 
 fn world() -> Result<RapierWorld, EnvError> {
     let model = Model::parse("pendulum", MODEL).map_err(|e| build_error("pendulum", e))?;
-    RapierWorld::new(contract()?, Arc::new(model), STEPPING).map_err(|e| build_error("pendulum", e))
+    let world =
+        RapierWorld::new(contract()?, Arc::new(model), STEPPING).map_err(|e| build_error("pendulum", e))?;
+    Ok(world.with_view(VIEW))
 }
 
 /// The task over any robot with one driven hinge that hangs down at 0.
