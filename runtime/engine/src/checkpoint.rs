@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use surefoot_core::{Blobs, PolicyArtifact};
 
-use crate::EngineError;
+use crate::error::{CheckpointDamage, EngineError};
 use crate::run_dir::{sync_dir, write_synced};
 
 const FORMAT: &str = "surefoot-checkpoint/1";
@@ -188,12 +188,12 @@ impl Checkpoints {
             return Err(missing());
         }
         match self.read_checked(&wanted) {
-            Err(EngineError::CheckpointDamaged { name, file, what, expected, found, .. }) => {
-                let hint = self.newest_intact_but(&name)?.map_or_else(
+            Err(EngineError::CheckpointDamaged(mut damage)) => {
+                damage.hint = self.newest_intact_but(&wanted)?.map_or_else(
                     || "there is no other intact checkpoint in this run".to_owned(),
                     |other| format!("the newest intact one is {other}: resume with `--checkpoint {other}`"),
                 );
-                Err(EngineError::CheckpointDamaged { name, file, what, expected, found, hint })
+                Err(EngineError::CheckpointDamaged(damage))
             }
             other => other.map(|blobs| (wanted, blobs)),
         }
@@ -205,13 +205,10 @@ impl Checkpoints {
     }
 
     fn read_checked(&self, name: &str) -> Result<Blobs, EngineError> {
-        let damaged = |file: &str, what, expected: String, found: String| EngineError::CheckpointDamaged {
-            name: name.to_owned(),
-            file: file.to_owned(),
-            what,
-            expected,
-            found,
-            hint: String::new(),
+        let damaged = |file: &str, what, expected: String, found: String| {
+            let (name, file) = (name.to_owned(), file.to_owned());
+            let damage = CheckpointDamage { name, file, what, expected, found, hint: String::new() };
+            EngineError::CheckpointDamaged(Box::new(damage))
         };
         let dir = self.path(name);
         let manifest = std::fs::read(dir.join(MANIFEST))

@@ -4,6 +4,24 @@ use std::path::{Path, PathBuf};
 
 use surefoot_core::{EnvError, LearnError, PolicyError};
 
+/// A checkpoint that was cut or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("checkpoint {name} is damaged: {file}: {what}: expected {expected}, found {found}\n\nhint: {hint}")]
+pub struct CheckpointDamage {
+    /// Name of the checkpoint.
+    pub name: String,
+    /// File inside it.
+    pub file: String,
+    /// Length, hash or content.
+    pub what: &'static str,
+    /// By the manifest.
+    pub expected: String,
+    /// On disk.
+    pub found: String,
+    /// Which checkpoint to resume from instead.
+    pub hint: String,
+}
+
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -82,23 +100,8 @@ pub enum EngineError {
         found: String,
     },
     /// A checkpoint that was cut or changed.
-    #[error(
-        "checkpoint {name} is damaged: {file}: {what}: expected {expected}, found {found}\n\nhint: {hint}"
-    )]
-    CheckpointDamaged {
-        /// Name of the checkpoint.
-        name: String,
-        /// File inside it.
-        file: String,
-        /// Length or hash.
-        what: &'static str,
-        /// By the manifest.
-        expected: String,
-        /// On disk.
-        found: String,
-        /// Which checkpoint to resume from instead.
-        hint: String,
-    },
+    #[error(transparent)]
+    CheckpointDamaged(Box<CheckpointDamage>),
     /// There is nothing to resume from.
     #[error("{}: no checkpoint{}", path.display(), name.as_ref().map_or(String::new(), |n| format!(" named {n}")))]
     CheckpointMissing {

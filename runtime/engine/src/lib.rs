@@ -12,15 +12,17 @@ pub mod events;
 mod interrupt;
 pub mod metrics;
 pub mod phases;
+mod plan;
 pub mod report;
 pub mod results;
+mod resume;
 pub mod rollout;
 pub mod run_dir;
 mod stages;
 mod state;
 mod trainer;
 
-pub use error::EngineError;
+pub use error::{CheckpointDamage, EngineError};
 pub use evaluation::{EvalConfig, Evaluation, evaluate, wilson_interval};
 pub use events::{Activity, Event, Observer, Progress};
 pub use interrupt::Interrupt;

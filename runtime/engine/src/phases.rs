@@ -104,7 +104,7 @@ impl Default for OnlineConfig {
     }
 }
 
-fn refuse(key: String, expected: &str, found: impl ToString) -> EngineError {
+fn refuse<T: ToString + ?Sized>(key: String, expected: &str, found: &T) -> EngineError {
     EngineError::Config { key, expected: expected.into(), found: found.to_string() }
 }
 

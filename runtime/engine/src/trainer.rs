@@ -11,9 +11,11 @@ use crate::evaluation::EvalConfig;
 use crate::events::{Event, Observer};
 use crate::metrics::{EventFile, MetricsLog};
 use crate::phases::{OfflineConfig, PhaseConfig};
-use crate::results::{Results, StageKind};
+use crate::plan::{check, early_stopping, plan};
+use crate::results::Results;
+use crate::resume::{Damaged, restore};
 use crate::run_dir::RunDir;
-use crate::state::{Counters, Identity, LearnerId, Means, Next, StagePlan, StageProgress, TrainState};
+use crate::state::{Counters, Identity, LearnerId, Means, Next, StageProgress, TrainState};
 use crate::{EngineError, Interrupt};
 
 /// How a run is carried out: nothing here changes what is learned, except `holdout_fraction`.
@@ -234,6 +236,7 @@ impl Trainer {
         let resumed_at = checkpoint.map(|_| state.counters.updates);
         let tensorboard = EventFile::create(&run.path().join("tb"), resumed_at)?;
         let pace = Pace::new(state.fraction());
+        run.write_json("results.json", &state.results)?;
         Ok(Self {
             spec,
             main,
@@ -400,98 +403,6 @@ impl Trainer {
     }
 }
 
-fn check(
-    phases: &[PhaseConfig],
-    baselines: &[Baseline],
-    evaluation: &EvalConfig,
-    training: &TrainingConfig,
-    has_env: bool,
-) -> Result<(), EngineError> {
-    let refuse = |key: &str, expected: &str, found: String| {
-        Err(EngineError::Config { key: key.into(), expected: expected.into(), found })
-    };
-    let TrainingConfig {
-        holdout_fraction,
-        worlds,
-        log_every_updates,
-        checkpoint_every_updates: _,
-        keep_checkpoints: _,
-        films: _,
-    } = training;
-    for (i, phase) in phases.iter().enumerate() {
-        phase.check(i)?;
-        if !has_env && matches!(phase, PhaseConfig::Online(_)) {
-            let key = format!("phase[{i}].online");
-            return refuse(&key, "an environment to act in", "recordings only".into());
-        }
-    }
-    if phases.is_empty() && baselines.is_empty() {
-        return refuse("phase", "at least one phase", "none".into());
-    }
-    for baseline in baselines {
-        let Baseline { name, learner: _, offline } = baseline;
-        offline.check(&format!("baseline.{name}"))?;
-        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let taken = ["offline", "online"].contains(&name.as_str())
-            || baselines.iter().filter(|b| b.name == *name).count() > 1;
-        if !plain || taken {
-            return refuse("baseline", "an unused name of letters, digits and `_`", format!("{name:?}"));
-        }
-    }
-    if !(0.0..1.0).contains(holdout_fraction) {
-        return refuse("training.holdout_fraction", "0 to below 1", holdout_fraction.to_string());
-    }
-    if *log_every_updates == 0 {
-        return refuse("training.log_every_updates", "at least 1", "0".into());
-    }
-    if has_env && *worlds == 0 {
-        return refuse("training.worlds", "at least 1", "0".into());
-    }
-    if has_env && evaluation.episodes == 0 {
-        return refuse("evaluation.episodes", "at least 1", "0".into());
-    }
-    Ok(())
-}
-
-fn early_stopping(phases: &[PhaseConfig], baselines: &[Baseline]) -> Option<String> {
-    let baseline = baselines.iter().find(|b| b.offline.early_stop.is_some());
-    let phase = || phases.iter().position(|p| matches!(p, PhaseConfig::Offline(c) if c.early_stop.is_some()));
-    baseline
-        .map(|b| format!("baseline.{}.early_stop", b.name))
-        .or_else(|| phase().map(|i| format!("phase[{i}].offline.early_stop")))
-}
-
-/// Stages in order, with unique names.
-fn plan(phases: &[PhaseConfig], baselines: &[Baseline], algorithm: &str) -> Vec<StagePlan> {
-    let mut stages: Vec<StagePlan> = baselines
-        .iter()
-        .enumerate()
-        .map(|(i, b)| StagePlan {
-            name: b.name.clone(),
-            kind: StageKind::Baseline,
-            algorithm: b.learner.name().to_owned(),
-            learner: LearnerId::Baseline(i),
-            phase: PhaseConfig::Offline(b.offline.clone()),
-        })
-        .collect();
-    let (mut offline, mut online) = (0, 0);
-    for phase in phases {
-        let (kind, word, count) = match phase {
-            PhaseConfig::Offline(_) => (StageKind::Offline, "offline", &mut offline),
-            PhaseConfig::Online(_) => (StageKind::Online, "online", &mut online),
-        };
-        *count += 1;
-        stages.push(StagePlan {
-            name: if *count == 1 { word.to_owned() } else { format!("{word}_{count}") },
-            kind,
-            algorithm: algorithm.to_owned(),
-            learner: LearnerId::Main,
-            phase: phase.clone(),
-        });
-    }
-    stages
-}
-
 fn fresh(
     name: String,
     identity: Identity,
@@ -520,92 +431,4 @@ fn fresh(
         replay_written: 0,
         saved_learner: LearnerId::Main,
     }
-}
-
-#[derive(Clone, Copy)]
-struct Damaged<'a> {
-    run: &'a RunDir,
-    checkpoint: &'a str,
-}
-
-impl Damaged<'_> {
-    fn file(self, file: &str, expected: &str, found: String) -> EngineError {
-        EngineError::RunDamaged {
-            path: Checkpoints::of(self.run.path()).path(self.checkpoint).join(file),
-            what: "content".into(),
-            expected: expected.into(),
-            found,
-        }
-    }
-}
-
-/// Takes a checkpoint's files apart: state, learner, best state, replay buffer.
-fn restore(
-    damaged: Damaged<'_>,
-    mut files: Blobs,
-    identity: &Identity,
-    main: &mut Box<dyn Learner>,
-    baselines: &mut [Box<dyn Learner>],
-    replay: &mut ReplayBuffer,
-) -> Result<(TrainState, Option<Blobs>), EngineError> {
-    let mut take = |file: &str| {
-        files.remove(file).ok_or_else(|| damaged.file(file, "a file of every checkpoint", "none".into()))
-    };
-    let state: TrainState = serde_json::from_slice(&take("state/state.json")?)
-        .map_err(|e| damaged.file("state/state.json", "the state of a run", e.to_string()))?;
-    agree(&state, identity)?;
-    let rows = take("state/replay.f32le")?;
-    let rows = rows.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    if !replay.restore(rows, state.replay_written) {
-        return Err(damaged.file("state/replay.f32le", "rows of this replay buffer", "others".into()));
-    }
-    let mut learner = Blobs::new();
-    let mut best = Blobs::new();
-    for (file, bytes) in files {
-        if let Some(name) = file.strip_prefix("learner/") {
-            learner.insert(name.to_owned(), bytes);
-        } else if let Some(name) = file.strip_prefix("best/") {
-            best.insert(name.to_owned(), bytes);
-        }
-    }
-    // At the end of a stage the saved learner may be a finished baseline; the next one then starts afresh.
-    let present = state.plan().map_or(LearnerId::Main, |p| p.learner);
-    if present == state.saved_learner {
-        let target: &mut dyn Learner = match present {
-            LearnerId::Main => &mut **main,
-            LearnerId::Baseline(i) => &mut *baselines[i],
-        };
-        let stage = state.plan().map_or("finished", |p| &p.name).to_owned();
-        target.load(&learner).map_err(|source| EngineError::Learn { stage, source })?;
-    }
-    Ok((state, (!best.is_empty()).then_some(best)))
-}
-
-fn agree(state: &TrainState, identity: &Identity) -> Result<(), EngineError> {
-    let differ = |what: &str, expected: String, found: String| {
-        if expected == found {
-            Ok(())
-        } else {
-            Err(EngineError::Resume { what: what.into(), expected, found })
-        }
-    };
-    let Identity { seed, env, stages, evaluation, holdout_fraction, log_every_updates, data_hashes, has_env } =
-        &state.identity;
-    differ("state format", state.format.clone(), TrainState::FORMAT.to_owned())?;
-    differ("seed", seed.to_string(), identity.seed.to_string())?;
-    differ("environment", env.clone(), identity.env.clone())?;
-    differ("has environment", has_env.to_string(), identity.has_env.to_string())?;
-    differ("demonstrations", data_hashes.join(", "), identity.data_hashes.join(", "))?;
-    differ("training.holdout_fraction", holdout_fraction.to_string(), identity.holdout_fraction.to_string())?;
-    differ(
-        "training.log_every_updates",
-        log_every_updates.to_string(),
-        identity.log_every_updates.to_string(),
-    )?;
-    differ("evaluation", format!("{evaluation:?}"), format!("{:?}", identity.evaluation))?;
-    differ("number of stages", stages.len().to_string(), identity.stages.len().to_string())?;
-    for (ours, theirs) in stages.iter().zip(&identity.stages) {
-        differ(&format!("stage {}", ours.name), format!("{ours:?}"), format!("{theirs:?}"))?;
-    }
-    Ok(())
 }

@@ -1,7 +1,11 @@
 //! The engine with a small robot and a small learner, both real.
 
+// Helpers of tests, outside of `#[test]` functions.
+#![allow(clippy::unwrap_used)]
+
 mod linear;
 mod point_robot;
+mod reports;
 mod resume;
 mod rollouts;
 mod runs;

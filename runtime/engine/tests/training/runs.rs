@@ -96,6 +96,12 @@ impl Setup {
     }
 }
 
+/// A directory for runs: in memory where there is such a place, because a run waits for the disk many times.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
 #[derive(Default)]
 struct Recorder {
     events: Vec<Event>,
@@ -122,7 +128,7 @@ fn checkpoint_names(run: &Path) -> Vec<String> {
 
 #[test]
 fn a_run_leaves_a_directory_that_explains_itself() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let run = dir.path().join("run");
     let setup = Setup::small();
     let mut recorder = Recorder::default();
@@ -192,7 +198,7 @@ fn a_run_leaves_a_directory_that_explains_itself() {
 
 #[test]
 fn recordings_alone_give_heldout_metrics() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut setup = Setup { has_env: false, ..Setup::small() };
     let refused = setup.start(&dir.path().join("online"), &Tripwire::default()).err().unwrap().to_string();
     assert!(refused.starts_with("phase[1].online: expected an environment"), "{refused}");
@@ -208,7 +214,7 @@ fn recordings_alone_give_heldout_metrics() {
 
 #[test]
 fn early_stopping_keeps_the_best_state() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut setup = Setup::small();
     // A learner that looks better the less it was trained: the first look is the best one.
     setup.phases = vec![PhaseConfig::Offline(OfflineConfig {
@@ -240,7 +246,7 @@ fn early_stopping_keeps_the_best_state() {
 
 #[test]
 fn the_number_of_worlds_does_not_change_a_run() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let outputs: Vec<(String, Vec<u8>)> = [1, 8]
         .into_iter()
         .map(|worlds| {

@@ -1,0 +1,102 @@
+//! The list of stages that a run works through, and what cannot be run.
+
+use crate::EngineError;
+use crate::evaluation::EvalConfig;
+use crate::phases::PhaseConfig;
+use crate::results::StageKind;
+use crate::state::{LearnerId, StagePlan};
+use crate::trainer::{Baseline, TrainingConfig};
+
+/// Refuses what cannot be run, by key.
+pub(crate) fn check(
+    phases: &[PhaseConfig],
+    baselines: &[Baseline],
+    evaluation: &EvalConfig,
+    training: &TrainingConfig,
+    has_env: bool,
+) -> Result<(), EngineError> {
+    let refuse = |key: &str, expected: &str, found: String| {
+        Err(EngineError::Config { key: key.into(), expected: expected.into(), found })
+    };
+    let TrainingConfig {
+        holdout_fraction,
+        worlds,
+        log_every_updates,
+        checkpoint_every_updates: _,
+        keep_checkpoints: _,
+        films: _,
+    } = training;
+    for (i, phase) in phases.iter().enumerate() {
+        phase.check(i)?;
+        if !has_env && matches!(phase, PhaseConfig::Online(_)) {
+            let key = format!("phase[{i}].online");
+            return refuse(&key, "an environment to act in", "recordings only".into());
+        }
+    }
+    if phases.is_empty() && baselines.is_empty() {
+        return refuse("phase", "at least one phase", "none".into());
+    }
+    for baseline in baselines {
+        let Baseline { name, learner: _, offline } = baseline;
+        offline.check(&format!("baseline.{name}"))?;
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let taken = ["offline", "online"].contains(&name.as_str())
+            || baselines.iter().filter(|b| b.name == *name).count() > 1;
+        if !plain || taken {
+            return refuse("baseline", "an unused name of letters, digits and `_`", format!("{name:?}"));
+        }
+    }
+    if !(0.0..1.0).contains(holdout_fraction) {
+        return refuse("training.holdout_fraction", "0 to below 1", holdout_fraction.to_string());
+    }
+    if *log_every_updates == 0 {
+        return refuse("training.log_every_updates", "at least 1", "0".into());
+    }
+    if has_env && *worlds == 0 {
+        return refuse("training.worlds", "at least 1", "0".into());
+    }
+    if has_env && evaluation.episodes == 0 {
+        return refuse("evaluation.episodes", "at least 1", "0".into());
+    }
+    Ok(())
+}
+
+/// The key of the first stage that needs held-out demonstrations.
+pub(crate) fn early_stopping(phases: &[PhaseConfig], baselines: &[Baseline]) -> Option<String> {
+    let baseline = baselines.iter().find(|b| b.offline.early_stop.is_some());
+    let phase = || phases.iter().position(|p| matches!(p, PhaseConfig::Offline(c) if c.early_stop.is_some()));
+    baseline
+        .map(|b| format!("baseline.{}.early_stop", b.name))
+        .or_else(|| phase().map(|i| format!("phase[{i}].offline.early_stop")))
+}
+
+/// Stages in order, with unique names.
+pub(crate) fn plan(phases: &[PhaseConfig], baselines: &[Baseline], algorithm: &str) -> Vec<StagePlan> {
+    let mut stages: Vec<StagePlan> = baselines
+        .iter()
+        .enumerate()
+        .map(|(i, b)| StagePlan {
+            name: b.name.clone(),
+            kind: StageKind::Baseline,
+            algorithm: b.learner.name().to_owned(),
+            learner: LearnerId::Baseline(i),
+            phase: PhaseConfig::Offline(b.offline.clone()),
+        })
+        .collect();
+    let (mut offline, mut online) = (0, 0);
+    for phase in phases {
+        let (kind, word, count) = match phase {
+            PhaseConfig::Offline(_) => (StageKind::Offline, "offline", &mut offline),
+            PhaseConfig::Online(_) => (StageKind::Online, "online", &mut online),
+        };
+        *count += 1;
+        stages.push(StagePlan {
+            name: if *count == 1 { word.to_owned() } else { format!("{word}_{count}") },
+            kind,
+            algorithm: algorithm.to_owned(),
+            learner: LearnerId::Main,
+            phase: phase.clone(),
+        });
+    }
+    stages
+}

@@ -1,0 +1,97 @@
+//! From the files of a checkpoint back to a run.
+
+use surefoot_core::{Blobs, Learner, ReplayBuffer};
+
+use crate::EngineError;
+use crate::checkpoint::Checkpoints;
+use crate::run_dir::RunDir;
+use crate::state::{Identity, LearnerId, TrainState};
+
+/// Which checkpoint is being read.
+#[derive(Clone, Copy)]
+pub(crate) struct Damaged<'a> {
+    pub run: &'a RunDir,
+    pub checkpoint: &'a str,
+}
+
+impl Damaged<'_> {
+    fn file(self, file: &str, expected: &str, found: String) -> EngineError {
+        EngineError::RunDamaged {
+            path: Checkpoints::of(self.run.path()).path(self.checkpoint).join(file),
+            what: "content".into(),
+            expected: expected.into(),
+            found,
+        }
+    }
+}
+
+/// Takes a checkpoint's files apart: state, learner, best state, replay buffer.
+pub(crate) fn restore(
+    damaged: Damaged<'_>,
+    mut files: Blobs,
+    identity: &Identity,
+    main: &mut Box<dyn Learner>,
+    baselines: &mut [Box<dyn Learner>],
+    replay: &mut ReplayBuffer,
+) -> Result<(TrainState, Option<Blobs>), EngineError> {
+    let mut take = |file: &str| {
+        files.remove(file).ok_or_else(|| damaged.file(file, "a file of every checkpoint", "none".into()))
+    };
+    let state: TrainState = serde_json::from_slice(&take("state/state.json")?)
+        .map_err(|e| damaged.file("state/state.json", "the state of a run", e.to_string()))?;
+    agree(&state, identity)?;
+    let rows = take("state/replay.f32le")?;
+    let rows = rows.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    if !replay.restore(rows, state.replay_written) {
+        return Err(damaged.file("state/replay.f32le", "rows of this replay buffer", "others".into()));
+    }
+    let mut learner = Blobs::new();
+    let mut best = Blobs::new();
+    for (file, bytes) in files {
+        if let Some(name) = file.strip_prefix("learner/") {
+            learner.insert(name.to_owned(), bytes);
+        } else if let Some(name) = file.strip_prefix("best/") {
+            best.insert(name.to_owned(), bytes);
+        }
+    }
+    // At the end of a stage the saved learner may be a finished baseline; the next one then starts afresh.
+    let present = state.plan().map_or(LearnerId::Main, |p| p.learner);
+    if present == state.saved_learner {
+        let target: &mut dyn Learner = match present {
+            LearnerId::Main => &mut **main,
+            LearnerId::Baseline(i) => &mut *baselines[i],
+        };
+        let stage = state.plan().map_or("finished", |p| &p.name).to_owned();
+        target.load(&learner).map_err(|source| EngineError::Learn { stage, source })?;
+    }
+    Ok((state, (!best.is_empty()).then_some(best)))
+}
+
+fn agree(state: &TrainState, identity: &Identity) -> Result<(), EngineError> {
+    let differ = |what: &str, expected: String, found: String| {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(EngineError::Resume { what: what.into(), expected, found })
+        }
+    };
+    let Identity { seed, env, stages, evaluation, holdout_fraction, log_every_updates, data_hashes, has_env } =
+        &state.identity;
+    differ("state format", state.format.clone(), TrainState::FORMAT.to_owned())?;
+    differ("seed", seed.to_string(), identity.seed.to_string())?;
+    differ("environment", env.clone(), identity.env.clone())?;
+    differ("has environment", has_env.to_string(), identity.has_env.to_string())?;
+    differ("demonstrations", data_hashes.join(", "), identity.data_hashes.join(", "))?;
+    differ("training.holdout_fraction", holdout_fraction.to_string(), identity.holdout_fraction.to_string())?;
+    differ(
+        "training.log_every_updates",
+        log_every_updates.to_string(),
+        identity.log_every_updates.to_string(),
+    )?;
+    differ("evaluation", format!("{evaluation:?}"), format!("{:?}", identity.evaluation))?;
+    differ("number of stages", stages.len().to_string(), identity.stages.len().to_string())?;
+    for (ours, theirs) in stages.iter().zip(&identity.stages) {
+        differ(&format!("stage {}", ours.name), format!("{ours:?}"), format!("{theirs:?}"))?;
+    }
+    Ok(())
+}
