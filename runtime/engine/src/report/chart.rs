@@ -164,7 +164,7 @@ fn fixed(v: f64) -> String {
 /// A number as short as its size allows.
 pub fn number(v: f64) -> String {
     let a = v.abs();
-    if a >= 1e6 {
+    let text = if a >= 1e6 {
         format!("{:.1}M", v / 1e6)
     } else if a >= 1e4 {
         format!("{:.0}k", v / 1e3)
@@ -177,7 +177,13 @@ pub fn number(v: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         format!("{v:.1e}")
-    }
+    };
+    minus(text)
+}
+
+/// The same with minus signs in place of hyphens.
+pub fn minus(text: String) -> String {
+    if text.contains('-') { text.replace('-', "\u{2212}") } else { text }
 }
 
 /// Round values inside `low..=high`, about `count` of them.
@@ -235,6 +241,6 @@ mod tests {
     fn numbers_are_short() {
         let all: Vec<String> =
             [0.0, 0.5, -0.125, 12.34, 250.0, 9_999.0, 20_000.0, 2.5e6, 0.0001].map(number).into();
-        assert_eq!(all, ["0", "0.5", "-0.125", "12.3", "250", "9999", "20k", "2.5M", "1.0e-4"]);
+        assert_eq!(all, ["0", "0.5", "−0.125", "12.3", "250", "9999", "20k", "2.5M", "1.0e−4"]);
     }
 }

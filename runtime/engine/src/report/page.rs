@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use surefoot_safety::SafetyCounts;
 
 use super::Source;
-use super::chart::{Interval, intervals, number};
+use super::chart::{Interval, intervals, minus, number};
 use super::history::Judged;
 use crate::evaluation::{Evaluation, wilson_interval};
 use crate::results::{Results, StageKind, StageResult};
@@ -36,7 +36,8 @@ pub fn page(source: &Source) -> Markup {
                     header {
                         h1 { (title) }
                         p.soft {
-                            (lead(results)) " Started " (source.info.started) "."
+                            (lead(results))
+                            @if !source.info.started.is_empty() { " Started " (source.info.started) "." }
                             @if !results.finished { " The run has not finished." }
                         }
                     }
@@ -133,12 +134,12 @@ fn headline(results: &Results) -> Markup {
                         div.tile.(class(s.kind)) {
                             div.name { (title(s)) }
                             div.value { (format!("{:.0} %", 100.0 * e.success_rate)) }
-                            div.note { "return " (number(e.return_mean)) " ± " (number(e.return_std)) ", " (format!("{:.0}", e.length_mean)) " steps" }
+                            div.note { "return " (minus(format!("{:.1} ± {:.1}", e.return_mean, e.return_std))) ", " (format!("{:.0}", e.length_mean)) " steps" }
                         }
                     }
                     (safety_tile(results))
                 }
-                (intervals(&rows))
+                div.wide { (intervals(&rows)) }
                 @if let Some(verdict) = verdict(&stages) { p.notice { (verdict) } }
             }
         }
@@ -175,7 +176,7 @@ fn verdict(stages: &[(&StageResult, &Evaluation)]) -> Option<String> {
     let (_, offline) = stages.iter().rev().find(|(s, _)| s.kind == StageKind::Offline)?;
     let (_, online) = stages.iter().rev().find(|(s, _)| s.kind == StageKind::Online)?;
     let change = 100.0 * (online.success_rate - offline.success_rate);
-    let moved = format!("Online learning moved success by {change:+.0} points");
+    let moved = minus(format!("Online learning moved success by {change:+.0} points"));
     let apart = online.wilson_low > offline.wilson_high || online.wilson_high < offline.wilson_low;
     Some(if apart {
         format!("{moved}; the intervals do not overlap.")
@@ -245,7 +246,7 @@ fn curves(source: &Source) -> Markup {
                     "Dots: evaluations, with their 95 % interval. Thin line: training episodes, exploration included. "
                     "Dashed: the switch from demonstrations to acting."
                 }
-                div.stack { (chart.draw()) @if let Some(chart) = returns { (chart.draw()) } }
+                div.stack.wide { (chart.draw()) @if let Some(chart) = returns { (chart.draw()) } }
             }
         }
     }
@@ -287,7 +288,7 @@ fn safety(source: &Source) -> Markup {
                 }
                 @if let Some(mut chart) = adjusted {
                     @let () = chart.percent = true;
-                    div style="margin-top:16px" { (chart.draw()) }
+                    div.wide style="margin-top:16px" { (chart.draw()) }
                 }
                 p.notice { (SAFETY_NOTICE) }
             }
@@ -300,6 +301,8 @@ fn training(source: &Source) -> Markup {
         .iter()
         .flat_map(|group| source.history.names(group))
         .filter_map(|name| source.history.metric(&readable(&name), &name, SMALL))
+        // Two ends of a stage are no curve; the table below has them.
+        .filter(|chart| chart.curves.iter().map(|c| c.points.len()).sum::<usize>() > 4)
         .collect();
     html! {
         @if !charts.is_empty() {
