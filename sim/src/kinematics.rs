@@ -120,3 +120,65 @@ impl Kinematics {
         end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arm;
+    use surefoot_core::{RobotState, Stream, World};
+
+    fn draw(s: &mut Stream) -> Vec<f64> {
+        (0..7).map(|_| s.uniform(-2.0, 2.0)).collect()
+    }
+
+    #[test]
+    fn the_jacobian_is_the_derivative_of_the_pose() {
+        let motion = arm::tool_motion().unwrap();
+        let k = motion.kinematics();
+        let mut s = Stream::new(0, "kinematics", 0);
+        let mut jacobian = Matrix6xX::zeros(7);
+        for _ in 0..50 {
+            let q = draw(&mut s);
+            let pose = k.pose_and_jacobian(&q, &mut jacobian);
+            assert_eq!(pose, k.pose(&q));
+            for i in 0..7 {
+                let h = 1e-6;
+                let (mut up, mut down) = (q.clone(), q.clone());
+                up[i] += h;
+                down[i] -= h;
+                let (up, down) = (k.pose(&up), k.pose(&down));
+                let linear = (up.translation.vector - down.translation.vector) / (2.0 * h);
+                let angular = (up.rotation * down.rotation.inverse()).scaled_axis() / (2.0 * h);
+                assert!((linear - jacobian.fixed_view::<3, 1>(0, i)).norm() < 1e-8, "joint {i}");
+                assert!((angular - jacobian.fixed_view::<3, 1>(3, i)).norm() < 1e-8, "joint {i}");
+            }
+            let rate = draw(&mut s);
+            let expected = jacobian.fixed_rows::<3>(0) * nalgebra::DVector::from_column_slice(&rate);
+            assert!((k.velocity(&q, &rate) - expected).norm() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn rapier_puts_the_tool_where_the_chain_says() {
+        let motion = arm::tool_motion().unwrap();
+        let mut world = arm::world().unwrap();
+        let mut s = Stream::new(1, "kinematics", 0);
+        for _ in 0..20 {
+            let position = draw(&mut s);
+            let state = RobotState { position, velocity: vec![0.0; 7], channels: vec![0.5, 0.0, 0.0, 0.0] };
+            world.reset(&state).unwrap();
+            let (at, [x, y, z, w]) = world.body_pose("link7").unwrap();
+            let rotation = UnitQuaternion::from_quaternion(Quaternion::new(w, x, y, z).cast::<f64>());
+            let tool = Vector3::from(at.map(f64::from)) + rotation * Vector3::new(0.0, 0.0, 0.20);
+            let expected = motion.kinematics().pose(&state.position);
+            assert!((tool - expected.translation.vector).norm() < 1e-5);
+            assert!(rotation.angle_to(&expected.rotation) < 2e-3);
+        }
+    }
+
+    #[test]
+    fn a_missing_site_is_named() {
+        let error = Kinematics::to_site(&arm::model().unwrap(), "gripper").unwrap_err();
+        assert_eq!(error.to_string(), "model arm7: site gripper is missing");
+    }
+}

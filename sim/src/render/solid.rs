@@ -188,10 +188,13 @@ mod tests {
                     continue;
                 };
                 met += 1;
-                assert!((hit.distance - expected.time_of_impact).abs() < 2e-3, "shape {kind}");
+                // parry stops early where a ray grazes a round side: its answer bounds ours loosely, its point distance tightly.
+                assert!((hit.distance - expected.time_of_impact).abs() < 1e-2, "shape {kind}");
                 assert!((hit.normal.length() - 1.0).abs() < 1e-3, "shape {kind}");
                 assert!(hit.normal.dot(direction) < 1e-3, "shape {kind}: the normal points at the viewer");
                 let at = origin + direction * hit.distance;
+                let surface = shape.project_point(&pose, at, false).point;
+                assert!((at - surface).length() < 2e-4, "shape {kind}: off its surface");
                 assert!((at - solid.center).length() <= solid.radius + 1e-4, "shape {kind}: inside its ball");
             }
             assert!(met > 500, "shape {kind}: {met} rays met it");

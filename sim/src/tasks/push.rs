@@ -41,6 +41,8 @@ pub struct PushConfig {
     pub max_steps: usize,
     /// Tool speed of an action of 1, m/s, per axis.
     pub max_tool_speed_m_per_sec: f64,
+    /// Acceleration of the tool, m/s^2.
+    pub max_tool_acceleration_m_per_sec2: f64,
     /// Centre of the goal region, m.
     pub goal_center_m: [f64; 2],
     /// Extent of the goal region, m.
@@ -66,6 +68,7 @@ impl Default for PushConfig {
         Self {
             max_steps: 60,
             max_tool_speed_m_per_sec: 0.35,
+            max_tool_acceleration_m_per_sec2: 6.0,
             goal_center_m: [0.50, 0.24],
             goal_size_m: [0.40, 0.20],
             puck_start_x_m: [0.38, 0.62],
@@ -94,6 +97,7 @@ impl PushConfig {
         let Self {
             max_steps,
             max_tool_speed_m_per_sec,
+            max_tool_acceleration_m_per_sec2,
             goal_center_m: _,
             goal_size_m,
             puck_start_x_m,
@@ -128,6 +132,7 @@ impl PushConfig {
         }
         let positive = [
             ("max_tool_speed_m_per_sec", *max_tool_speed_m_per_sec),
+            ("max_tool_acceleration_m_per_sec2", *max_tool_acceleration_m_per_sec2),
             ("goal_size_m", goal_size_m[0].min(goal_size_m[1])),
         ];
         for (key, value) in positive {
@@ -229,17 +234,14 @@ impl Task for PushTask {
 
     fn desired(&mut self, _: &RobotState, command: CommandState<'_>, action: &[f32], desired: &mut [f64]) {
         let c = &self.config;
-        let speed = |i: usize| f64::from(action[i].clamp(-1.0, 1.0)) * c.max_tool_speed_m_per_sec;
-        let inside =
-            |v: f64, at: f64, [low, high]: [f64; 2]| v.clamp((low - at) / EDGE_SECS, (high - at) / EDGE_SECS);
-        let velocity = |pose: &nalgebra::Isometry3<f64>| {
-            let at = pose.translation.vector;
-            Vector3::new(
-                inside(speed(0), at.x, c.workspace_x_m),
-                inside(speed(1), at.y, c.workspace_y_m),
-                HEIGHT_RATE * (TOOL_HEIGHT - at.z),
-            )
+        let at = self.motion.kinematics().pose(command.position).translation.vector;
+        let planar = |i: usize, [low, high]: [f64; 2]| {
+            let wanted = f64::from(action[i].clamp(-1.0, 1.0)) * c.max_tool_speed_m_per_sec;
+            wanted.clamp((low - at[i]) / EDGE_SECS, (high - at[i]) / EDGE_SECS)
         };
+        let height = HEIGHT_RATE * (TOOL_HEIGHT - at.z);
+        let wanted = Vector3::new(planar(0, c.workspace_x_m), planar(1, c.workspace_y_m), height);
+        let velocity = self.motion.slewed(command, wanted, c.max_tool_acceleration_m_per_sec2);
         self.motion.joint_velocities(command.position, velocity, desired);
     }
 
@@ -286,5 +288,129 @@ impl Task for PushTask {
         let half = [size[0] as f32 / 2.0, size[1] as f32 / 2.0, 0.0];
         let center = [center[0] as f32, center[1] as f32, 0.0];
         vec![Marker { center, shape: MarkerShape::Box(half), rgb: [86, 166, 106] }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use surefoot_core::StepEnd;
+
+    fn env(config: &PushConfig) -> Box<dyn Env> {
+        config.build(&EnvContext::default()).unwrap()
+    }
+
+    #[test]
+    fn an_episode_never_starts_solved_or_touching_and_often_needs_a_detour() {
+        let mut env = env(&PushConfig::default());
+        let (mut o, mut ahead) = ([0.0; 12], 0);
+        for seed in 0..200 {
+            env.reset(seed, &mut o).unwrap();
+            let config = PushConfig::default();
+            assert!(!config.in_goal(f64::from(o[4]), f64::from(o[5])));
+            assert!(o[8].hypot(o[9]) > 0.07, "seed {seed}: the stick touches the puck");
+            assert_eq!(&o[2..4], &[0.0; 2]);
+            // The stick is between puck and goal.
+            ahead += usize::from(o[8] * o[10] + o[9] * o[11] < 0.0);
+        }
+        assert!((60..160).contains(&ahead), "{ahead} of 200 start on the goal's side");
+    }
+
+    #[test]
+    fn pushing_into_the_goal_terminates_with_reward_zero() {
+        let config = PushConfig {
+            puck_start_x_m: [0.499, 0.501],
+            puck_start_y_m: [0.03, 0.031],
+            tool_start_x_m: [0.499, 0.501],
+            tool_start_y_m: [-0.06, -0.05],
+            ..PushConfig::default()
+        };
+        let mut env = env(&config);
+        let (mut o, mut e) = ([0.0; 12], [0.0; 2]);
+        env.reset(0, &mut o).unwrap();
+        for step in 0..20 {
+            let outcome = env.step(&[0.0, 0.7], &mut o, &mut e).unwrap();
+            let solved = (o[10].abs() <= 0.2) && (o[11].abs() <= 0.1);
+            assert_eq!(outcome.success, solved);
+            assert_eq!(outcome.reward, if solved { 0.0 } else { -1.0 });
+            assert_eq!(outcome.end, if solved { StepEnd::Terminated } else { StepEnd::Running });
+            if solved {
+                assert!(step > 3, "not at once");
+                return;
+            }
+        }
+        panic!("the puck was not pushed in: {o:?}");
+    }
+
+    #[test]
+    fn what_was_executed_is_how_the_tool_moved() {
+        let mut env = env(&PushConfig::default());
+        let (mut o, mut e) = ([0.0; 12], [0.0; 2]);
+        env.reset(3, &mut o).unwrap();
+        for step in 0..40_i16 {
+            let before = [o[0], o[1]];
+            let angle = f32::from(step) * 0.4;
+            env.step(&[angle.cos(), angle.sin()], &mut o, &mut e).unwrap();
+            for i in 0..2 {
+                let moved = (o[i] - before[i]) / (0.1 * 0.35);
+                assert!((moved - e[i]).abs() < 0.12, "step {step}: moved {moved}, executed {}", e[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_nan_action_brakes() {
+        let mut env = env(&PushConfig::default());
+        let (mut o, mut e) = ([0.0; 12], [0.0; 2]);
+        env.reset(0, &mut o).unwrap();
+        env.step(&[1.0, 0.0], &mut o, &mut e).unwrap();
+        let outcome = env.step(&[f32::NAN, 0.0], &mut o, &mut e).unwrap();
+        assert_eq!((outcome.safety.stops, outcome.safety.violations), (5, 0));
+        let outcome = env.step(&[f32::NAN, f32::INFINITY], &mut o, &mut e).unwrap();
+        assert_eq!(outcome.safety.violations, 0);
+        assert!(e[0].abs() < 1e-3 && e[1].abs() < 1e-3, "at rest, executed {e:?}");
+    }
+
+    #[test]
+    fn unusable_configurations_are_refused_by_key() {
+        let bad = [
+            (PushConfig { max_steps: 0, ..Default::default() }, "max_steps"),
+            (PushConfig { puck_start_x_m: [0.5, 0.4], ..Default::default() }, "puck_start_x_m"),
+            (PushConfig { tool_start_y_m: [-0.9, 0.0], ..Default::default() }, "tool_start_y_m"),
+            (PushConfig { workspace_x_m: [0.28, 1.5], ..Default::default() }, "cannot be put"),
+            (PushConfig { max_tool_speed_m_per_sec: f64::NAN, ..Default::default() }, "max_tool_speed"),
+        ];
+        for (config, key) in bad {
+            let error = config.build(&EnvContext::default()).err().unwrap().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        /// Whatever is asked for: nothing beyond a limit, a tool inside its workspace, a finite world.
+        #[test]
+        fn any_actions_keep_every_limit(
+            seed in 0_u64..1000,
+            actions in prop::collection::vec(
+                prop::array::uniform2(prop_oneof![-1.0_f32..1.0, Just(1.0), Just(-1.0), Just(1e9), Just(f32::NAN)]),
+                60,
+            ),
+        ) {
+            let mut env = env(&PushConfig::default());
+            let (mut o, mut e) = ([0.0; 12], [0.0; 2]);
+            env.reset(seed, &mut o).unwrap();
+            for action in actions {
+                let outcome = env.step(&action, &mut o, &mut e).unwrap();
+                prop_assert_eq!(outcome.safety.violations, 0);
+                prop_assert!(o.iter().all(|x| x.is_finite()));
+                prop_assert!(e.iter().all(|a| a.abs() <= 1.0));
+                prop_assert!((0.26..=0.70).contains(&o[0]) && o[1].abs() <= 0.38, "tool at {:?}", &o[..2]);
+                if outcome.end.is_last() {
+                    break;
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! | success, termination | the tool is within `tolerance_m` of the target |
 //! | truncation | `max_steps` |
 
-use nalgebra::{Isometry3, Vector3};
+use nalgebra::Vector3;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::safety::CommandState;
@@ -48,6 +48,8 @@ pub struct ReachConfig {
     pub tolerance_m: f64,
     /// Tool speed of an action of 1, m/s, per axis.
     pub max_tool_speed_m_per_sec: f64,
+    /// Acceleration of the tool, m/s^2.
+    pub max_tool_acceleration_m_per_sec2: f64,
     /// Where tool and target may be: lowest corner, m.
     pub workspace_low_m: [f64; 3],
     /// Highest corner, m.
@@ -61,6 +63,7 @@ impl Default for ReachConfig {
             reward: ReachReward::Sparse,
             tolerance_m: 0.025,
             max_tool_speed_m_per_sec: 0.35,
+            max_tool_acceleration_m_per_sec2: 6.0,
             workspace_low_m: [0.30, -0.34, 0.05],
             workspace_high_m: [0.62, 0.34, 0.30],
         }
@@ -78,12 +81,16 @@ impl ReachConfig {
             reward: _,
             tolerance_m,
             max_tool_speed_m_per_sec,
+            max_tool_acceleration_m_per_sec2,
             workspace_low_m: low,
             workspace_high_m: high,
         } = self;
-        for (key, value) in
-            [("tolerance_m", *tolerance_m), ("max_tool_speed_m_per_sec", *max_tool_speed_m_per_sec)]
-        {
+        let positive = [
+            ("tolerance_m", *tolerance_m),
+            ("max_tool_speed_m_per_sec", *max_tool_speed_m_per_sec),
+            ("max_tool_acceleration_m_per_sec2", *max_tool_acceleration_m_per_sec2),
+        ];
+        for (key, value) in positive {
             if !(value.is_finite() && value > 0.0) {
                 return Err(build_error("reach", format!("{key} must be greater than zero, found {value}")));
             }
@@ -180,14 +187,13 @@ impl Task for ReachTask {
 
     fn desired(&mut self, _: &RobotState, command: CommandState<'_>, action: &[f32], desired: &mut [f64]) {
         let c = &self.config;
-        let velocity = |pose: &Isometry3<f64>| {
-            let at = pose.translation.vector;
-            Vector3::from_fn(|i, _| {
-                let (low, high) = (c.workspace_low_m[i], c.workspace_high_m[i]);
-                let wanted = f64::from(action[i].clamp(-1.0, 1.0)) * c.max_tool_speed_m_per_sec;
-                wanted.clamp((low - at[i]) / EDGE_SECS, (high - at[i]) / EDGE_SECS)
-            })
-        };
+        let at = self.tool(command.position);
+        let wanted = Vector3::from_fn(|i, _| {
+            let (low, high) = (c.workspace_low_m[i], c.workspace_high_m[i]);
+            let wanted = f64::from(action[i].clamp(-1.0, 1.0)) * c.max_tool_speed_m_per_sec;
+            wanted.clamp((low - at[i]) / EDGE_SECS, (high - at[i]) / EDGE_SECS)
+        });
+        let velocity = self.motion.slewed(command, wanted, c.max_tool_acceleration_m_per_sec2);
         self.motion.joint_velocities(command.position, velocity, desired);
     }
 
