@@ -104,7 +104,9 @@ impl Trainer {
         }
         self.show(Activity::Learning, observer)?;
         let every = self.training.checkpoint_every_updates;
-        if every > 0 && updates.is_multiple_of(every) {
+        // The last update of a stage is followed by the stage's own checkpoint.
+        let last = matches!(&plan.phase, PhaseConfig::Offline(c) if updates >= c.updates);
+        if every > 0 && updates.is_multiple_of(every) && !last {
             self.checkpoint(false, observer)?;
         }
         Ok(())

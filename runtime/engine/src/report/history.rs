@@ -9,6 +9,8 @@ use crate::results::{Results, StageKind};
 
 /// Points of a curve in the report, at most.
 const POINTS: usize = 240;
+/// Points of a curve that stands behind another one: it shows the trend.
+const FAINT_POINTS: usize = 40;
 /// Share of the horizontal axis that an offline stage takes beside an online one.
 const OFFLINE_SHARE: f64 = 0.3;
 
@@ -134,7 +136,7 @@ impl History {
                 })
                 .collect();
             if !points.is_empty() {
-                let points = thin_out(&points, POINTS);
+                let points = thin_out(&merge(&points), if faint { FAINT_POINTS } else { POINTS });
                 curves.push(Curve { class: span.class(), points, band: Vec::new(), dots: false, faint });
             }
         }
@@ -172,6 +174,13 @@ impl History {
         }
         any.then(|| self.chart(title, (980.0, 280.0), curves))
     }
+}
+
+/// One point per place: the mean of what was reported there, such as a round's updates at its env step.
+fn merge(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mean =
+        |same: &[(f64, f64)]| (same[0].0, same.iter().map(|(_, y)| y).sum::<f64>() / same.len() as f64);
+    points.chunk_by(|a, b| a.0 == b.0).map(mean).collect()
 }
 
 fn record(line: &str) -> Option<Record> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use surefoot_engine::{EngineError, TrainEnd};
@@ -117,4 +118,35 @@ fn resuming_something_else_is_refused() {
     std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
     let cut = setup.resume(&run, &none, None).err().unwrap().to_string();
     assert!(cut.contains("state/state.json: length: expected") && last.exists(), "{cut}");
+}
+
+/// Needs the right to mount: says so and passes where it is missing.
+#[test]
+fn a_run_goes_on_after_the_disk_was_full() {
+    let dir = scratch();
+    let mount = |options: &str| {
+        let path = dir.path().join("disk");
+        std::fs::create_dir_all(&path).unwrap();
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).output();
+        done.is_ok_and(|o| o.status.success())
+    };
+    if !mount("size=160k") {
+        println!("skipped: this process may not mount a tmpfs");
+        return;
+    }
+    let setup = Setup::small();
+    let (whole, run) = (dir.path().join("whole"), dir.path().join("disk/run"));
+    let none = Tripwire::default();
+    let found = std::panic::catch_unwind(|| {
+        setup.start(&whole, &none).unwrap().run(&none.interrupt, &mut ()).unwrap();
+        let full = setup.start(&run, &none).unwrap().run(&none.interrupt, &mut ()).unwrap_err();
+        assert!(full.to_string().contains("No space left on device"), "{full}");
+        assert!(mount("remount,size=16m"));
+        assert!(setup.resume(&run, &none, None).unwrap().counters().updates > 0, "a checkpoint was left");
+        let end = setup.resume(&run, &none, None).unwrap().run(&none.interrupt, &mut ()).unwrap();
+        assert_eq!(end, TrainEnd::Finished);
+        assert!(outcome(&run) == outcome(&whole));
+    });
+    assert!(Command::new("umount").arg(dir.path().join("disk")).status().unwrap().success());
+    found.unwrap();
 }
