@@ -14,10 +14,11 @@
 //! critics have layer normalisation; targets are clamped to what the rewards allow; sampled actions and the data's actions are
 //! clipped to `[-1, 1]`, as the robot would execute them. Each is an option. Truncated steps bootstrap.
 //!
-//! Metrics: `train/{critic_loss, actor_loss, q_mean, target_mean, advantage_mean, advantage_std, effective_sample_size,
+//! Metrics: `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean, advantage_mean, advantage_std, effective_sample_size,
 //! log_likelihood, entropy, std_mean}`; `heldout/{log_likelihood, td_error, effective_sample_size}`, all deterministic, by the
 //! policy that acts and its mean action.
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,14 +28,16 @@ use surefoot_core::{
 };
 
 use crate::LearnerContext;
-use crate::nn::actor::{Actor, ActorConfig, positive};
-use crate::nn::critic::{Critic, Ensemble};
-use crate::nn::inputs::{BatchTensors, Inputs};
+use crate::nn::actor::{Actor, ActorConfig, GaussianNet, positive};
+use crate::nn::critic::{Critics, Judged, Judgement, Weights};
+use crate::nn::inputs::{BatchRows, Inputs, side_by_side, tensor};
+use crate::nn::mlp::MlpShape;
 use crate::nn::params::Arrays;
 use crate::nn::state::Counters;
+use crate::nn::threads::Threads;
 pub use crate::nn::weights::WeightMode;
 use crate::nn::weights::{Weighting, effective_sample_size};
-use crate::nn::{Context, gaussian, scalar};
+use crate::nn::{Context, gaussian};
 
 const NAME: &str = "awac";
 
@@ -174,7 +177,7 @@ impl AwacConfig {
 #[derive(Clone, Debug)]
 pub struct Awac {
     actor: Actor,
-    critic: Critic,
+    critics: Critics,
     inputs: Inputs,
     weighting: Weighting,
     discount: f64,
@@ -188,6 +191,7 @@ pub struct Awac {
     online_batch: usize,
     normalize: bool,
     std_floor: f32,
+    threads: Threads,
     seed: u64,
     updates: u64,
 }
@@ -223,7 +227,7 @@ impl Awac {
             q_clamp,
             reset_optimizer_online,
         } = critic;
-        let LearnerContext { spec, seed, threads: _ } = context;
+        let LearnerContext { spec, seed, threads } = context;
         let check = |ok: bool, key, reason: &str| {
             if ok {
                 Ok(())
@@ -249,16 +253,11 @@ impl Awac {
         check(positive(*learning_rate), "critic.learning_rate", "must be positive")?;
         check(*target_rate > 0.0 && *target_rate <= 1.0, "critic.target_rate", "must be in (0, 1]")?;
         let dims = [spec.observation_dim(), spec.action_dim()];
+        let widths = [&[dims[0] + dims[1]], hidden.as_slice(), &[1]].concat();
+        let shape = MlpShape { widths, layer_norm: *layer_norm, tanh_output: false };
         Ok(Self {
             actor: Actor::new(actor, dims, *seed, NAME)?,
-            critic: Critic::new(
-                *seed,
-                *count,
-                dims[0] + dims[1],
-                hidden,
-                *layer_norm,
-                [*learning_rate, *target_rate],
-            )?,
+            critics: Critics::new(*seed, *count, &shape, [*learning_rate, *target_rate])?,
             inputs: Inputs {
                 spec: spec.clone(),
                 normalizer: Normalizer::default(),
@@ -281,6 +280,7 @@ impl Awac {
             online_batch: *online_batch,
             normalize: *normalize_observations,
             std_floor: *observation_std_floor as f32,
+            threads: Threads::new(*threads)?,
             seed: *seed,
             updates: 0,
         })
@@ -299,64 +299,39 @@ impl Awac {
         }
     }
 
-    /// `y`, `[batch]`, for these next actions.
-    fn targets(
-        &self,
-        batch: &Batch,
-        critics: &Ensemble,
-        next_observation: &Tensor,
-        next_action: &Tensor,
-    ) -> Result<Vec<f32>, LearnError> {
-        let q = self.values(critics, next_observation, next_action, AdvantageQ::Min)?;
+    /// `y`, `[batch]`, for these values of the next step.
+    fn targets(&self, batch: &Batch, next_value: &[f32]) -> Vec<f32> {
         let bounds = self.value_bounds();
-        let rows = batch.reward.iter().zip(&batch.continuation).zip(q);
-        Ok(rows
-            .map(|((reward, continuation), q)| {
-                let y = reward + self.discount as f32 * continuation * q;
-                bounds.map_or(y, |(low, high)| y.clamp(low, high))
-            })
-            .collect())
+        let rows = batch.reward.iter().zip(&batch.continuation).zip(next_value);
+        rows.map(|((reward, continuation), q)| {
+            let y = reward + self.discount as f32 * continuation * q;
+            bounds.map_or(y, |(low, high)| y.clamp(low, high))
+        })
+        .collect()
     }
 
-    /// `Q(s, a)` by the stated rule, `[batch]`, without a gradient.
-    fn values(
-        &self,
-        critics: &Ensemble,
-        observation: &Tensor,
-        action: &Tensor,
-        rule: AdvantageQ,
-    ) -> Result<Vec<f32>, LearnError> {
-        let q = || {
-            let input = Tensor::cat(&[observation, action], 1)?;
-            critics.forward(&input)?.iter().map(Tensor::to_vec1).collect::<Result<Vec<_>, _>>()
+    /// The noise of the present update for a batch of `n` rows.
+    fn draw_noise(&self, n: usize) -> Noise {
+        let draw = |purpose: &str, samples: usize| {
+            let mut stream = Stream::new(self.seed, purpose, self.updates);
+            let one = |_| {
+                let mut row = vec![0.0; n * self.dims()[1]];
+                stream.fill_normal(&mut row);
+                row
+            };
+            (0..samples).map(one).collect::<Vec<_>>()
         };
-        Ok(judge(&q().context("critic forward")?, rule))
+        let samples = match self.value_estimate {
+            ValueEstimate::PolicySamples(n) => n,
+            ValueEstimate::MeanAction => 0,
+        };
+        let (next, value) =
+            rayon::join(|| draw("awac/next_action", 1), || draw("awac/policy_action", samples));
+        Noise { next_action: next.concat(), policy_action: value }
     }
 
-    /// `V(s)`, `[batch]`, for policy means `[batch, action_dim]`.
-    fn state_values(
-        &self,
-        batch: &BatchTensors,
-        mean: &Tensor,
-        log_std: &[f32],
-        estimate: ValueEstimate,
-        noise: &mut Stream,
-    ) -> Result<Vec<f32>, LearnError> {
-        let value =
-            |action: &Tensor| self.values(self.critic.online(), &batch.observation, action, self.advantage_q);
-        match estimate {
-            ValueEstimate::MeanAction => value(mean),
-            ValueEstimate::PolicySamples(count) => {
-                let mut sum = vec![0.0; mean.dim(0).context("state value")?];
-                for _ in 0..count {
-                    let sampled = sample(mean, log_std, noise).context("policy sample")?;
-                    for (sum, v) in sum.iter_mut().zip(value(&sampled)?) {
-                        *sum += v / count as f32;
-                    }
-                }
-                Ok(sum)
-            }
-        }
+    const fn dims(&self) -> [usize; 2] {
+        [self.inputs.spec.observation_dim(), self.inputs.spec.action_dim()]
     }
 
     fn not_finite(&self, what: &'static str, value: f64) -> Result<f64, LearnError> {
@@ -366,15 +341,167 @@ impl Awac {
             Err(LearnError::NotFinite { what, value, updates: self.updates })
         }
     }
+
+    /// [`Learner::update`] with given noise: what a test against another implementation needs.
+    ///
+    /// # Errors
+    /// As [`Learner::update`].
+    pub fn update_with_noise(&mut self, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {
+        let rows = self.inputs.rows(batch, self.updates)?;
+        self.reward_range = widen(self.reward_range, &batch.reward);
+        let (net, dims) = (self.actor.net(), self.dims());
+        let log_std = net.log_std_row()?;
+
+        // The policy at s' and at s; the latter is shared by V and the policy's loss.
+        let (next_mean, policy) = rayon::join(
+            || {
+                let x = tensor(rows.next_observation.clone(), dims[0]).context("next action")?;
+                net.infer_mean(&x)
+            },
+            || PolicyPass::new(net, &rows, dims),
+        );
+        let (next_mean, policy) = (next_mean?, policy?);
+        let next_action = gaussian::sample(&next_mean, &log_std, &noise.next_action);
+        let policy_actions = match self.value_estimate {
+            ValueEstimate::MeanAction => vec![policy.mean.clone()],
+            ValueEstimate::PolicySamples(_) => {
+                noise.policy_action.iter().map(|n| gaussian::sample(&policy.mean, &log_std, n)).collect()
+            }
+        };
+        let pair = |observation: &[f32], action: &[f32]| {
+            side_by_side(observation, action, dims).context("critic input")
+        };
+        let judged = Judged {
+            next: pair(&rows.next_observation, &next_action)?,
+            taken: pair(&rows.observation, &rows.action)?,
+            policy: policy_actions
+                .iter()
+                .map(|a| pair(&rows.observation, a))
+                .collect::<Result<_, LearnError>>()?,
+        };
+        let judgements = self.critics.judge(&judged)?;
+        let by_critic = |rows: fn(&Judgement) -> &Vec<f32>| judgements.iter().map(rows).collect::<Vec<_>>();
+
+        let y = self.targets(batch, &least(&by_critic(|j| &j.next), AdvantageQ::Min));
+        let q = least(&by_critic(|j| &j.taken_rows), self.advantage_q);
+        let mut v = vec![0.0; batch.n];
+        for k in 0..policy_actions.len() {
+            let values: Vec<&Vec<f32>> = judgements.iter().map(|j| &j.policy[k]).collect();
+            for (v, q) in v.iter_mut().zip(least(&values, self.advantage_q)) {
+                *v += q / policy_actions.len() as f32;
+            }
+        }
+        let advantage: Vec<f32> = q.iter().zip(&v).map(|(q, v)| q - v).collect();
+        let weights = self.weighting.weights(&advantage);
+
+        let squares =
+            |j: &Judgement| mean(j.taken_rows.iter().zip(&y).map(|(q, y)| f64::from(q - y).powi(2)));
+        let critic_loss = judgements.iter().map(squares).sum::<f64>();
+        let weighted = policy.log_prob_rows.iter().zip(&weights);
+        let actor_loss = -mean(weighted.map(|(l, w)| f64::from(*l) * f64::from(*w)));
+        self.not_finite("train/critic_loss", critic_loss)?;
+        self.not_finite("train/actor_loss", actor_loss)?;
+
+        let (critic_gradients, actor_gradient) =
+            rayon::join(|| self.critics.gradients(&judgements, &y), || policy.gradient(&weights, net));
+        let (critic_gradients, (actor_gradient, actor_norm)) = (critic_gradients?, actor_gradient?);
+        let critic_norm = critic_gradients.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
+        self.not_finite("train/critic_gradient_norm", critic_norm)?;
+        self.not_finite("train/actor_gradient_norm", actor_norm)?;
+
+        let (critics, actor) = (&mut self.critics, &mut self.actor);
+        let (critics, actor) =
+            rayon::join(|| critics.step(&critic_gradients), || actor.step(&actor_gradient));
+        critics?;
+        actor?;
+        self.updates += 1;
+
+        let wide = |rows: &[f32]| mean(rows.iter().map(|x| f64::from(*x)));
+        let advantage_mean = wide(&advantage);
+        let variance = mean(advantage.iter().map(|a| (f64::from(*a) - advantage_mean).powi(2)));
+        let mut metrics = Metrics::new();
+        metrics.push("train/critic_loss", critic_loss);
+        metrics.push("train/actor_loss", actor_loss);
+        metrics.push("train/critic_gradient_norm", critic_norm);
+        metrics.push("train/actor_gradient_norm", actor_norm);
+        metrics.push("train/q_mean", wide(&q));
+        metrics.push("train/target_mean", wide(&y));
+        metrics.push("train/advantage_mean", advantage_mean);
+        metrics.push("train/advantage_std", variance.sqrt());
+        metrics.push("train/effective_sample_size", effective_sample_size(&weights));
+        metrics.push("train/log_likelihood", wide(&policy.log_prob_rows));
+        self.actor.report(&mut metrics)?;
+        Ok(metrics)
+    }
+
+    fn evaluate_here(&self, batch: &Batch) -> Result<Metrics, LearnError> {
+        let rows = self.inputs.rows(batch, self.updates)?;
+        let (net, dims) = (self.actor.acting(), self.dims());
+        let means = |rows: &[f32]| net.infer_mean(&tensor(rows.to_vec(), dims[0]).context("evaluation")?);
+        let values = |weights, observation: &[f32], action: &[f32], rule| {
+            let input = side_by_side(observation, action, dims).context("evaluation")?;
+            let q = self.critics.infer(weights, &input)?;
+            Ok::<_, LearnError>(least(&q.iter().collect::<Vec<_>>(), rule))
+        };
+        let next_action = means(&rows.next_observation)?;
+        let next = values(Weights::Target, &rows.next_observation, &next_action, AdvantageQ::Min)?;
+        let y = self.targets(batch, &next);
+        let q = values(Weights::Online, &rows.observation, &rows.action, self.advantage_q)?;
+        let v = values(Weights::Online, &rows.observation, &means(&rows.observation)?, self.advantage_q)?;
+        let advantage: Vec<f32> = q.iter().zip(&v).map(|(q, v)| q - v).collect();
+        let weights = self.weighting.weights(&advantage);
+        let mut metrics = Metrics::new();
+        metrics.push("heldout/log_likelihood", net.log_likelihood(rows.observation, &rows.action)?);
+        metrics.push("heldout/td_error", mean(q.iter().zip(&y).map(|(q, y)| f64::from((q - y).abs()))));
+        metrics.push("heldout/effective_sample_size", effective_sample_size(&weights));
+        Ok(metrics)
+    }
+}
+
+/// Standard normal numbers of one update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Noise {
+    /// For `a'`, `[batch * action_dim]`.
+    pub next_action: Vec<f32>,
+    /// For every sample of `V`, `[batch * action_dim]` each.
+    pub policy_action: Vec<Vec<f32>>,
+}
+
+/// The policy at `s`, with what its gradient needs.
+struct PolicyPass {
+    mean: Vec<f32>,
+    log_prob: Tensor,
+    log_prob_rows: Vec<f32>,
+}
+
+impl PolicyPass {
+    fn new(net: &GaussianNet, rows: &BatchRows, dims: [usize; 2]) -> Result<Self, LearnError> {
+        let pass = || {
+            let mean = net.mean(&tensor(rows.observation.clone(), dims[0])?)?;
+            let log_prob = gaussian::log_prob(&mean, &net.log_std()?, &rows.action)?; // [batch]
+            let mean = mean.flatten_all()?.to_vec1()?;
+            Ok(Self { mean, log_prob_rows: log_prob.to_vec1()?, log_prob })
+        };
+        pass().context("policy forward")
+    }
+
+    /// The gradient of `-mean(w log pi(a|s))` and its norm.
+    fn gradient(&self, weights: &[f32], net: &GaussianNet) -> Result<(GradStore, f64), LearnError> {
+        let weights = Tensor::from_slice(weights, weights.len(), &Device::Cpu).context("actor loss")?;
+        let loss = (&self.log_prob * weights).and_then(|l| l.mean_all()?.neg());
+        let gradients = loss.and_then(|l| l.backward()).context("actor gradient")?;
+        let norm = net.params().gradient_norm(&gradients)?;
+        Ok((gradients, norm))
+    }
 }
 
 /// One number a row from one list per critic.
-fn judge(q: &[Vec<f32>], rule: AdvantageQ) -> Vec<f32> {
+fn least(q: &[&Vec<f32>], rule: AdvantageQ) -> Vec<f32> {
     let Some((first, others)) = q.split_first() else { return Vec::new() };
-    let mut judged = first.clone();
+    let mut judged = (*first).clone();
     if rule == AdvantageQ::Min {
         for other in others {
-            for (j, q) in judged.iter_mut().zip(other) {
+            for (j, q) in judged.iter_mut().zip(*other) {
                 // Written so that a NaN wins: it must be seen.
                 *j = if *j < *q || j.is_nan() { *j } else { *q };
             }
@@ -383,18 +510,9 @@ fn judge(q: &[Vec<f32>], rule: AdvantageQ) -> Vec<f32> {
     judged
 }
 
-/// A sampled action row for every mean row, inside `[-1, 1]`.
-fn sample(mean: &Tensor, log_std: &[f32], stream: &mut Stream) -> candle_core::Result<Tensor> {
-    let means: Vec<f32> = mean.flatten_all()?.to_vec1()?;
-    let mut noise = vec![0.0; means.len()];
-    stream.fill_normal(&mut noise);
-    let mut actions = Vec::with_capacity(means.len());
-    gaussian::sample_into(&means, log_std, &noise, &mut actions);
-    Tensor::from_vec(actions, mean.dims(), &Device::Cpu)
-}
-
-fn mean(rows: &[f32]) -> f64 {
-    rows.iter().map(|x| f64::from(*x)).sum::<f64>() / rows.len().max(1) as f64
+fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = numbers.len().max(1) as f64;
+    numbers.sum::<f64>() / n
 }
 
 impl Learner for Awac {
@@ -422,99 +540,21 @@ impl Learner for Awac {
 
     fn enter_phase(&mut self, phase: PhaseKind) -> Result<(), LearnError> {
         if phase == PhaseKind::Online && self.reset_optimizer_online {
-            self.critic.reset_optimizer();
+            self.critics.reset_optimizer();
         }
         Ok(())
     }
 
     fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
-        let rows = self.inputs.tensors(batch, self.updates)?;
-        self.reward_range = widen(self.reward_range, &batch.reward);
-        let mut noise = Stream::new(self.seed, NAME, self.updates);
-        let net = self.actor.net();
-        let log_std = net.log_std().context("deviation")?;
-        let log_std_row: Vec<f32> = log_std.to_vec1().context("deviation")?;
-
-        let next_action = net
-            .mean(&rows.next_observation)
-            .and_then(|mean| sample(&mean.detach(), &log_std_row, &mut noise))
-            .context("next action")?;
-        let y = self.targets(batch, self.critic.target(), &rows.next_observation, &next_action)?;
-
-        let critic_losses = || {
-            let target = Tensor::from_slice(&y, batch.n, &Device::Cpu)?;
-            let q = self.critic.online().forward(&Tensor::cat(&[&rows.observation, &rows.action], 1)?)?;
-            let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
-            for q in &q {
-                loss = (loss + (q - &target)?.sqr()?.mean_all()?)?;
-            }
-            let q = q.iter().map(Tensor::to_vec1).collect::<Result<Vec<Vec<f32>>, _>>()?;
-            Ok((loss, q))
-        };
-        let (critic_loss, q) = critic_losses().context("critic loss")?;
-
-        let policy_mean = net.mean(&rows.observation).context("policy mean")?;
-        let detached = policy_mean.detach();
-        let v = self.state_values(&rows, &detached, &log_std_row, self.value_estimate, &mut noise)?;
-        let q = judge(&q, self.advantage_q);
-        let advantage: Vec<f32> = q.iter().zip(&v).map(|(q, v)| q - v).collect();
-        let weights = self.weighting.weights(&advantage);
-        let actor_losses = || {
-            let log_prob = gaussian::log_prob(&policy_mean, &log_std, &rows.action)?;
-            let weights = Tensor::from_slice(&weights, batch.n, &Device::Cpu)?;
-            let loss = (&log_prob * weights)?.mean_all()?.neg()?;
-            Ok((loss, scalar(&log_prob.mean_all()?)?))
-        };
-        let (actor_loss, log_likelihood) = actor_losses().context("actor loss")?;
-
-        let critic_value =
-            self.not_finite("train/critic_loss", scalar(&critic_loss).context("critic loss")?)?;
-        let actor_value = self.not_finite("train/actor_loss", scalar(&actor_loss).context("actor loss")?)?;
-        let critic_gradients = critic_loss.backward().context("critic gradient")?;
-        let actor_gradients = actor_loss.backward().context("actor gradient")?;
-        self.critic.step(&critic_gradients)?;
-        self.actor.step(&actor_gradients)?;
-        self.critic.follow()?;
-        self.updates += 1;
-
-        let advantage_mean = mean(&advantage);
-        let variance = advantage.iter().map(|a| (f64::from(*a) - advantage_mean).powi(2)).sum::<f64>();
-        let mut metrics = Metrics::new();
-        metrics.push("train/critic_loss", critic_value);
-        metrics.push("train/actor_loss", actor_value);
-        metrics.push("train/q_mean", mean(&q));
-        metrics.push("train/target_mean", mean(&y));
-        metrics.push("train/advantage_mean", advantage_mean);
-        metrics.push("train/advantage_std", (variance / batch.n as f64).sqrt());
-        metrics.push("train/effective_sample_size", effective_sample_size(&weights));
-        metrics.push("train/log_likelihood", log_likelihood);
-        self.actor.report(&mut metrics)?;
-        Ok(metrics)
+        let threads = self.threads.clone();
+        threads.run(|| {
+            let noise = self.draw_noise(batch.n);
+            self.update_with_noise(batch, &noise)
+        })
     }
 
     fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
-        let rows = self.inputs.tensors(batch, self.updates)?;
-        let net = self.actor.acting();
-        let mean_action = net.mean(&rows.observation).context("policy mean")?;
-        let log_likelihood = net
-            .log_std()
-            .and_then(|s| gaussian::log_prob(&mean_action, &s, &rows.action)?.mean_all())
-            .and_then(|l| scalar(&l))
-            .context("evaluation")?;
-        let next_action = net.mean(&rows.next_observation).context("next action")?;
-        let y = self.targets(batch, self.critic.target(), &rows.next_observation, &next_action)?;
-        let q = self.values(self.critic.online(), &rows.observation, &rows.action, self.advantage_q)?;
-        let v = self.values(self.critic.online(), &rows.observation, &mean_action, self.advantage_q)?;
-        let advantage: Vec<f32> = q.iter().zip(&v).map(|(q, v)| q - v).collect();
-        let error: Vec<f32> = q.iter().zip(&y).map(|(q, y)| (q - y).abs()).collect();
-        let mut metrics = Metrics::new();
-        metrics.push("heldout/log_likelihood", log_likelihood);
-        metrics.push("heldout/td_error", mean(&error));
-        metrics.push(
-            "heldout/effective_sample_size",
-            effective_sample_size(&self.weighting.weights(&advantage)),
-        );
-        Ok(metrics)
+        self.threads.run(|| self.evaluate_here(batch))
     }
 
     fn updates(&self) -> u64 {
@@ -532,12 +572,12 @@ impl Learner for Awac {
     fn save(&self) -> Result<Blobs, LearnError> {
         let (mut actor, mut critic) = (Arrays::new(), Arrays::new());
         self.actor.export(&mut actor)?;
-        self.critic.export(&mut critic)?;
+        self.critics.export(&mut critic)?;
         actor.append(&mut critic);
         let mut counters = Counters::new(NAME, self.seed, &self.inputs);
         counters.updates = self.updates;
         counters.actor_steps = self.actor.steps();
-        counters.critic_steps = self.critic.steps();
+        counters.critic_steps = self.critics.steps();
         counters.reward_range = self.reward_range;
         counters.save(&actor)
     }
@@ -545,9 +585,9 @@ impl Learner for Awac {
     fn load(&mut self, blobs: &Blobs) -> Result<(), LearnError> {
         let (counters, arrays) = Counters::load(blobs, NAME, &self.inputs)?;
         self.actor.check(&arrays)?;
-        self.critic.check(&arrays)?;
+        self.critics.check(&arrays)?;
         self.actor.import(&arrays, counters.actor_steps)?;
-        self.critic.import(&arrays, counters.critic_steps)?;
+        self.critics.import(&arrays, counters.critic_steps)?;
         self.seed = counters.seed;
         self.updates = counters.updates;
         self.reward_range = counters.reward_range;

@@ -3,7 +3,7 @@
 //! `log_likelihood`: `L = -mean(log pi(a|s))`; `mean_squared_error`: `L = mean((tanh(mlp(s)) - a)^2)`, which leaves the deviation as
 //! it started.
 //!
-//! Metrics: `train/actor_loss`, `train/log_likelihood`, `train/entropy`, `train/std_mean`; `heldout/log_likelihood` (nats per
+//! Metrics: `train/actor_loss`, `train/actor_gradient_norm`, `train/log_likelihood`, `train/entropy`, `train/std_mean`; `heldout/log_likelihood` (nats per
 //! step, of the policy that acts).
 
 use schemars::JsonSchema;
@@ -15,9 +15,10 @@ use surefoot_core::{
 
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, ActorConfig};
-use crate::nn::inputs::Inputs;
+use crate::nn::inputs::{Inputs, tensor};
 use crate::nn::params::Arrays;
 use crate::nn::state::Counters;
+use crate::nn::threads::Threads;
 use crate::nn::{Context, gaussian, scalar};
 
 const NAME: &str = "bc";
@@ -83,6 +84,7 @@ pub struct Bc {
     batch: usize,
     normalize: bool,
     std_floor: f32,
+    threads: Threads,
     seed: u64,
     updates: u64,
 }
@@ -101,7 +103,7 @@ impl Bc {
             normalize_observations,
             observation_std_floor,
         } = config;
-        let LearnerContext { spec, seed, threads: _ } = context;
+        let LearnerContext { spec, seed, threads } = context;
         let check = |ok: bool, key, reason: &str| {
             if ok {
                 Ok(())
@@ -124,9 +126,44 @@ impl Bc {
             batch: *batch,
             normalize: *normalize_observations,
             std_floor: *observation_std_floor as f32,
+            threads: Threads::new(*threads)?,
             seed: *seed,
             updates: 0,
         })
+    }
+}
+
+impl Bc {
+    fn update_here(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
+        let rows = self.inputs.rows(batch, self.updates)?;
+        let net = self.actor.net();
+        let forward = || {
+            let mean = net.mean(&tensor(rows.observation, self.inputs.spec.observation_dim())?)?;
+            let log_prob = gaussian::log_prob(&mean, &net.log_std()?, &rows.action)?.mean_all()?;
+            let loss = match self.loss {
+                BcLoss::LogLikelihood => log_prob.neg()?,
+                BcLoss::MeanSquaredError => {
+                    (&mean - tensor(rows.action, self.inputs.spec.action_dim())?)?.sqr()?.mean_all()?
+                }
+            };
+            Ok((scalar(&loss)?, scalar(&log_prob)?, loss))
+        };
+        let (value, log_likelihood, loss) = forward().context("bc loss")?;
+        let gradients = loss.backward().context("bc gradient")?;
+        let norm = net.params().gradient_norm(&gradients)?;
+        for (what, value) in [("train/actor_loss", value), ("train/actor_gradient_norm", norm)] {
+            if !value.is_finite() {
+                return Err(LearnError::NotFinite { what, value, updates: self.updates });
+            }
+        }
+        self.actor.step(&gradients)?;
+        self.updates += 1;
+        let mut metrics = Metrics::new();
+        metrics.push("train/actor_loss", value);
+        metrics.push("train/actor_gradient_norm", norm);
+        metrics.push("train/log_likelihood", log_likelihood);
+        self.actor.report(&mut metrics)?;
+        Ok(metrics)
     }
 }
 
@@ -148,41 +185,15 @@ impl Learner for Bc {
     }
 
     fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
-        let batch = self.inputs.tensors(batch, self.updates)?;
-        let net = self.actor.net();
-        let forward = || {
-            let mean = net.mean(&batch.observation)?;
-            let log_prob = gaussian::log_prob(&mean, &net.log_std()?, &batch.action)?.mean_all()?;
-            let loss = match self.loss {
-                BcLoss::LogLikelihood => log_prob.neg()?,
-                BcLoss::MeanSquaredError => (mean - &batch.action)?.sqr()?.mean_all()?,
-            };
-            Ok((scalar(&loss)?, scalar(&log_prob)?, loss))
-        };
-        let (value, log_likelihood, loss) = forward().context("bc loss")?;
-        if !value.is_finite() {
-            return Err(LearnError::NotFinite { what: "train/actor_loss", value, updates: self.updates });
-        }
-        let gradients = loss.backward().context("bc gradient")?;
-        self.actor.step(&gradients)?;
-        self.updates += 1;
-        let mut metrics = Metrics::new();
-        metrics.push("train/actor_loss", value);
-        metrics.push("train/log_likelihood", log_likelihood);
-        self.actor.report(&mut metrics)?;
-        Ok(metrics)
+        let threads = self.threads.clone();
+        threads.run(|| self.update_here(batch))
     }
 
     fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
-        let batch = self.inputs.tensors(batch, self.updates)?;
-        let net = self.actor.acting();
-        let mean = net.mean(&batch.observation).context("bc evaluation")?;
-        let log_likelihood = net
-            .log_std()
-            .and_then(|s| gaussian::log_prob(&mean, &s, &batch.action)?.mean_all())
-            .and_then(|l| scalar(&l))
-            .context("bc evaluation")?;
+        let rows = self.inputs.rows(batch, self.updates)?;
         let mut metrics = Metrics::new();
+        let log_likelihood =
+            self.threads.run(|| self.actor.acting().log_likelihood(rows.observation, &rows.action))?;
         metrics.push("heldout/log_likelihood", log_likelihood);
         Ok(metrics)
     }

@@ -9,10 +9,10 @@ use surefoot_core::{LearnError, PolicyArtifact, PolicyCard};
 
 use super::adam::Adam;
 use super::gaussian_policy::{Architecture, GaussianPolicy};
-use super::inputs::Inputs;
-use super::mlp::Mlp;
-use super::params::{Arrays, Params, to_safetensors};
-use super::{Context, gaussian};
+use super::inputs::{Inputs, tensor};
+use super::mlp::{Mlp, MlpShape};
+use super::params::{Arrays, Params, Part, to_safetensors};
+use super::{Context, gaussian, scalar};
 
 /// The policy network and how it learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +67,23 @@ impl GaussianNet {
     /// # Errors
     /// When the shape does not fit.
     pub fn mean(&self, observation: &Tensor) -> candle_core::Result<Tensor> {
-        self.mlp.forward(observation)?.tanh()
+        self.mlp.forward(observation)
+    }
+
+    /// The same without a gradient, as rows.
+    ///
+    /// # Errors
+    /// When the shape does not fit.
+    pub fn infer_mean(&self, observation: &Tensor) -> Result<Vec<f32>, LearnError> {
+        self.mlp.infer(observation).context("policy mean")
+    }
+
+    /// Logarithm of the deviation as a row, `[action_dim]`.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn log_std_row(&self) -> Result<Vec<f32>, LearnError> {
+        self.log_std().and_then(|t| t.to_vec1()).context("deviation")
     }
 
     /// Logarithm of the deviation, `[action_dim]`.
@@ -78,6 +94,20 @@ impl GaussianNet {
         let [min, max] = self.log_std_bounds;
         let sigmoid = (self.log_std_parameter.neg()?.exp()? + 1.0)?.recip()?;
         sigmoid.affine(max - min, min)
+    }
+
+    /// Mean of `log pi(a|s)` over these rows, nats per step.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<f64, LearnError> {
+        let log_std = self.log_std().context("deviation")?;
+        let dim = log_std.elem_count();
+        let observation_dim = observation.len() / (action.len() / dim.max(1)).max(1);
+        let means = tensor(observation, observation_dim).context("log-likelihood")?;
+        let means = tensor(self.infer_mean(&means)?, dim).context("log-likelihood")?;
+        let log_prob = gaussian::log_prob(&means, &log_std, action).and_then(|l| scalar(&l.mean_all()?));
+        log_prob.context("log-likelihood")
     }
 
     /// Its parameters.
@@ -143,10 +173,13 @@ impl Actor {
         check(positive(*max_explore_std), "actor.max_explore_std", "must be positive")?;
         let build = || {
             let mut params = Params::default();
-            let mlp = Mlp::new(&mut params, seed, "actor", [observation_dim, action_dim], hidden, false)?;
+            let widths = [&[observation_dim], hidden.as_slice(), &[action_dim]].concat();
+            let shape = MlpShape { widths, layer_norm: false, tanh_output: true };
+            let mlp = Mlp::new(&mut params, seed, "actor", shape)?;
             let start = (part / (1.0 - part)).ln() as f32;
-            let log_std_parameter =
-                params.add("actor/log_std_parameter", &[action_dim], vec![start; action_dim])?;
+            let name = "actor/log_std_parameter";
+            let part = Part { name: name.into(), dims: vec![action_dim], at: 0 };
+            let log_std_parameter = params.add(name, vec![part], vec![start; action_dim])?;
             let log_std_bounds = [*min_log_std, *max_log_std];
             Ok(GaussianNet { params, mlp, log_std_parameter, log_std_bounds })
         };
@@ -243,7 +276,7 @@ impl Actor {
         let mut arrays = Arrays::new();
         net.params.export("", &mut arrays)?;
         arrays.remove("actor/log_std_parameter");
-        let log_std: Vec<f32> = net.log_std().and_then(|t| t.to_vec1()).context("policy export")?;
+        let log_std = net.log_std_row()?;
         arrays.insert("actor/log_std".into(), (vec![log_std.len()], log_std));
         let weights = to_safetensors(&arrays)
             .map_err(|reason| LearnError::Tensor { context: "policy export", reason })?;
@@ -279,7 +312,7 @@ impl Actor {
     /// # Errors
     /// When the tensor library fails.
     pub fn report(&self, metrics: &mut surefoot_core::Metrics) -> Result<(), LearnError> {
-        let log_std: Vec<f32> = self.net.log_std().and_then(|t| t.to_vec1()).context("deviation")?;
+        let log_std = self.net.log_std_row()?;
         metrics.push("train/entropy", gaussian::entropy(&log_std));
         let sum: f64 = log_std.iter().map(|s| f64::from(*s).exp()).sum();
         metrics.push("train/std_mean", sum / log_std.len().max(1) as f64);

@@ -1,12 +1,14 @@
 //! Adam whose moments can be saved.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Var};
 use surefoot_core::LearnError;
 
 use super::Context;
+use super::kernels::{self, AdamStep};
 use super::params::{Arrays, Params, check_array};
 
 const BETA1: f64 = 0.9;
@@ -24,7 +26,6 @@ pub struct Adam {
 
 #[derive(Clone, Debug)]
 struct Moments {
-    dims: Vec<usize>,
     first: Vec<f32>,
     second: Vec<f32>,
 }
@@ -33,10 +34,9 @@ impl Adam {
     /// Zero moments for `params`.
     #[must_use]
     pub fn new(params: &Params, learning_rate: f64, weight_decay: f64) -> Self {
-        let zeros = |(name, var): (&str, &candle_core::Var)| {
+        let zeros = |(name, var): (&str, &Var)| {
             let n = var.elem_count();
-            let moments = Moments { dims: var.dims().to_vec(), first: vec![0.0; n], second: vec![0.0; n] };
-            (name.to_owned(), moments)
+            (name.to_owned(), Moments { first: vec![0.0; n], second: vec![0.0; n] })
         };
         Self { learning_rate, weight_decay, steps: 0, moments: params.iter().map(zeros).collect() }
     }
@@ -63,23 +63,19 @@ impl Adam {
     pub fn step(&mut self, params: &Params, gradients: &GradStore) -> Result<(), LearnError> {
         self.steps += 1;
         let t = self.steps.min(i32::MAX as u64) as i32;
-        let rate = self.learning_rate * (1.0 - BETA2.powi(t)).sqrt() / (1.0 - BETA1.powi(t));
-        let epsilon = EPSILON * (1.0 - BETA2.powi(t)).sqrt();
-        for ((_, var), m) in params.iter().zip(self.moments.values_mut()) {
-            let Some(gradient) = gradients.get(var) else { continue };
-            let gradient: Vec<f32> =
-                gradient.flatten_all().and_then(|g| g.to_vec1()).context("optimiser step")?;
-            let mut values: Vec<f32> =
-                var.flatten_all().and_then(|v| v.to_vec1()).context("optimiser step")?;
-            let state = m.first.iter_mut().zip(&mut m.second);
-            for ((x, g), (first, second)) in values.iter_mut().zip(gradient).zip(state) {
-                let g = g + self.weight_decay as f32 * *x;
-                *first = BETA1 as f32 * *first + (1.0 - BETA1) as f32 * g;
-                *second = BETA2 as f32 * *second + (1.0 - BETA2) as f32 * g * g;
-                *x -= rate as f32 * *first / (second.sqrt() + epsilon as f32);
+        let second_correction = (1.0 - BETA2.powi(t)).sqrt();
+        let step = AdamStep {
+            beta1: BETA1 as f32,
+            beta2: BETA2 as f32,
+            rate: (self.learning_rate * second_correction / (1.0 - BETA1.powi(t))) as f32,
+            epsilon: (EPSILON * second_correction) as f32,
+            weight_decay: self.weight_decay as f32,
+        };
+        for ((_, var), moments) in params.iter().zip(self.moments.values_mut()) {
+            if let Some(gradient) = gradients.get(var) {
+                let op = AdamOp { moments: RefCell::new(moments), step };
+                var.inplace_op2(gradient, &op).context("optimiser step")?;
             }
-            let next = Tensor::from_vec(values, var.dims(), var.device()).context("optimiser step")?;
-            var.set(&next).context("optimiser step")?;
         }
         Ok(())
     }
@@ -87,8 +83,8 @@ impl Adam {
     /// Adds the moments under `prefix`.
     pub fn export(&self, prefix: &str, to: &mut Arrays) {
         for (name, m) in &self.moments {
-            to.insert(format!("{prefix}{name}/first"), (m.dims.clone(), m.first.clone()));
-            to.insert(format!("{prefix}{name}/second"), (m.dims.clone(), m.second.clone()));
+            to.insert(format!("{prefix}{name}/first"), (vec![m.first.len()], m.first.clone()));
+            to.insert(format!("{prefix}{name}/second"), (vec![m.second.len()], m.second.clone()));
         }
     }
 
@@ -98,8 +94,8 @@ impl Adam {
     /// [`LearnError::State`] naming the first difference.
     pub fn check(&self, prefix: &str, from: &Arrays) -> Result<(), LearnError> {
         for (name, m) in &self.moments {
-            check_array(&format!("{prefix}{name}/first"), &m.dims, from)?;
-            check_array(&format!("{prefix}{name}/second"), &m.dims, from)?;
+            check_array(&format!("{prefix}{name}/first"), &[m.first.len()], from)?;
+            check_array(&format!("{prefix}{name}/second"), &[m.second.len()], from)?;
         }
         Ok(())
     }
@@ -110,10 +106,80 @@ impl Adam {
     /// When an array is missing or has another shape.
     pub fn import(&mut self, prefix: &str, from: &Arrays, steps: u64) -> Result<(), LearnError> {
         for (name, m) in &mut self.moments {
-            m.first.copy_from_slice(check_array(&format!("{prefix}{name}/first"), &m.dims, from)?);
-            m.second.copy_from_slice(check_array(&format!("{prefix}{name}/second"), &m.dims, from)?);
+            for (part, values) in [("first", &mut m.first), ("second", &mut m.second)] {
+                let saved = check_array(&format!("{prefix}{name}/{part}"), &[values.len()], from)?;
+                values.copy_from_slice(saved);
+            }
         }
         self.steps = steps;
         Ok(())
+    }
+}
+
+struct AdamOp<'a> {
+    // candle lends operations immutably.
+    moments: RefCell<&'a mut Moments>,
+    step: AdamStep,
+}
+
+impl InplaceOp2 for AdamOp<'_> {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+    fn cpu_fwd(
+        &self,
+        values: &mut CpuStorage,
+        _: &Layout,
+        gradient: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let mut moments = self.moments.borrow_mut();
+        let Moments { first, second } = &mut **moments;
+        let (CpuStorage::F32(values), Some((from, to))) = (values, layout.contiguous_offsets()) else {
+            candle_core::bail!("parameters are f32 and their gradients contiguous");
+        };
+        kernels::adam(values, &gradient.as_slice::<f32>()?[from..to], [first, second], self.step);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::nn::params::Part;
+
+    /// `f64`, straight from the paper.
+    fn reference(x: &mut f64, g: f64, (m, v): (&mut f64, &mut f64), t: i32, [rate, decay]: [f64; 2]) {
+        let g = g + decay * *x;
+        *m = BETA1 * *m + (1.0 - BETA1) * g;
+        *v = BETA2 * *v + (1.0 - BETA2) * g * g;
+        let (m, v) = (*m / (1.0 - BETA1.powi(t)), *v / (1.0 - BETA2.powi(t)));
+        *x -= rate * m / (v.sqrt() + EPSILON);
+    }
+
+    #[test]
+    fn steps_agree_with_the_papers_formula() {
+        for decay in [0.0, 0.1] {
+            let mut params = Params::default();
+            let part = Part { name: "x".into(), dims: vec![3], at: 0 };
+            let x = params.add("x", vec![part], vec![1.0, -2.0, 0.5]).unwrap();
+            let mut adam = Adam::new(&params, 0.01, decay);
+            let mut expected = [(1.0, 0.0, 0.0), (-2.0, 0.0, 0.0), (0.5, 0.0, 0.0)];
+            for t in 1..=20 {
+                let target = Tensor::new(&[0.3_f32, 0.1, -0.2], &Device::Cpu).unwrap();
+                let loss = (x.as_tensor() - target).unwrap().sqr().unwrap().sum_all().unwrap();
+                adam.step(&params, &loss.backward().unwrap()).unwrap();
+                for ((x, m, v), target) in expected.iter_mut().zip([0.3, 0.1, -0.2]) {
+                    let g = 2.0 * (*x - target);
+                    reference(x, g, (m, v), t, [0.01, decay]);
+                }
+            }
+            let found: Vec<f32> = x.to_vec1().unwrap();
+            for (found, (expected, ..)) in found.iter().zip(expected) {
+                assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} {expected}");
+            }
+        }
     }
 }

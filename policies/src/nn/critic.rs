@@ -1,61 +1,66 @@
-//! An ensemble of action values `Q_j(s, a)` with their slowly following targets.
+//! An ensemble of action values `Q_j(s, a)` with their slowly following targets. Each critic works on its own, so that they can
+//! share out the threads.
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use surefoot_core::LearnError;
 
 use super::Context;
 use super::adam::Adam;
-use super::mlp::Mlp;
+use super::mlp::{Mlp, MlpShape};
 use super::params::{Arrays, Params};
 
-/// Critics of one architecture.
 #[derive(Clone, Debug)]
-pub struct Ensemble {
+struct Member {
     params: Params,
-    members: Vec<Mlp>,
-}
-
-impl Ensemble {
-    fn new(
-        seed: u64,
-        count: usize,
-        input: usize,
-        hidden: &[usize],
-        layer_norm: bool,
-    ) -> candle_core::Result<Self> {
-        let mut params = Params::default();
-        let members = (0..count)
-            .map(|j| Mlp::new(&mut params, seed, &format!("critic{j}"), [input, 1], hidden, layer_norm))
-            .collect::<candle_core::Result<_>>()?;
-        Ok(Self { params, members })
-    }
-
-    /// `Q_j(s, a)` of every critic, `[batch]` each; `input` is `[batch, observation_dim + action_dim]`.
-    ///
-    /// # Errors
-    /// When the shape does not fit.
-    pub fn forward(&self, input: &Tensor) -> candle_core::Result<Vec<Tensor>> {
-        self.members.iter().map(|q| q.forward(input)?.squeeze(1)).collect()
-    }
-
-    /// Their parameters.
-    #[must_use]
-    pub const fn params(&self) -> &Params {
-        &self.params
-    }
-}
-
-/// Critics, targets and optimiser.
-#[derive(Clone, Debug)]
-pub struct Critic {
-    online: Ensemble,
-    target: Ensemble,
-    target_rate: f64,
+    network: Mlp,
+    target_params: Params,
+    target: Mlp,
     adam: Adam,
 }
 
-impl Critic {
+/// Which weights judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Those that learn.
+    Online,
+    /// Those that follow.
+    Target,
+}
+
+/// Critics, targets and optimisers.
+#[derive(Clone, Debug)]
+pub struct Critics {
+    members: Vec<Member>,
+    target_rate: f64,
+}
+
+/// What one critic says of a batch.
+#[derive(Debug)]
+pub struct Judgement {
+    /// `Qt_j(s', a')`, `[batch]`.
+    pub next: Vec<f32>,
+    /// `Q_j(s, a)`, `[batch]`, differentiable.
+    pub taken: Tensor,
+    /// The same as rows.
+    pub taken_rows: Vec<f32>,
+    /// `Q_j(s, a_pi)`, `[batch]`, per policy action.
+    pub policy: Vec<Vec<f32>>,
+}
+
+/// State-action rows `[batch, observation_dim + action_dim]`.
+#[derive(Debug)]
+pub struct Judged {
+    /// Next observations with sampled actions.
+    pub next: Tensor,
+    /// Observations with the data's actions.
+    pub taken: Tensor,
+    /// Observations with the policy's actions.
+    pub policy: Vec<Tensor>,
+}
+
+impl Critics {
     /// Seeded critics; targets start equal.
     ///
     /// # Errors
@@ -63,54 +68,96 @@ impl Critic {
     pub fn new(
         seed: u64,
         count: usize,
-        input: usize,
-        hidden: &[usize],
-        layer_norm: bool,
+        shape: &MlpShape,
         [learning_rate, target_rate]: [f64; 2],
     ) -> Result<Self, LearnError> {
-        let build = || Ensemble::new(seed, count, input, hidden, layer_norm).context("critic");
-        let online = build()?;
-        let adam = Adam::new(&online.params, learning_rate, 0.0);
-        Ok(Self { online, target: build()?, target_rate, adam })
+        let member = |j| {
+            let build = || {
+                let mut params = Params::default();
+                let network = Mlp::new(&mut params, seed, &format!("critic{j}"), shape.clone())?;
+                Ok((params, network))
+            };
+            let (params, network) = build().context("critic")?;
+            let (target_params, target) = build().context("target critic")?;
+            let adam = Adam::new(&params, learning_rate, 0.0);
+            Ok(Member { params, network, target_params, target, adam })
+        };
+        Ok(Self { members: (0..count).map(member).collect::<Result<_, LearnError>>()?, target_rate })
     }
 
-    /// The critics that learn.
-    #[must_use]
-    pub const fn online(&self) -> &Ensemble {
-        &self.online
+    /// Everything an update needs of the present weights, by critic.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn judge(&self, rows: &Judged) -> Result<Vec<Judgement>, LearnError> {
+        let one = |m: &Member| {
+            let taken = m.network.forward(&rows.taken)?.flatten_all()?;
+            Ok(Judgement {
+                next: m.target.infer(&rows.next)?,
+                taken_rows: taken.to_vec1()?,
+                taken,
+                policy: rows.policy.iter().map(|x| m.network.infer(x)).collect::<candle_core::Result<_>>()?,
+            })
+        };
+        in_order(self.members.par_iter().with_max_len(1).map(|m| one(m).context("critic forward")))
     }
 
-    /// The critics that follow.
-    #[must_use]
-    pub const fn target(&self) -> &Ensemble {
-        &self.target
+    /// `Q_j` of every critic for `[batch, observation_dim + action_dim]`, without gradients.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn infer(&self, weights: Weights, rows: &Tensor) -> Result<Vec<Vec<f32>>, LearnError> {
+        let one = |m: &Member| match weights {
+            Weights::Online => m.network.infer(rows),
+            Weights::Target => m.target.infer(rows),
+        };
+        in_order(self.members.par_iter().with_max_len(1).map(|m| one(m).context("critic forward")))
     }
 
-    /// One optimiser step of the critics.
+    /// Gradients of `mean (Q_j(s, a) - y)^2` by critic, with their norms.
     ///
     /// # Errors
     /// When the tensor library fails.
-    pub fn step(&mut self, gradients: &GradStore) -> Result<(), LearnError> {
-        self.adam.step(&self.online.params, gradients)
+    pub fn gradients(
+        &self,
+        judgements: &[Judgement],
+        y: &[f32],
+    ) -> Result<Vec<(GradStore, f64)>, LearnError> {
+        let one = |(member, judgement): (&Member, &Judgement)| {
+            let target = Tensor::from_slice(y, y.len(), &Device::Cpu).context("critic loss")?;
+            let loss = (&judgement.taken - target).and_then(|d| d.sqr()?.mean_all());
+            let gradients = loss.and_then(|l| l.backward()).context("critic gradient")?;
+            let norm = member.params.gradient_norm(&gradients)?;
+            Ok((gradients, norm))
+        };
+        in_order(self.members.par_iter().zip(judgements).with_max_len(1).map(one))
     }
 
-    /// Targets follow by `target_rate`.
+    /// One optimiser step of every critic, and its target follows.
     ///
     /// # Errors
     /// When the tensor library fails.
-    pub fn follow(&self) -> Result<(), LearnError> {
-        self.target.params.average_towards(&self.online.params, self.target_rate)
+    pub fn step(&mut self, gradients: &[(GradStore, f64)]) -> Result<(), LearnError> {
+        let rate = self.target_rate;
+        let one = |(m, (gradients, _)): (&mut Member, &(GradStore, f64))| {
+            m.adam.step(&m.params, gradients)?;
+            m.target_params.average_towards(&m.params, rate)
+        };
+        in_order(self.members.par_iter_mut().zip(gradients).with_max_len(1).map(one))?;
+        Ok(())
     }
 
-    /// Forgets the optimiser's moments.
+    /// Forgets the optimisers' moments.
     pub fn reset_optimizer(&mut self) {
-        self.adam.reset();
+        for m in &mut self.members {
+            m.adam.reset();
+        }
     }
 
     /// Optimiser steps since the last reset.
     #[must_use]
-    pub const fn steps(&self) -> u64 {
-        self.adam.steps()
+    pub fn steps(&self) -> u64 {
+        self.members.first().map_or(0, |m| m.adam.steps())
     }
 
     /// Adds weights, targets and moments.
@@ -118,9 +165,11 @@ impl Critic {
     /// # Errors
     /// When the tensor library fails.
     pub fn export(&self, to: &mut Arrays) -> Result<(), LearnError> {
-        self.online.params.export("", to)?;
-        self.target.params.export("target/", to)?;
-        self.adam.export("adam/", to);
+        for m in &self.members {
+            m.params.export("", to)?;
+            m.target_params.export("target/", to)?;
+            m.adam.export("adam/", to);
+        }
         Ok(())
     }
 
@@ -129,9 +178,12 @@ impl Critic {
     /// # Errors
     /// [`LearnError::State`] naming the first difference.
     pub fn check(&self, from: &Arrays) -> Result<(), LearnError> {
-        self.online.params.check("", from)?;
-        self.target.params.check("target/", from)?;
-        self.adam.check("adam/", from)
+        for m in &self.members {
+            m.params.check("", from)?;
+            m.target_params.check("target/", from)?;
+            m.adam.check("adam/", from)?;
+        }
+        Ok(())
     }
 
     /// Takes everything back.
@@ -139,8 +191,18 @@ impl Critic {
     /// # Errors
     /// When an array is missing or has another shape.
     pub fn import(&mut self, from: &Arrays, steps: u64) -> Result<(), LearnError> {
-        self.online.params.import("", from)?;
-        self.target.params.import("target/", from)?;
-        self.adam.import("adam/", from, steps)
+        for m in &mut self.members {
+            m.params.import("", from)?;
+            m.target_params.import("target/", from)?;
+            m.adam.import("adam/", from, steps)?;
+        }
+        Ok(())
     }
+}
+
+/// Results by position, so that the error reported does not depend on timing.
+fn in_order<T: Send>(
+    results: impl IndexedParallelIterator<Item = Result<T, LearnError>>,
+) -> Result<Vec<T>, LearnError> {
+    results.collect::<Vec<_>>().into_iter().collect()
 }

@@ -2,18 +2,85 @@
 
 use std::f64::consts::PI;
 
-use candle_core::Tensor;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-/// `log N(action; mean, exp(log_std))`, summed over the action: `[batch]`.
+/// `log N(action; mean, exp(log_std))`, summed over the action: `[batch]`. Differentiable in `mean` (`[batch, action_dim]`) and
+/// `log_std` (`[action_dim]`); `action` are the rows of `mean`.
 ///
 /// # Errors
-/// When the shapes do not fit: `mean` and `action` are `[batch, action_dim]`, `log_std` is `[action_dim]`.
-pub fn log_prob(mean: &Tensor, log_std: &Tensor, action: &Tensor) -> candle_core::Result<Tensor> {
-    let dim = mean.dim(1)? as f64;
-    let z = (action - mean)?.broadcast_mul(&log_std.neg()?.exp()?)?; // [batch, action_dim]
-    let quadratic = (z.sqr()?.sum(1)? * 0.5)?; // [batch]
-    let constant = (log_std.sum_all()? + 0.5 * dim * (2.0 * PI).ln())?;
-    quadratic.broadcast_add(&constant)?.neg()
+/// When the shapes do not fit.
+pub fn log_prob(mean: &Tensor, log_std: &Tensor, action: &[f32]) -> Result<Tensor> {
+    mean.apply_op2(log_std, LogProb { action: action.to_vec() })
+}
+
+struct LogProb {
+    action: Vec<f32>,
+}
+
+impl CustomOp2 for LogProb {
+    fn name(&self) -> &'static str {
+        "log_prob"
+    }
+
+    fn cpu_fwd(
+        &self,
+        mean: &CpuStorage,
+        mean_layout: &Layout,
+        log_std: &CpuStorage,
+        log_std_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (n, dim) = mean_layout.shape().dims2()?;
+        let (mean, log_std) = (contiguous(mean, mean_layout)?, contiguous(log_std, log_std_layout)?);
+        if log_std.len() != dim || self.action.len() != mean.len() {
+            bail!("log_prob: {n} rows of {dim} do not fit {} deviations or the actions", log_std.len());
+        }
+        let constant = log_std.iter().sum::<f32>() + (0.5 * dim as f64 * (2.0 * PI).ln()) as f32;
+        let precision = precision(log_std);
+        let log_prob = |(action, mean): (&[f32], &[f32])| {
+            let row = action.iter().zip(mean).zip(&precision);
+            -0.5 * row.map(|((a, m), p)| ((a - m) * p).powi(2)).sum::<f32>() - constant
+        };
+        let rows = self.action.chunks_exact(dim).zip(mean.chunks_exact(dim));
+        let log_prob: Vec<f32> = rows.map(log_prob).collect();
+        Ok((CpuStorage::F32(log_prob), Shape::from(n)))
+    }
+
+    fn bwd(
+        &self,
+        mean: &Tensor,
+        log_std: &Tensor,
+        _log_prob: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dims = mean.dims();
+        let mean_row: Vec<f32> = mean.flatten_all()?.to_vec1()?;
+        let precision = precision(&log_std.to_vec1()?);
+        let gradient: Vec<f32> = gradient.to_vec1()?;
+        let mut of_mean = Vec::with_capacity(mean_row.len());
+        let dim = precision.len();
+        let mut of_log_std = vec![0.0; dim];
+        let rows = self.action.chunks_exact(dim).zip(mean_row.chunks_exact(dim));
+        for ((action, mean), g) in rows.zip(gradient) {
+            let row = action.iter().zip(mean).zip(&precision).zip(&mut of_log_std);
+            for (((a, m), p), of_log_std) in row {
+                let z = (a - m) * p;
+                of_mean.push(g * z * p);
+                *of_log_std += g * (z * z - 1.0);
+            }
+        }
+        let of_mean = Tensor::from_vec(of_mean, dims, mean.device())?;
+        Ok((Some(of_mean), Some(Tensor::new(of_log_std, log_std.device())?)))
+    }
+}
+
+/// `exp(-log_std)`.
+fn precision(log_std: &[f32]) -> Vec<f32> {
+    log_std.iter().map(|s| (-s).exp()).collect()
+}
+
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((from, to)) = layout.contiguous_offsets() else { bail!("rows must be contiguous") };
+    Ok(&storage.as_slice::<f32>()?[from..to])
 }
 
 /// Entropy in nats for these logarithms of deviations.
@@ -22,14 +89,15 @@ pub fn entropy(log_std: &[f32]) -> f64 {
     log_std.iter().map(|s| f64::from(*s) + 0.5 * (2.0 * PI * std::f64::consts::E).ln()).sum()
 }
 
-/// `mean + exp(log_std) noise`, inside `[-1, 1]`: what the robot would execute. Rows of `log_std.len()`.
-pub fn sample_into(mean: &[f32], log_std: &[f32], noise: &[f32], out: &mut Vec<f32>) {
-    out.clear();
-    let dim = log_std.len().max(1);
-    for (mean, noise) in mean.chunks_exact(dim).zip(noise.chunks_exact(dim)) {
-        let row = mean.iter().zip(noise).zip(log_std);
-        out.extend(row.map(|((m, n), s)| (m + s.exp() * n).clamp(-1.0, 1.0)));
-    }
+/// `mean + exp(log_std) noise`, inside `[-1, 1]`: what the robot would execute. All rows of `log_std.len()`.
+#[must_use]
+pub fn sample(mean: &[f32], log_std: &[f32], noise: &[f32]) -> Vec<f32> {
+    let std: Vec<f32> = log_std.iter().map(|s| s.exp()).collect();
+    let rows = mean.chunks_exact(std.len().max(1)).zip(noise.chunks_exact(std.len().max(1)));
+    rows.flat_map(|(mean, noise)| {
+        mean.iter().zip(noise).zip(&std).map(|((m, n), s)| (m + s * n).clamp(-1.0, 1.0))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -44,10 +112,9 @@ mod tests {
         let (low, high, n) = (-6.0_f64, 6.0_f64, 24_000);
         let width = (high - low) / f64::from(n);
         let xs: Vec<f32> = (0..n).map(|i| (low + (f64::from(i) + 0.5) * width) as f32).collect();
-        let x = Tensor::from_slice(&xs, (n as usize, 1), &Device::Cpu).unwrap();
         let mean = Tensor::full(mean, (n as usize, 1), &Device::Cpu).unwrap();
         let log_std_t = Tensor::new(&[log_std], &Device::Cpu).unwrap();
-        let log_p: Vec<f32> = log_prob(&mean, &log_std_t, &x).unwrap().to_vec1().unwrap();
+        let log_p: Vec<f32> = log_prob(&mean, &log_std_t, &xs).unwrap().to_vec1().unwrap();
         let mass: f64 = log_p.iter().map(|l| f64::from(*l).exp() * width).sum();
         let nats: f64 = log_p.iter().map(|l| -f64::from(*l).exp() * f64::from(*l) * width).sum();
         assert!((mass - 1.0).abs() < 1e-5, "mass {mass}");
@@ -55,10 +122,34 @@ mod tests {
     }
 
     #[test]
+    fn gradients_equal_those_of_candles_own_operations() {
+        use candle_core::Var;
+        let mean = Var::new(&[[0.1_f32, -0.4], [0.7, 0.2], [0.0, -0.9]], &Device::Cpu).unwrap();
+        let log_std = Var::new(&[-1.0_f32, -2.5], &Device::Cpu).unwrap();
+        let action = Tensor::new(&[[0.2_f32, -0.3], [0.5, 0.25], [0.3, -1.0]], &Device::Cpu).unwrap();
+        let weights = Tensor::new(&[0.5_f32, 2.0, 0.0], &Device::Cpu).unwrap();
+        let z = (&action - mean.as_tensor()).unwrap().broadcast_mul(&log_std.neg().unwrap().exp().unwrap());
+        let theirs = (z.unwrap().sqr().unwrap().sum(1).unwrap() * -0.5).unwrap();
+        let constant = (log_std.sum_all().unwrap() + (2.0 * PI).ln()).unwrap();
+        let theirs = theirs.broadcast_sub(&constant).unwrap();
+        let rows: Vec<f32> = action.flatten_all().unwrap().to_vec1().unwrap();
+        let ours = log_prob(&mean, &log_std, &rows).unwrap();
+        let gradients = |l: &Tensor| {
+            let g = (l * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+            let mut all: Vec<f32> = g.get(&mean).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            all.extend(g.get(&log_std).unwrap().to_vec1::<f32>().unwrap());
+            all.extend(l.to_vec1::<f32>().unwrap());
+            all
+        };
+        for (a, b) in gradients(&ours).iter().zip(gradients(&theirs)) {
+            assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{a} {b}");
+        }
+    }
+
+    #[test]
     fn samples_have_the_stated_mean_and_deviation_and_stay_in_bounds() {
         let (mean, noise) = ([0.5, -0.5], [1.0, 100.0]);
-        let mut out = Vec::new();
-        sample_into(&mean, &[(0.1_f32).ln(), (0.1_f32).ln()], &noise, &mut out);
+        let out = sample(&mean, &[(0.1_f32).ln(), (0.1_f32).ln()], &noise);
         assert!((out[0] - 0.6).abs() < 1e-6);
         assert_eq!(out[1], 1.0);
     }

@@ -3,9 +3,7 @@
 use candle_core::{Device, Tensor};
 use surefoot_core::{Batch, EnvSpec, LearnError, Normalizer, PolicyError, ReplayBuffer};
 
-use super::Context;
-
-/// Turns batches into tensors.
+/// Turns batches into rows for networks.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// What the policy sees and does.
@@ -18,15 +16,41 @@ pub struct Inputs {
     pub action_bound: f32,
 }
 
-/// A batch as tensors; observations are normalised, actions clipped.
+/// A batch's rows for networks: observations normalised, actions clipped.
 #[derive(Debug)]
-pub struct BatchTensors {
-    /// `[n, observation_dim]`.
-    pub observation: Tensor,
-    /// `[n, action_dim]`.
-    pub action: Tensor,
-    /// `[n, observation_dim]`.
-    pub next_observation: Tensor,
+pub struct BatchRows {
+    /// `[n * observation_dim]`.
+    pub observation: Vec<f32>,
+    /// `[n * action_dim]`.
+    pub action: Vec<f32>,
+    /// `[n * observation_dim]`.
+    pub next_observation: Vec<f32>,
+}
+
+/// `[n, dim]`.
+///
+/// # Errors
+/// When the rows are not whole.
+pub fn tensor(rows: Vec<f32>, dim: usize) -> candle_core::Result<Tensor> {
+    let n = rows.len() / dim.max(1);
+    Tensor::from_vec(rows, (n, dim), &Device::Cpu)
+}
+
+/// Rows side by side: `[n, observation_dim + action_dim]`.
+///
+/// # Errors
+/// When the rows are not whole.
+pub fn side_by_side(
+    observation: &[f32],
+    action: &[f32],
+    [observation_dim, action_dim]: [usize; 2],
+) -> candle_core::Result<Tensor> {
+    let mut rows = Vec::with_capacity(observation.len() + action.len());
+    for (o, a) in observation.chunks_exact(observation_dim).zip(action.chunks_exact(action_dim)) {
+        rows.extend_from_slice(o);
+        rows.extend_from_slice(a);
+    }
+    tensor(rows, observation_dim + action_dim)
 }
 
 impl Inputs {
@@ -59,12 +83,12 @@ impl Inputs {
         Ok(())
     }
 
-    /// The batch as tensors.
+    /// The batch as rows for networks.
     ///
     /// # Errors
     /// When it is empty, its dimensions are not those of the spec, or a number in it is not finite (`updates` is for that
     /// message).
-    pub fn tensors(&self, batch: &Batch, updates: u64) -> Result<BatchTensors, LearnError> {
+    pub fn rows(&self, batch: &Batch, updates: u64) -> Result<BatchRows, LearnError> {
         let (o, a) = (self.spec.observation_dim(), self.spec.action_dim());
         check("batch observation dimension", o, batch.observation_dim)?;
         check("batch action dimension", a, batch.action_dim)?;
@@ -87,18 +111,16 @@ impl Inputs {
                 return Err(LearnError::NotFinite { what, value: f64::from(*value), updates });
             }
         }
-        let tensor =
-            |rows: Vec<f32>, dim| Tensor::from_vec(rows, (batch.n, dim), &Device::Cpu).context("batch");
         let normal = |rows: &[f32]| {
             let mut rows = rows.to_vec();
             self.normalizer.apply_rows(&mut rows);
-            tensor(rows, o)
+            rows
         };
-        let action = batch.action.iter().map(|a| a.clamp(-self.action_bound, self.action_bound)).collect();
-        Ok(BatchTensors {
-            observation: normal(&batch.observation)?,
-            action: tensor(action, a)?,
-            next_observation: normal(&batch.next_observation)?,
+        let bound = self.action_bound;
+        Ok(BatchRows {
+            observation: normal(&batch.observation),
+            action: batch.action.iter().map(|a| a.clamp(-bound, bound)).collect(),
+            next_observation: normal(&batch.next_observation),
         })
     }
 }

@@ -8,9 +8,11 @@ pub mod gaussian;
 pub mod gaussian_policy;
 pub mod init;
 pub mod inputs;
+pub mod kernels;
 pub mod mlp;
 pub mod params;
 pub mod state;
+pub mod threads;
 pub mod weights;
 
 use candle_core::Tensor;

@@ -1,87 +1,121 @@
 //! Named parameters in a fixed order, and their files.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Storage, Tensor, Var};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use surefoot_core::LearnError;
 
-use super::Context;
+use super::{Context, kernels};
 
 /// Values of named arrays: shape and row-major numbers.
 pub type Arrays = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Trainable parameters by name. `Var`s are shared handles: a network and this set see the same numbers.
+/// A named array inside a flat parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Full name.
+    pub name: String,
+    /// Its shape.
+    pub dims: Vec<usize>,
+    /// Where it starts.
+    pub at: usize,
+}
+
+impl Part {
+    fn range(&self) -> Range<usize> {
+        self.at..self.at + self.dims.iter().product::<usize>()
+    }
+}
+
+/// Trainable parameters by name: each is one flat `Var` of named parts. `Var`s are shared handles: a network and this set see
+/// the same numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
-    vars: BTreeMap<String, Var>,
+    entries: BTreeMap<String, (Var, Vec<Part>)>,
 }
 
 impl Params {
-    /// Makes a parameter of `values`.
+    /// Makes a flat parameter of `values`; `parts` say what is in it.
     ///
     /// # Errors
-    /// When the shape does not fit the values.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        shape: &[usize],
-        values: Vec<f32>,
-    ) -> candle_core::Result<Var> {
-        let var = Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)?;
-        self.vars.insert(name.into(), var.clone());
+    /// When the tensor library fails.
+    pub fn add(&mut self, name: &str, parts: Vec<Part>, values: Vec<f32>) -> candle_core::Result<Var> {
+        let var = Var::from_tensor(&Tensor::from_vec(values.clone(), values.len(), &Device::Cpu)?)?;
+        self.entries.insert(name.to_owned(), (var.clone(), parts));
         Ok(var)
     }
 
-    /// All parameters in the order of their names.
+    /// All flat parameters in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
-        self.vars.iter().map(|(name, var)| (name.as_str(), var))
+        self.entries.iter().map(|(name, (var, _))| (name.as_str(), var))
     }
 
-    /// Adds every parameter's values under `prefix`.
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.entries.values().flat_map(|(_, parts)| parts)
+    }
+
+    /// Adds every part's values under `prefix`.
     ///
     /// # Errors
     /// When the tensor library fails.
     pub fn export(&self, prefix: &str, to: &mut Arrays) -> Result<(), LearnError> {
-        for (name, var) in &self.vars {
-            let values = var.flatten_all().and_then(|t| t.to_vec1()).context("parameter export")?;
-            to.insert(format!("{prefix}{name}"), (var.dims().to_vec(), values));
+        for (var, parts) in self.entries.values() {
+            let values: Vec<f32> = var.to_vec1().context("parameter export")?;
+            for part in parts {
+                let array = (part.dims.clone(), values[part.range()].to_vec());
+                to.insert(format!("{prefix}{}", part.name), array);
+            }
         }
         Ok(())
     }
 
-    /// Checks that `from` holds every parameter under `prefix` in the right shape, without changing anything.
+    /// Checks that `from` holds every part under `prefix` in the right shape, without changing anything.
     ///
     /// # Errors
     /// [`LearnError::State`] naming the first difference.
     pub fn check(&self, prefix: &str, from: &Arrays) -> Result<(), LearnError> {
-        for (name, var) in &self.vars {
-            check_array(&format!("{prefix}{name}"), var.dims(), from)?;
+        for part in self.parts() {
+            check_array(&format!("{prefix}{}", part.name), &part.dims, from)?;
         }
         Ok(())
     }
 
-    /// Takes every parameter's values from under `prefix`; call [`check`](Self::check) first.
+    /// Takes every part's values from under `prefix`; call [`check`](Self::check) first.
     ///
     /// # Errors
     /// When an array is missing or has another shape.
     pub fn import(&self, prefix: &str, from: &Arrays) -> Result<(), LearnError> {
-        for (name, var) in &self.vars {
-            let values = check_array(&format!("{prefix}{name}"), var.dims(), from)?;
-            let tensor = Tensor::from_slice(values, var.dims(), &Device::Cpu).context("parameter import")?;
+        for (var, parts) in self.entries.values() {
+            let mut values = vec![0.0; var.elem_count()];
+            for part in parts {
+                let array = check_array(&format!("{prefix}{}", part.name), &part.dims, from)?;
+                values[part.range()].copy_from_slice(array);
+            }
+            let tensor = Tensor::from_vec(values, var.dims(), &Device::Cpu).context("parameter import")?;
             var.set(&tensor).context("parameter import")?;
         }
         Ok(())
     }
 
-    /// Takes the values of another set with the same names and shapes.
+    /// Euclidean norm of these parameters' gradient.
     ///
     /// # Errors
-    /// When they differ.
-    pub fn copy_from(&self, other: &Self) -> Result<(), LearnError> {
-        let mut arrays = Arrays::new();
-        other.export("", &mut arrays)?;
-        self.import("", &arrays)
+    /// When the tensor library fails.
+    pub fn gradient_norm(&self, gradients: &GradStore) -> Result<f64, LearnError> {
+        let mut sum = 0.0;
+        for (var, _) in self.entries.values() {
+            if let Some(gradient) = gradients.get(var) {
+                let (guard, layout) = gradient.storage_and_layout();
+                let Storage::Cpu(storage) = &*guard else { continue };
+                let values = storage.as_slice::<f32>().context("gradient norm")?;
+                let (from, to) = layout.contiguous_offsets().unwrap_or((0, values.len()));
+                sum += f64::from(kernels::sum_of_squares(&values[from..to]));
+            }
+        }
+        Ok(sum.sqrt())
     }
 
     /// `self <- self + rate (other - self)`, by name.
@@ -89,10 +123,33 @@ impl Params {
     /// # Errors
     /// When the tensor library fails.
     pub fn average_towards(&self, other: &Self, rate: f64) -> Result<(), LearnError> {
-        for (ours, theirs) in self.vars.values().zip(other.vars.values()) {
-            let step = (theirs.as_tensor() - ours.as_tensor()).and_then(|d| d * rate);
-            let next = step.and_then(|d| ours.as_tensor() + d).context("parameter average")?;
-            ours.set(&next).context("parameter average")?;
+        let step = Average { rate: rate as f32 };
+        for ((ours, _), (theirs, _)) in self.entries.values().zip(other.entries.values()) {
+            ours.inplace_op2(theirs, &step).context("parameter average")?;
+        }
+        Ok(())
+    }
+}
+
+struct Average {
+    rate: f32,
+}
+
+impl InplaceOp2 for Average {
+    fn name(&self) -> &'static str {
+        "average"
+    }
+    fn cpu_fwd(
+        &self,
+        ours: &mut CpuStorage,
+        _: &Layout,
+        theirs: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<()> {
+        let theirs = theirs.as_slice::<f32>()?;
+        match ours {
+            CpuStorage::F32(ours) => kernels::average_towards(ours, theirs, self.rate),
+            _ => candle_core::bail!("parameters are f32"),
         }
         Ok(())
     }

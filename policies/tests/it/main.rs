@@ -1,4 +1,5 @@
 //! Learners through their public face.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod data;
 mod learners;
