@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
 use super::Format;
+use super::demonstrations::row_width;
 use crate::h5::{ChildKind, Container};
 use crate::open::{OpenOptions, Opened};
 
@@ -68,6 +69,8 @@ fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, Data
     let info = |name: &str| container.file().info(name).map_err(fail);
     let observations = info("observations")?;
     let actions = info("actions")?;
+    let observation_dim = row_width(&container, "observations", &observations)?;
+    let action_dim = row_width(&container, "actions", &actions)?;
     let rows = observations.rows();
     let expect = |name: &str, width: Option<usize>| -> Result<(), DataError> {
         let found = info(name)?;
@@ -82,7 +85,7 @@ fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, Data
     expect("terminals", Some(1))?;
     let recorded_next = has("next_observations");
     if recorded_next {
-        expect("next_observations", Some(observations.width()))?;
+        expect("next_observations", Some(observation_dim))?;
     }
     let flags = |name: &str| -> Result<Vec<bool>, DataError> {
         Ok(container.file().read_f32(name).map_err(fail)?.data.into_iter().map(|x| x != 0.0).collect())
@@ -125,9 +128,9 @@ fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, Data
         path: container.path().to_owned(),
         format: NAME,
         env,
-        observation_keys: vec![("observations".into(), observations.width())],
-        observation_dim: observations.width(),
-        action_dim: actions.width(),
+        observation_keys: vec![("observations".into(), observation_dim)],
+        observation_dim,
+        action_dim,
         hash: container.hash().to_owned(),
         notes,
         ..DatasetMeta::default()

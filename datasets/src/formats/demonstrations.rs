@@ -7,11 +7,14 @@ use serde_json::Value;
 use surefoot_core::safety::SafetyCounts;
 use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource, StepEnd};
 
-use crate::h5::{Array, Attributes, ChildKind, Container, Element, Hdf5Error};
+use crate::h5::{Array, ArrayInfo, Attributes, ChildKind, Container, Element, Hdf5Error};
 use crate::open::{DoneMeans, OpenOptions, Opened};
 
 /// Longer attributes, such as robot models in XML, are not carried along with an episode.
 const MAX_ATTRIBUTE_BYTES: usize = 4096;
+
+/// Wider rows are images, or the claim of a damaged header.
+const MAX_ROW_WIDTH: usize = 1 << 16;
 
 /// Attributes of a demo that have their own place in an [`Episode`].
 const OWN_PLACE: [&str; 11] = [
@@ -112,7 +115,8 @@ impl Demonstrations {
             if info.width() == 0 {
                 notes.push(format!("{key} has no columns and adds nothing to the action"));
             }
-            action_dim += info.width();
+            let item = format!("data/{}/{key}", first.name);
+            action_dim += row_width(&container, &item, &info)?;
         }
         let observation = choose_observation(&container, format, first, options, &mut notes)?;
         let (observation_keys, observation_dim) = match &observation {
@@ -355,6 +359,15 @@ impl EpisodeSource for Demonstrations {
     }
 }
 
+/// The width of a row that learning can use.
+pub(super) fn row_width(container: &Container, item: &str, info: &ArrayInfo) -> Result<usize, DataError> {
+    if info.width() <= MAX_ROW_WIDTH {
+        return Ok(info.width());
+    }
+    let expected = format!("rows of at most {MAX_ROW_WIDTH} numbers");
+    Err(shape(container, item, &expected, &format!("rows of {}", info.width())))
+}
+
 pub(super) fn shape(container: &Container, item: &str, expected: &str, found: &str) -> DataError {
     DataError::Shape {
         path: container.path().to_owned(),
@@ -380,7 +393,8 @@ fn choose_observation(
         if demo.children.get("states") != Some(&ChildKind::Dataset) {
             return Err(shape(container, &group, "observations, or states in their place", "neither"));
         }
-        let width = container.file().info(&format!("data/{}/states", demo.name)).map_err(fail)?.width();
+        let item = format!("data/{}/states", demo.name);
+        let width = row_width(container, &item, &container.file().info(&item).map_err(fail)?)?;
         notes.push("no observations are recorded; the simulator states stand in for them".into());
         return Ok(Observation::States(width));
     }
@@ -404,6 +418,7 @@ fn choose_observation(
         }
         let info = container.file().info(&format!("{group}/{name}")).map_err(fail)?;
         let image = info.shape.len() > 2 && (info.element == Element::U8 || info.shape.len() > 3);
+        let image = image || info.width() > MAX_ROW_WIDTH;
         if image || !info.element.is_numeric() || info.width() == 0 {
             let extents: Vec<String> = info.shape.iter().map(ToString::to_string).collect();
             let what = format!("{name} ({} [{}])", info.element.name(), extents.join(", "));

@@ -139,8 +139,16 @@ impl CFile {
         let dataset = self.file.dataset(path).map_err(|e| self.explain(path, &e))?;
         let descriptor = dataset.dtype().and_then(|t| t.to_descriptor());
         // Types that this crate has no name for are not read, but may stand in a file.
-        let element = descriptor.map_or(Element::Other, |d| element(&d));
-        Ok((dataset.clone(), ArrayInfo { shape: dataset.shape(), element }))
+        let info =
+            ArrayInfo { shape: dataset.shape(), element: descriptor.map_or(Element::Other, |d| element(&d)) };
+        let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
+        if dataset.layout() != Layout::Virtual {
+            // Behind an external link stands another file.
+            let bytes = std::fs::metadata(dataset.filename()).map_or(self.bytes, |m| m.len());
+            let size = dataset.dtype().map_or(1, |t| t.size() as u64);
+            check_size(path, count, size, bytes)?;
+        }
+        Ok((dataset, info))
     }
 
     fn read<T>(
@@ -154,13 +162,7 @@ impl CFile {
             let reason = format!("its elements are of type {}", info.element.name());
             return Err(Hdf5Error::Damaged { item: path.to_owned(), reason });
         }
-        let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
-        if dataset.layout() != Layout::Virtual {
-            // Behind an external link stands another file.
-            let bytes = std::fs::metadata(dataset.filename()).map_or(self.bytes, |m| m.len());
-            let size = dataset.dtype().map_or(1, |t| t.size() as u64);
-            check_size(path, count, size, bytes)?;
-        }
+        let count: usize = info.shape.iter().product();
         let data = if count == 0 { Vec::new() } else { read(&dataset)? };
         Ok(Array { info, data })
     }

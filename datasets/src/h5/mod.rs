@@ -257,7 +257,7 @@ pub trait Hdf5File: Send + Sync {
     /// Shape and type of an array.
     ///
     /// # Errors
-    /// When it is missing, not an array, or damaged.
+    /// When it is missing, not an array, damaged, or claims more than the file can hold.
     fn info(&self, dataset: &str) -> Result<ArrayInfo, Hdf5Error>;
     /// All of a numeric array, converted to `f32`.
     ///

@@ -164,13 +164,14 @@ impl PureFile {
         let shape = guard(item, || dataset.shape())?;
         let dtype = guard(item, || dataset.dtype())?;
         let mut extents = Vec::with_capacity(shape.len());
-        for extent in shape {
-            extents.push(usize::try_from(extent).map_err(|_| Hdf5Error::TooLarge {
-                item: item(),
-                claimed: extent.into(),
-                file: self.bytes,
-            })?);
+        for extent in &shape {
+            let too_large =
+                |_| Hdf5Error::TooLarge { item: item(), claimed: (*extent).into(), file: self.bytes };
+            extents.push(usize::try_from(*extent).map_err(too_large)?);
         }
+        let count = shape.iter().fold(1_u128, |n, d| n.saturating_mul((*d).into()));
+        let element_bytes = guard(item, || dataset.element_size())?;
+        check_size(path, count, element_bytes, self.bytes)?;
         Ok((dataset, ArrayInfo { shape: extents, element: element(&dtype) }))
     }
 
@@ -187,8 +188,6 @@ impl PureFile {
             return Err(Hdf5Error::Damaged { item: item(), reason });
         }
         let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
-        let element_bytes = guard(item, || dataset.element_size())?;
-        check_size(path, count, element_bytes, self.bytes)?;
         let data = if count == 0 { Vec::new() } else { guard(item, || read(&dataset))? };
         if data.len() as u128 != count {
             let reason = format!("its header promises {count} elements, {} are there", data.len());

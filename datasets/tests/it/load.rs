@@ -20,7 +20,8 @@ fn refused(edit: impl Fn(&mut Episode), task: &EnvSpec, options: &LoadOptions) -
 
 #[test]
 fn nan_is_refused_with_its_file_array_and_row() {
-    let edits: [(&str, fn(&mut Episode)); 4] = [
+    type Edit = fn(&mut Episode);
+    let edits: [(&str, Edit); 4] = [
         ("observation", |e| e.observation[5 * 3] = f32::NAN),
         ("next_observation", |e| e.next_observation[5 * 3 + 4] = f32::INFINITY),
         ("action", |e| e.action[2 * 3 + 1] = f32::NAN),

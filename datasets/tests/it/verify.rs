@@ -51,7 +51,7 @@ fn each_fault_is_found_where_it_is() {
         ("numbering_gap", Severity::Warning, "demo_5, demo_6, demo_7", |e| e[5].name = "demo_8".into()),
         ("constant_reward", Severity::Warning, "rewards", |e| e.iter_mut().for_each(|e| e.reward.fill(-1.0))),
         ("broken_chain", Severity::Warning, "demo_3 next_observation[2]", |e| {
-            e[3].next_observation[11] += 1.0
+            e[3].next_observation[11] += 1.0;
         }),
         ("time_limit_as_termination", Severity::Warning, "ends", |e| {
             e.iter_mut().for_each(|e| e.end[5] = StepEnd::Terminated);
