@@ -60,7 +60,7 @@ impl RunDir {
         Self::create_at(&path, config, &info)
     }
 
-    /// Makes a run directory of exactly this path.
+    /// Makes a run directory of exactly this path; `started` is filled in where it is empty.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -78,7 +78,11 @@ impl RunDir {
         }
         let run = Self { _lock: lock(path)?, path: path.to_owned() };
         run.write_atomic("config.toml", config.as_bytes())?;
-        run.write_json("run.json", info)?;
+        let mut info = info.clone();
+        if info.started.is_empty() {
+            info.started = utc(unix_time());
+        }
+        run.write_json("run.json", &info)?;
         Ok(run)
     }
 
@@ -89,6 +93,15 @@ impl RunDir {
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         read_info(path)?;
         Ok(Self { _lock: lock(path)?, path: path.to_owned() })
+    }
+
+    /// Removes a run that never began: one without a checkpoint. Anything else stays.
+    pub(crate) fn discard_if_unused(path: &Path) {
+        let empty = |dir: &str| std::fs::read_dir(path.join(dir)).is_ok_and(|mut d| d.next().is_none());
+        if empty("checkpoints") && empty("episodes") {
+            // The caller reports why the run could not begin; an empty directory left over is no second error.
+            let _ = std::fs::remove_dir_all(path);
+        }
     }
 
     /// Where it is.

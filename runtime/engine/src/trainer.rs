@@ -146,12 +146,13 @@ impl Pace {
 }
 
 impl Trainer {
-    /// Sets up a new run in a new run directory.
+    /// Sets up a new run in a new run directory, which is removed again when that fails.
     ///
     /// # Errors
     /// When the configuration or the demonstrations cannot be used, a world cannot be built, or the directory not written.
     pub fn new(parts: TrainerParts<'_>, run: RunDir) -> Result<Self, EngineError> {
-        Self::assemble(parts, run, None, None)
+        let path = run.path().to_owned();
+        Self::assemble(parts, run, None, None).inspect_err(|_| RunDir::discard_if_unused(&path))
     }
 
     /// Goes on from a checkpoint of a run; `last` when no name is given.

@@ -202,6 +202,7 @@ fn recordings_alone_give_heldout_metrics() {
     let mut setup = Setup { has_env: false, ..Setup::small() };
     let refused = setup.start(&dir.path().join("online"), &Tripwire::default()).err().unwrap().to_string();
     assert!(refused.starts_with("phase[1].online: expected an environment"), "{refused}");
+    assert!(!dir.path().join("online").exists(), "a run that cannot begin leaves nothing behind");
     setup.phases.truncate(1);
     let mut trainer = setup.start(&dir.path().join("offline"), &Tripwire::default()).unwrap();
     assert_eq!(trainer.run(&Interrupt::new(), &mut ()).unwrap(), TrainEnd::Finished);
