@@ -15,8 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         args.chunks_exact(2).map(|pair| (pair[0].trim_start_matches("--"), pair[1].as_str())).collect();
     let get = |key: &str, default| given.get(key).copied().unwrap_or(default);
     let (obs, act): (usize, usize) = (get("obs", "39").parse()?, get("act", "28").parse()?);
-    let hidden =
-        get("hidden", "256,256").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+    let hidden = get("hidden", "256,256").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
     let row = |n| (0..n).map(|i| Field::unbounded(format!("x{i}"), "1")).collect();
     let spec = EnvSpec {
         name: "latency".into(),

@@ -19,8 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let batch_rows: usize = get("batch", "256").parse()?;
     let threads: usize = get("threads", "1").parse()?;
     let secs: f64 = get("secs", "5").parse()?;
-    let hidden =
-        get("hidden", "256,256").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+    let hidden = get("hidden", "256,256").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
 
     let row = |n| (0..n).map(|i| Field::unbounded(format!("x{i}"), "1")).collect();
     let spec = EnvSpec {

@@ -1,0 +1,152 @@
+//! Both learners on a task small enough for a test: a point in a square is to come to the origin in eight steps.
+
+use surefoot_core::{
+    ActMode, Batch, Env, EnvError, EnvSpec, EpisodeBuilder, Learner, Outcome, ReplayBuffer, ResetScope, Rows,
+    RowsMut, StepEnd, Stream,
+};
+use surefoot_policies::{LearnerConfig, LearnerContext};
+
+use crate::data::spec;
+
+struct Point {
+    spec: EnvSpec,
+    at: [f32; 2],
+    steps: usize,
+}
+
+impl Point {
+    fn new() -> Self {
+        let mut spec = spec(2, 2);
+        spec.max_steps = 8;
+        spec.reward_range = Some((-3.0, 0.0));
+        Self { spec, at: [0.0; 2], steps: 0 }
+    }
+}
+
+impl Env for Point {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+    fn reset(&mut self, seed: u64, observation: &mut [f32]) -> Result<(), EnvError> {
+        let mut stream = Stream::new(seed, "point", 0);
+        self.at = [stream.uniform(-1.0, 1.0) as f32, stream.uniform(-1.0, 1.0) as f32];
+        self.steps = 0;
+        observation.copy_from_slice(&self.at);
+        Ok(())
+    }
+    fn step(
+        &mut self,
+        action: &[f32],
+        observation: &mut [f32],
+        executed: &mut [f32],
+    ) -> Result<Outcome, EnvError> {
+        for ((x, executed), a) in self.at.iter_mut().zip(executed).zip(action) {
+            *executed = a.clamp(-1.0, 1.0);
+            *x = (*x + 0.3 * *executed).clamp(-2.0, 2.0);
+        }
+        self.steps += 1;
+        observation.copy_from_slice(&self.at);
+        let end = StepEnd::from_flags(false, self.steps >= self.spec.max_steps);
+        Ok(Outcome { reward: -self.at[0].hypot(self.at[1]), end, ..Outcome::default() })
+    }
+}
+
+/// Mean return over `episodes` episodes of `act`; what it did is pushed to `buffer`.
+fn rollouts(
+    episodes: u64,
+    first_seed: u64,
+    mut act: impl FnMut(u64, usize, &[f32], &mut [f32]),
+    mut buffer: Option<&mut ReplayBuffer>,
+) -> f64 {
+    let mut env = Point::new();
+    let mut sum = 0.0;
+    for seed in first_seed..first_seed + episodes {
+        let mut builder = EpisodeBuilder::new(format!("{seed}"), "test", seed);
+        let (mut observation, mut next, mut action, mut executed) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
+        env.reset(seed, &mut observation).unwrap();
+        for t in 0.. {
+            act(seed, t, &observation, &mut action);
+            let outcome = env.step(&action, &mut next, &mut executed).unwrap();
+            builder.push(&observation, &action, &executed, &next, outcome);
+            observation = next;
+            if outcome.end.is_last() {
+                break;
+            }
+        }
+        let episode = builder.finish();
+        sum += episode.episode_return();
+        if let Some(buffer) = &mut buffer {
+            buffer.push_episode(&episode);
+        }
+    }
+    sum / episodes as f64
+}
+
+/// Steps towards the origin; with probability `wrong`, away from it.
+fn demonstrations(episodes: u64, wrong: f64) -> (ReplayBuffer, f64) {
+    let mut buffer = ReplayBuffer::new(2, 2, 100_000);
+    let act = |seed, t, observation: &[f32], action: &mut [f32]| {
+        let mut stream = Stream::new(seed, "demonstrator", t as u64);
+        let sign = if stream.unit() < wrong { 1.0 } else { -1.0 };
+        for (a, x) in action.iter_mut().zip(observation) {
+            *a = (sign * x / 0.3).clamp(-0.9, 0.9) + 0.1 * stream.normal() as f32;
+        }
+    };
+    let mean_return = rollouts(episodes, 1000, act, Some(&mut buffer));
+    (buffer, mean_return)
+}
+
+fn train(config: serde_json::Value, data: &ReplayBuffer, seed: u64, updates: u64) -> Box<dyn Learner> {
+    let config: LearnerConfig = serde_json::from_value(config).unwrap();
+    let mut learner = config.build(&LearnerContext::new(Point::new().spec.clone(), seed)).unwrap();
+    learner.fit(data, &["test".into()]).unwrap();
+    let mut batch = Batch::default();
+    for k in 0..updates {
+        batch.clear(2, 2);
+        data.sample(64, &mut Stream::new(seed, "sample", k), &mut batch);
+        learner.update(&batch).unwrap();
+    }
+    learner
+}
+
+/// Mean return of the learned policy without noise, over 50 fixed starts.
+fn evaluate(learner: &dyn Learner) -> f64 {
+    let mut policy = learner.policy(1).unwrap();
+    let act = |seed, t, observation: &[f32], action: &mut [f32]| {
+        if t == 0 {
+            policy.reset(0, ResetScope::Episode, seed);
+        }
+        policy.act(Rows::new(observation, 2), ActMode::Exploit, RowsMut::new(action, 2)).unwrap();
+    };
+    rollouts(50, 0, act, None)
+}
+
+const HIDDEN: [usize; 2] = [32, 32];
+
+#[test]
+fn cloning_good_demonstrations_is_nearly_as_good_as_they_are() {
+    let (data, demonstrated) = demonstrations(100, 0.0);
+    for seed in 0..3 {
+        let config = serde_json::json!({ "bc": { "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 } } });
+        let cloned = evaluate(train(config, &data, seed, 800).as_ref());
+        assert!(cloned > demonstrated - 0.3, "seed {seed}: {cloned} after {demonstrated}");
+    }
+}
+
+#[test]
+fn awac_is_far_better_than_cloning_when_half_of_the_demonstrated_steps_are_wrong() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        let actor = serde_json::json!({ "hidden": HIDDEN, "learning_rate": 2e-3 });
+        let cloned = train(serde_json::json!({ "bc": { "actor": actor } }), &data, seed, 1500);
+        let awac = serde_json::json!({ "awac": {
+            "actor": actor,
+            "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+            "discount": 0.9, "temperature": 0.5, "weight": "whiten",
+        } });
+        let weighted = train(awac, &data, seed, 1500);
+        let (cloned, weighted) = (evaluate(cloned.as_ref()), evaluate(weighted.as_ref()));
+        assert!(weighted > -2.5, "seed {seed}: {weighted}; cloning {cloned}, demonstrations {demonstrated}");
+        assert!(weighted > cloned + 2.0, "seed {seed}: {weighted} against {cloned}");
+    }
+}
