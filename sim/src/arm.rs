@@ -114,6 +114,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sliding_puck_stops_where_coulomb_says() {
+        let (mut world, mut motion) = (world().unwrap(), tool_motion().unwrap());
+        let mut chain = contract().unwrap().safety_chain().unwrap();
+        let position = motion.position_at(Vector3::new(0.4, 0.3, 0.02)).unwrap();
+        for speed in [0.2, 0.5, 1.0] {
+            let channels = vec![0.4, -0.3, speed * 0.6, speed * 0.8];
+            let mut state = RobotState { position: position.clone(), velocity: vec![0.0; 7], channels };
+            world.reset(&state).unwrap();
+            chain.arm(&position).unwrap();
+            for _ in 0..25 {
+                world.write(chain.admit(&[0.0; 7])).unwrap();
+            }
+            world.read(&mut state).unwrap();
+            let slid = (state.channels[0] - 0.4).hypot(state.channels[1] + 0.3);
+            let expected = speed * speed / (2.0 * 0.5 * 9.81);
+            // A step of 10 ms at the first speed is the error that is left.
+            assert!(
+                (slid - expected).abs() < 0.006 * speed + 0.05 * expected,
+                "{speed}: {slid} against {expected}"
+            );
+            assert!(state.channels[2].hypot(state.channels[3]) < 1e-3, "at rest");
+        }
+    }
+
+    #[test]
     fn the_contract_matches_the_model() {
         let (contract, model) = (contract().unwrap(), model().unwrap());
         for joint in &contract.joints {

@@ -1,7 +1,8 @@
 //! Models in MJCF, and what `rapier3d-mjcf` leaves to us.
 //!
 //! The loader gives bodies, geoms, hinge and slide joints with range, damping and armature. It does not give: torque and
-//! servo actuators that act by themselves, actuator force limits, the model's timestep, or freedom from the damping of
+//! servo actuators that act by themselves, actuator force limits, the model's timestep, MuJoCo's rule that the rougher of two
+//! surfaces counts, or freedom from the damping of
 //! 0.1 N m s/rad that rapier puts on every revolute joint of a multibody whose model asks for none. [`crate::RapierWorld`]
 //! does these.
 

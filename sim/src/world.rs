@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use rapier3d::dynamics::{MultibodyJointHandle, RigidBodyActivation, RigidBodyHandle};
+use rapier3d::dynamics::{
+    CoefficientCombineRule, MultibodyJointHandle, RigidBodyActivation, RigidBodyHandle,
+};
 use rapier3d::pipeline::PhysicsWorld;
 use rapier3d::prelude::{JointAxis, MotorModel, Vector};
 use rapier3d_mjcf::MjcfMultibodyOptions;
@@ -169,6 +171,10 @@ impl RapierWorld {
         self.bodies = handles.bodies.iter().map(|b| b.as_ref().map(|b| b.body)).collect();
         for (_, body) in physics.bodies.iter_mut() {
             *body.activation_mut() = RigidBodyActivation::cannot_sleep();
+        }
+        for (_, collider) in physics.colliders.iter_mut() {
+            // As in MuJoCo: the rougher of two surfaces counts.
+            collider.set_friction_combine_rule(CoefficientCombineRule::Max);
         }
         self.joints.clear();
         for drive in &self.drives {
@@ -351,11 +357,18 @@ impl World for RapierWorld {
             let dof = link.assembly_id();
             multibody.generalized_velocity_mut()[dof] = initial.velocity[i] as f32;
         }
-        if let Some(first) = self.joints.first().map(|j| j.handle)
-            && let Some((multibody, _)) = self.physics.multibody_joints.get_mut(first)
-        {
-            multibody.forward_kinematics(&self.physics.bodies, true);
-            multibody.update_rigid_bodies(&mut self.physics.bodies, true);
+        let mut last = None;
+        for slot in &self.joints {
+            let multibody =
+                self.physics.multibody_joints.rigid_body_link(slot.child).map(|link| link.multibody);
+            if multibody == last {
+                continue;
+            }
+            last = multibody;
+            if let Some((multibody, _)) = self.physics.multibody_joints.get_mut(slot.handle) {
+                multibody.forward_kinematics(&self.physics.bodies, true);
+                multibody.update_rigid_bodies(&mut self.physics.bodies, true);
+            }
         }
         for (value, channel) in initial.channels.iter().zip(&self.channels) {
             let Some(body) = self.bodies[channel.body].and_then(|h| self.physics.bodies.get_mut(h)) else {

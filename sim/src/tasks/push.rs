@@ -149,6 +149,20 @@ impl PushConfig {
         Ok(())
     }
 
+    /// Where puck and tool start: the puck outside the goal, the stick not on it. `None` when a thousand draws gave no such start.
+    fn draw_start(&self, stream: &mut Stream) -> Option<([f64; 2], [f64; 2])> {
+        let gap = PUCK_RADIUS + TOOL_RADIUS + self.start_gap_m;
+        let mut draw = |[low, high]: [f64; 2]| stream.uniform(low, high);
+        for _ in 0..1000 {
+            let puck = [draw(self.puck_start_x_m), draw(self.puck_start_y_m)];
+            let tool = [draw(self.tool_start_x_m), draw(self.tool_start_y_m)];
+            if (tool[0] - puck[0]).hypot(tool[1] - puck[1]) >= gap && !self.in_goal(puck[0], puck[1]) {
+                return Some((puck, tool));
+            }
+        }
+        None
+    }
+
     fn in_goal(&self, x: f64, y: f64) -> bool {
         (x - self.goal_center_m[0]).abs() <= self.goal_size_m[0] / 2.0
             && (y - self.goal_center_m[1]).abs() <= self.goal_size_m[1] / 2.0
@@ -169,6 +183,11 @@ impl PushTask {
     /// When the configuration cannot be used.
     pub fn new(config: PushConfig) -> Result<Self, EnvError> {
         config.check()?;
+        if config.draw_start(&mut Stream::new(0, "start check", 0)).is_none() {
+            let what =
+                "no start has the puck outside the goal and the tool beside it: widen the start ranges";
+            return Err(build_error("push", what));
+        }
         let contract = arm::contract()?;
         let mut motion = arm::tool_motion()?;
         for x in config.workspace_x_m {
@@ -214,21 +233,11 @@ impl Task for PushTask {
     }
 
     fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState) {
-        let c = &self.config;
-        let mut draw = |[low, high]: [f64; 2]| stream.uniform(low, high);
-        let gap = PUCK_RADIUS + TOOL_RADIUS + c.start_gap_m;
-        // A start in the goal or on the stick is drawn again; ranges that allow nothing else keep the last draw.
-        for _ in 0..1000 {
-            let puck = [draw(c.puck_start_x_m), draw(c.puck_start_y_m)];
-            let tool = [draw(c.tool_start_x_m), draw(c.tool_start_y_m)];
-            let apart = (tool[0] - puck[0]).hypot(tool[1] - puck[1]) >= gap;
-            initial.channels.copy_from_slice(&[puck[0], puck[1], 0.0, 0.0]);
-            if apart && !c.in_goal(puck[0], puck[1]) {
-                if let Ok(position) = self.motion.position_at(Vector3::new(tool[0], tool[1], TOOL_HEIGHT)) {
-                    initial.position.copy_from_slice(&position);
-                }
-                return;
-            }
+        // `new` has seen that the ranges hold such starts.
+        let Some((puck, tool)) = self.config.draw_start(stream) else { return };
+        initial.channels.copy_from_slice(&[puck[0], puck[1], 0.0, 0.0]);
+        if let Ok(position) = self.motion.position_at(Vector3::new(tool[0], tool[1], TOOL_HEIGHT)) {
+            initial.position.copy_from_slice(&position);
         }
     }
 
@@ -311,6 +320,11 @@ mod tests {
             assert!(!config.in_goal(f64::from(o[4]), f64::from(o[5])));
             assert!(o[8].hypot(o[9]) > 0.07, "seed {seed}: the stick touches the puck");
             assert_eq!(&o[2..4], &[0.0; 2]);
+            assert!(
+                (0.339..0.661).contains(&o[0]) && (-0.301..0.251).contains(&o[1]),
+                "tool at {:?}",
+                &o[..2]
+            );
             // The stick is between puck and goal.
             ahead += usize::from(o[8] * o[10] + o[9] * o[11] < 0.0);
         }
@@ -379,6 +393,7 @@ mod tests {
             (PushConfig { puck_start_x_m: [0.5, 0.4], ..Default::default() }, "puck_start_x_m"),
             (PushConfig { tool_start_y_m: [-0.9, 0.0], ..Default::default() }, "tool_start_y_m"),
             (PushConfig { workspace_x_m: [0.28, 1.5], ..Default::default() }, "cannot be put"),
+            (PushConfig { puck_start_y_m: [0.20, 0.28], ..Default::default() }, "widen the start ranges"),
             (PushConfig { max_tool_speed_m_per_sec: f64::NAN, ..Default::default() }, "max_tool_speed"),
         ];
         for (config, key) in bad {
