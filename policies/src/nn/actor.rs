@@ -179,7 +179,7 @@ impl Actor {
             let start = (part / (1.0 - part)).ln() as f32;
             let name = "actor/log_std_parameter";
             let part = Part { name: name.into(), dims: vec![action_dim], at: 0 };
-            let log_std_parameter = params.add(name, vec![part], vec![start; action_dim])?;
+            let log_std_parameter = params.add(name, vec![part], &vec![start; action_dim])?;
             let log_std_bounds = [*min_log_std, *max_log_std];
             Ok(GaussianNet { params, mlp, log_std_parameter, log_std_bounds })
         };

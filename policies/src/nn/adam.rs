@@ -164,7 +164,7 @@ mod tests {
         for decay in [0.0, 0.1] {
             let mut params = Params::default();
             let part = Part { name: "x".into(), dims: vec![3], at: 0 };
-            let x = params.add("x", vec![part], vec![1.0, -2.0, 0.5]).unwrap();
+            let x = params.add("x", vec![part], &[1.0, -2.0, 0.5]).unwrap();
             let mut adam = Adam::new(&params, 0.01, decay);
             let mut expected = [(1.0, 0.0, 0.0), (-2.0, 0.0, 0.0), (0.5, 0.0, 0.0)];
             for t in 1..=20 {

@@ -107,7 +107,7 @@ impl Mlp {
                 values[l.scale()..l.shift()].fill(1.0);
             }
         }
-        let theta = params.add(name, shape.parts(name), values)?;
+        let theta = params.add(name, shape.parts(name), &values)?;
         Ok(Self { shape, theta })
     }
 

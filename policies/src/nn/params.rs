@@ -42,8 +42,8 @@ impl Params {
     ///
     /// # Errors
     /// When the tensor library fails.
-    pub fn add(&mut self, name: &str, parts: Vec<Part>, values: Vec<f32>) -> candle_core::Result<Var> {
-        let var = Var::from_tensor(&Tensor::from_vec(values.clone(), values.len(), &Device::Cpu)?)?;
+    pub fn add(&mut self, name: &str, parts: Vec<Part>, values: &[f32]) -> candle_core::Result<Var> {
+        let var = Var::from_tensor(&Tensor::from_slice(values, values.len(), &Device::Cpu)?)?;
         self.entries.insert(name.to_owned(), (var.clone(), parts));
         Ok(var)
     }

@@ -1,6 +1,8 @@
 //! Learners through their public face.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
+mod acting;
+mod awac;
 mod data;
 mod golden;
 mod learners;

@@ -98,7 +98,7 @@ fn demonstrations(episodes: u64, wrong: f64) -> (ReplayBuffer, f64) {
 
 fn train(config: serde_json::Value, data: &ReplayBuffer, seed: u64, updates: u64) -> Box<dyn Learner> {
     let config: LearnerConfig = serde_json::from_value(config).unwrap();
-    let mut learner = config.build(&LearnerContext::new(Point::new().spec.clone(), seed)).unwrap();
+    let mut learner = config.build(&LearnerContext::new(Point::new().spec, seed)).unwrap();
     learner.fit(data, &["test".into()]).unwrap();
     let mut batch = Batch::default();
     for k in 0..updates {

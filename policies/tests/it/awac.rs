@@ -1,0 +1,273 @@
+//! What AWAC promises beyond the golden numbers.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use surefoot_core::{Batch, LearnError, Learner, PhaseKind};
+use surefoot_policies::LearnerConfig;
+use surefoot_policies::awac::{Awac, AwacConfig, Noise, ValueEstimate, WeightMode};
+use surefoot_policies::nn::params::from_safetensors;
+
+use crate::data::{batch, context};
+
+fn small() -> AwacConfig {
+    let mut config = AwacConfig::default();
+    config.actor.hidden = vec![16, 12];
+    config.critic.hidden = vec![16, 12];
+    config
+}
+
+fn arrays(learner: &dyn Learner) -> BTreeMap<String, Vec<f32>> {
+    let arrays = from_safetensors(&learner.save().unwrap()["learner.safetensors"]).unwrap();
+    arrays.into_iter().map(|(name, (_, values))| (name, values)).collect()
+}
+
+#[test]
+fn every_parameter_receives_a_gradient() {
+    for layer_norm in [true, false] {
+        let mut config = small();
+        config.actor.weight_decay = 0.0;
+        config.actor.average_rate = 0.5;
+        config.critic.layer_norm = layer_norm;
+        let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+        let before = arrays(&learner);
+        learner.update(&batch(64, 5, 3, 0)).unwrap();
+        let after = arrays(&learner);
+        let expected = [
+            "actor/log_std_parameter",
+            "actor/layer0/weight",
+            "critic1/layer2/bias",
+            "target/critic0/layer0/weight",
+        ];
+        assert!(expected.iter().all(|name| before.contains_key(*name)));
+        assert_eq!(before.contains_key("critic0/norm1/scale"), layer_norm);
+        for (name, values) in &before {
+            assert_ne!(values, &after[name], "{name} did not move");
+        }
+    }
+}
+
+#[test]
+fn results_are_the_same_bits_on_any_number_of_threads() {
+    for count in [1, 2, 3] {
+        let run = |threads| {
+            let mut config = small();
+            config.actor.hidden = vec![96, 64];
+            config.critic.hidden = vec![96, 64];
+            config.critic.count = count;
+            let mut learner = Awac::new(&config, &context(11, 4, 1).with_threads(threads)).unwrap();
+            let metrics: Vec<_> = (0..4).map(|k| learner.update(&batch(128, 11, 4, k)).unwrap()).collect();
+            (metrics, learner.save().unwrap())
+        };
+        let one = run(1);
+        assert!(run(2) == one, "{count} critics on 2 threads");
+        assert!(run(4) == one, "{count} critics on 4 threads");
+    }
+}
+
+#[test]
+fn the_gradient_does_not_grow_with_a_batch_of_repeated_rows() {
+    for weight in [WeightMode::Softmax, WeightMode::Exp, WeightMode::Whiten, WeightMode::None] {
+        let norms = |repeats: usize| {
+            let mut config = small();
+            config.weight = weight;
+            let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+            let rows = batch(8, 5, 3, 0);
+            let repeated = Batch {
+                n: 8 * repeats,
+                observation: rows.observation.repeat(repeats),
+                action: rows.action.repeat(repeats),
+                reward: rows.reward.repeat(repeats),
+                next_observation: rows.next_observation.repeat(repeats),
+                continuation: rows.continuation.repeat(repeats),
+                ..rows
+            };
+            let draw = batch(8, 1, 3, 1).action.repeat(repeats);
+            let noise = Noise { next_action: draw.clone(), policy_action: vec![draw] };
+            let metrics = learner.update_with_noise(&repeated, &noise).unwrap();
+            ["train/actor_gradient_norm", "train/critic_gradient_norm"].map(|m| metrics.get(m).unwrap())
+        };
+        for (one, many) in norms(1).iter().zip(norms(16)) {
+            assert!((one / many - 1.0).abs() < 1e-4, "{weight:?}: {one} {many}");
+        }
+    }
+}
+
+#[test]
+fn only_termination_stops_the_bootstrap() {
+    let target_mean = |continuation: f32| {
+        let mut learner = Awac::new(&small(), &context(5, 3, 1)).unwrap();
+        let rows =
+            Batch { continuation: vec![continuation; 16], reward: vec![-1.0; 16], ..batch(16, 5, 3, 0) };
+        learner.update(&rows).unwrap().get("train/target_mean").unwrap()
+    };
+    assert_eq!(target_mean(0.0), -1.0);
+    assert_ne!(target_mean(1.0), -1.0);
+}
+
+#[test]
+fn targets_stay_inside_what_rewards_allow() {
+    // Rewards in [-1, 0] and a discount of 0.5: values lie in [-2, 0].
+    let target_mean = |clamp: &str| {
+        let mut config = serde_json::to_value(small()).unwrap();
+        config["discount"] = json!(0.5);
+        config["critic"]["q_clamp"] = json!(clamp);
+        config["critic"]["learning_rate"] = json!(0.5);
+        config["critic"]["target_rate"] = json!(1.0);
+        let config: AwacConfig = serde_json::from_value(config).unwrap();
+        let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+        let mut rows = batch(16, 5, 3, 0);
+        let mut all = vec![];
+        for k in 0..20 {
+            rows.reward.fill(if k % 2 == 0 { -1.0 } else { 0.0 });
+            all.push(learner.update(&rows).unwrap().get("train/target_mean").unwrap());
+        }
+        all
+    };
+    assert!(target_mean("reward_bounds").iter().all(|y| (-2.0..=0.0).contains(y)));
+    assert!(!target_mean("off").iter().all(|y| (-2.0..=0.0).contains(y)));
+}
+
+#[test]
+fn the_critics_optimiser_starts_anew_when_the_robot_goes_online() {
+    for reset in [true, false] {
+        let mut config = small();
+        config.critic.reset_optimizer_online = reset;
+        let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+        learner.enter_phase(PhaseKind::Offline).unwrap();
+        learner.update(&batch(16, 5, 3, 0)).unwrap();
+        learner.enter_phase(PhaseKind::Online).unwrap();
+        let after = arrays(&learner);
+        let zero = |name: &str| after[name].iter().all(|m| *m == 0.0);
+        assert_eq!(zero("adam/critic0/first") && zero("adam/critic1/second"), reset);
+        assert!(!zero("adam/actor/first"));
+    }
+}
+
+#[test]
+fn an_unusable_configuration_names_its_key() {
+    let cases = [
+        (json!({ "discount": 1.0 }), "discount"),
+        (json!({ "temperature": 0.0 }), "temperature"),
+        (json!({ "weight_clip": -1.0 }), "weight_clip"),
+        (json!({ "value_estimate": { "policy_samples": 0 } }), "value_estimate"),
+        (json!({ "offline_batch": 0 }), "offline_batch"),
+        (json!({ "critic": { "count": 0 } }), "critic.count"),
+        (json!({ "critic": { "hidden": [16, 0] } }), "critic.hidden"),
+        (json!({ "critic": { "target_rate": 1.5 } }), "critic.target_rate"),
+        (json!({ "actor": { "initial_std": 2.0 } }), "actor.initial_std"),
+        (json!({ "actor": { "min_log_std": 1.0 } }), "actor.min_log_std"),
+        (json!({ "actor": { "average_rate": 0.0 } }), "actor.average_rate"),
+    ];
+    for (config, key) in cases {
+        let config: LearnerConfig = serde_json::from_value(json!({ "awac": config })).unwrap();
+        match config.build(&context(5, 3, 1)) {
+            Err(LearnError::Config { key: found, .. }) => assert_eq!(found, key),
+            Err(e) => panic!("{key}: {e}"),
+            Ok(_) => panic!("{key} was accepted"),
+        }
+    }
+    assert!(serde_json::from_value::<LearnerConfig>(json!({ "awac": { "n_critic": 2 } })).is_err());
+}
+
+/// Everything that a learner does in a short life.
+fn life(config: &LearnerConfig) -> Vec<u8> {
+    let mut learner = config.build(&context(5, 3, 1)).unwrap();
+    let mut data = surefoot_core::ReplayBuffer::new(5, 3, 1000);
+    let rows = batch(100, 5, 3, 50);
+    data.push_episode(&surefoot_core::Episode {
+        observation: rows.observation,
+        next_observation: rows.next_observation,
+        action: rows.action,
+        reward: rows.reward,
+        end: vec![surefoot_core::StepEnd::Running; 100],
+        ..Default::default()
+    });
+    let mut trace =
+        format!("{:?}", [PhaseKind::Offline, PhaseKind::Online].map(|p| learner.sample_plan(p))).into_bytes();
+    learner.fit(&data, &[]).unwrap();
+    let mut update = |learner: &mut Box<dyn Learner>, k| {
+        let mut rows = batch(32, 5, 3, k);
+        // Some beyond the robot's range, some rewards that drive values to their bounds.
+        rows.action.iter_mut().for_each(|a| *a *= 3.0);
+        trace.extend(format!("{:?}", learner.update(&rows).unwrap()).into_bytes());
+    };
+    for k in 0..3 {
+        update(&mut learner, k);
+    }
+    learner.enter_phase(PhaseKind::Online).unwrap();
+    update(&mut learner, 3);
+    trace.extend(learner.save().unwrap().remove("learner.safetensors").unwrap());
+    trace.extend(serde_json::to_vec(&learner.artifact().unwrap().card.architecture).unwrap());
+    trace
+}
+
+/// Paths of all settings, depth first; a list or a choice with a number is one setting.
+fn leaves(json: &Value, path: &str, all: &mut Vec<String>) {
+    match json.as_object() {
+        Some(fields) if !fields.contains_key("policy_samples") => {
+            for (key, value) in fields {
+                leaves(value, &format!("{path}/{key}"), all);
+            }
+        }
+        _ => all.push(path.to_owned()),
+    }
+}
+
+#[test]
+fn every_setting_of_every_learner_changes_what_it_does() {
+    let others: BTreeMap<&str, Value> = BTreeMap::from([
+        ("hidden", json!([8])),
+        ("min_log_std", json!(-5.0)),
+        ("max_log_std", json!(-0.5)),
+        ("initial_std", json!(0.1)),
+        ("learning_rate", json!(1e-3)),
+        ("weight_decay", json!(0.1)),
+        ("average_rate", json!(0.1)),
+        ("max_explore_std", json!(0.2)),
+        ("loss", json!("mean_squared_error")),
+        ("batch", json!(7)),
+        ("demo_action_margin", json!(0.1)),
+        ("normalize_observations", json!(false)),
+        ("observation_std_floor", json!(0.1)),
+        ("count", json!(3)),
+        ("layer_norm", json!(false)),
+        ("target_rate", json!(0.5)),
+        ("q_clamp", json!("off")),
+        ("reset_optimizer_online", json!(false)),
+        ("discount", json!(0.5)),
+        ("temperature", json!(0.3)),
+        ("weight", json!("exp")),
+        ("weight_clip", json!(0.5)),
+        ("advantage_clip", json!(-0.1)),
+        ("advantage_q", json!("first")),
+        ("value_estimate", json!("mean_action")),
+        ("offline_batch", json!(7)),
+        ("online_batch", json!(7)),
+    ]);
+    for name in LearnerConfig::NAMES {
+        let default = serde_json::to_value(LearnerConfig::default_of(name).unwrap()).unwrap();
+        let base = life(&serde_json::from_value(default.clone()).unwrap());
+        let mut paths = Vec::new();
+        leaves(&default, "", &mut paths);
+        for path in paths {
+            let key = path.rsplit('/').next().unwrap();
+            let other = others.get(key).unwrap_or_else(|| panic!("{path}: say here what else it can be"));
+            let mut changed = default.clone();
+            *changed.pointer_mut(&path).unwrap() = other.clone();
+            assert!(life(&serde_json::from_value(changed).unwrap()) != base, "{path} changes nothing");
+        }
+    }
+}
+
+#[test]
+fn several_policy_samples_are_averaged() {
+    let mean_advantage = |samples| {
+        let config = AwacConfig { value_estimate: ValueEstimate::PolicySamples(samples), ..small() };
+        let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+        let draw = batch(16, 1, 3, 1).action;
+        let noise = Noise { next_action: draw.clone(), policy_action: vec![draw; samples] };
+        learner.update_with_noise(&batch(16, 5, 3, 0), &noise).unwrap().get("train/advantage_mean").unwrap()
+    };
+    assert!((mean_advantage(1) - mean_advantage(4)).abs() < 1e-6);
+}
