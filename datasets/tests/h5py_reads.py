@@ -1,0 +1,85 @@
+"""Reads datasets that surefoot wrote with h5py and holds them against the documented layout.
+
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install h5py numpy
+    /tmp/venv/bin/python datasets/tests/h5py_reads.py FILE...
+
+Exit code 1 and one line per fault when a file is not as it should be. The layout is that of datasets/src/writer.rs, a superset of
+robomimic's: what its loaders rely on (names, num_samples, total, env_args, masks, shapes, types) is checked here without it.
+"""
+
+import json
+import sys
+
+import h5py
+import numpy as np
+
+
+def check(path):
+    """The faults of a file; one that cannot be opened or lacks a part is one, too."""
+    try:
+        return faults_of(path)
+    except (OSError, KeyError, ValueError) as error:
+        return [f"{path}: {error}"]
+
+
+def faults_of(path):
+    faults = []
+
+    def expect(truth, what):
+        if not truth:
+            faults.append(f"{path}: {what}")
+
+    with h5py.File(path, "r", swmr=True, libver="latest") as f:
+        expect(f.attrs.get("schema") == "surefoot-robomimic/1", "attribute schema")
+        data = f["data"]
+        env = json.loads(data.attrs["env_args"])
+        expect({"env_name", "type", "env_kwargs"} <= set(env) and isinstance(env["type"], int), "env_args")
+        spec = json.loads(data.attrs["env_spec"])
+        names, units = list(data.attrs["action_names"]), list(data.attrs["action_units"])
+        expect(names == [a["name"] for a in spec["action"]], "action_names")
+        expect(units == [a["unit"] for a in spec["action"]], "action_units")
+        expect(all(isinstance(n, str) for n in names), "names are text")
+        o, a = len(spec["observation"]), len(spec["action"])
+        # robomimic takes the number behind "demo_".
+        demos = sorted(data, key=lambda n: int(n[5:]))
+        expect(demos == [f"demo_{i}" for i in range(len(demos))], "names demo_0, demo_1, ...")
+        total = 0
+        for name in demos:
+            demo = data[name]
+            n = int(demo.attrs["num_samples"])
+            total += n
+            arrays = {
+                "actions": ((n, a), np.float32),
+                "obs/flat": ((n, o), np.float32),
+                "next_obs/flat": ((n, o), np.float32),
+                "rewards": ((n,), np.float32),
+                "dones": ((n,), np.int64),
+                "terminations": ((n,), np.bool_),
+                "truncations": ((n,), np.bool_),
+            }
+            if "actions_proposed" in demo:
+                arrays["actions_proposed"] = ((n, a), np.float32)
+            for key, (shape, dtype) in arrays.items():
+                d = demo[key]
+                expect(d.shape == shape and d.dtype == dtype, f"{name}/{key}: {d.shape} {d.dtype}")
+                expect(np.asarray(d[()]).nbytes == np.prod(shape) * np.dtype(dtype).itemsize, f"{name}/{key} reads")
+            ends = demo["terminations"][()] | demo["truncations"][()]
+            expect(np.array_equal(demo["dones"][()] != 0, ends), f"{name}/dones = terminations | truncations")
+            expect(ends[-1] and not ends[:-1].any(), f"{name} ends once, at its last step")
+            expect(not (demo["terminations"][()] & demo["truncations"][()]).any(), f"{name} ends in one way")
+        expect(int(data.attrs["total"]) == total, "total")
+        for mask in f.get("mask", {}):
+            members = f["mask"][mask]
+            expect(members.dtype.kind == "S", f"mask/{mask} is fixed-length text")
+            expect(all(m.decode("ascii") in demos for m in members), f"mask/{mask} names demos")
+    if not faults:
+        print(f"ok: {path}: {len(demos)} demos, {total} steps")
+    return faults
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: h5py_reads.py FILE...")
+    found = [fault for path in sys.argv[1:] for fault in check(path)]
+    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+    sys.exit(1 if found else 0)
