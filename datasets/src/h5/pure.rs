@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use hdf5_pure::{
     AttrValue, DType, Dataset, Datatype, DatatypeByteOrder, Error, File, FormatError, Group,
@@ -24,6 +25,8 @@ const MAX_TEXT_BYTES: usize = 64 << 20;
 struct PureFile {
     file: File,
     bytes: u64,
+    /// Groups by path. Finding a member reads the whole list of members, and `data` may have thousands.
+    groups: RwLock<BTreeMap<String, Group>>,
 }
 
 pub(super) fn open(path: &Path) -> Result<(Box<dyn Hdf5File>, String, u64), DataError> {
@@ -56,7 +59,7 @@ pub(super) fn open(path: &Path) -> Result<(Box<dyn Hdf5File>, String, u64), Data
         let reason = format!("it was cut off: {bytes} of {promised} bytes are there");
         return Err(error_at(path, "hdf5", Hdf5Error::Damaged { item: root(), reason }));
     }
-    Ok((Box::new(PureFile { file, bytes }), hash.to_hex().to_string(), bytes))
+    Ok((Box::new(PureFile { file, bytes, groups: RwLock::default() }), hash.to_hex().to_string(), bytes))
 }
 
 /// Runs a call into the backend. A panic on hostile bytes becomes an error like any other.
@@ -155,12 +158,25 @@ impl PureFile {
         if path.is_empty() {
             return guard(|| "/".to_owned(), || Ok(self.file.root()));
         }
-        guard(|| path.to_owned(), || self.file.group(path))
+        if let Some(group) = self.groups.read().unwrap_or_else(PoisonError::into_inner).get(path) {
+            return Ok(group.clone());
+        }
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = self.group(parent)?;
+        let group = guard(|| path.to_owned(), || parent.group(name))?;
+        self.remember(path.to_owned(), &group);
+        Ok(group)
+    }
+
+    fn remember(&self, path: String, group: &Group) {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(path, group.clone());
     }
 
     fn dataset(&self, path: &str) -> Result<(Dataset, ArrayInfo), Hdf5Error> {
         let item = || path.to_owned();
-        let dataset = guard(item, || self.file.dataset(path))?;
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = self.group(parent)?;
+        let dataset = guard(item, || parent.dataset(name))?;
         let shape = guard(item, || dataset.shape())?;
         let dtype = guard(item, || dataset.dtype())?;
         let mut extents = Vec::with_capacity(shape.len());
@@ -201,7 +217,11 @@ impl Hdf5File for PureFile {
     fn children(&self, path: &str) -> Result<BTreeMap<String, ChildKind>, Hdf5Error> {
         let group = self.group(path)?;
         let item = || if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        let groups = guard(item, || group.groups())?;
+        let mut groups = Vec::new();
+        for (name, child) in guard(item, || group.iter_groups())? {
+            self.remember(if path.is_empty() { name.clone() } else { format!("{path}/{name}") }, &child);
+            groups.push(name);
+        }
         let datasets = guard(item, || group.datasets())?;
         Ok(groups
             .into_iter()
