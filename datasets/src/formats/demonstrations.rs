@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use surefoot_core::safety::SafetyCounts;
-use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource, StepEnd};
+use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
+use super::demo_header::{check_totals, environment, note_gaps, read_masks, spec_of};
 use crate::h5::{Array, ArrayInfo, Attributes, ChildKind, Container, Element, Hdf5Error};
 use crate::open::{DoneMeans, OpenOptions, Opened};
 
@@ -41,11 +41,13 @@ enum Observation {
 }
 
 #[derive(Debug)]
-struct Demo {
+pub(super) struct Demo {
     /// Name of its group.
-    name: String,
-    children: BTreeMap<String, ChildKind>,
-    attributes: Attributes,
+    pub(super) name: String,
+    /// What the group holds.
+    pub(super) children: BTreeMap<String, ChildKind>,
+    /// The group's attributes.
+    pub(super) attributes: Attributes,
 }
 
 /// An open file of `data/demo_<i>` groups.
@@ -437,113 +439,4 @@ fn choose_observation(
         return Err(shape(container, &group, "at least one low-dimensional key", "none"));
     }
     Ok(Observation::Keys(keys))
-}
-
-/// The environment's name, from `env_args` (robomimic) or `env` (robosuite).
-fn environment(data: &Attributes) -> Option<String> {
-    let args: Option<Value> =
-        data.get("env_args").and_then(|a| a.as_text()).and_then(|t| serde_json::from_str(t).ok());
-    args.as_ref()
-        .and_then(|v| v.get("env_name"))
-        .and_then(Value::as_str)
-        .or_else(|| ["env", "env_name"].iter().find_map(|k| data.get(*k).and_then(|a| a.as_text())))
-        .map(str::to_owned)
-}
-
-fn spec_of(container: &Container, data: &Attributes) -> Result<Option<EnvSpec>, DataError> {
-    let Some(text) = data.get("env_spec").and_then(|a| a.as_text()) else { return Ok(None) };
-    serde_json::from_str(text)
-        .map(Some)
-        .map_err(|e| shape(container, "data@env_spec", "the JSON of an environment spec", &e.to_string()))
-}
-
-fn note_gaps(demos: &[Demo], options: &OpenOptions, meta: &mut DatasetMeta) {
-    let lacking =
-        |names: &[&str]| demos.iter().filter(|d| !names.iter().any(|n| d.children.contains_key(*n))).count();
-    let of = demos.len();
-    let no_reward = lacking(&["rewards"]);
-    if no_reward > 0 {
-        meta.notes.push(format!(
-            "{no_reward} of {of} episodes have no rewards: they read as NaN, and are fit for imitation only"
-        ));
-    }
-    let flags = lacking(&["terminations", "terminated", "truncations", "truncated"]);
-    let none = lacking(&["terminations", "terminated", "truncations", "truncated", "dones"]);
-    if flags > none {
-        let read_as = match options.done_means {
-            DoneMeans::Auto => "terminated where a 0/1 reward marks success, truncated elsewhere",
-            DoneMeans::Terminated => "terminated",
-            DoneMeans::Truncated => "truncated",
-        };
-        meta.notes.push(format!(
-            "ambiguous_done: `dones` does not say whether the task or the recording ended ({} of {of} episodes); read as \
-             {read_as}; choose with done_means",
-            flags - none
-        ));
-    }
-    if none > 0 {
-        meta.notes.push(format!("{none} of {of} episodes mark no end: their last step reads as truncated"));
-    }
-    let no_next = lacking(&["next_obs"]);
-    if no_next > 0 {
-        meta.notes.push(format!(
-            "{no_next} of {of} episodes do not record what followed their last step: it is left out unless it terminates"
-        ));
-    }
-}
-
-/// `total` against the sum of `num_samples`: links that cannot be followed are not listed, and this is where they show.
-fn check_totals(container: &Container, data: &Attributes, demos: &[Demo]) -> Vec<DataError> {
-    let mut problems = Vec::new();
-    let counts: Option<Vec<usize>> =
-        demos.iter().map(|d| d.attributes.get("num_samples").and_then(|a| a.as_count())).collect();
-    let total = data.get("total").and_then(|a| a.as_int());
-    if let (Some(total), Some(counts)) = (total, counts) {
-        let sum = counts.iter().fold(0_i128, |n, c| n + *c as i128);
-        if sum != total {
-            let found = format!(
-                "{sum} in {} listed episodes; if some are soft or external links, rebuild with `--features libhdf5`",
-                demos.len()
-            );
-            problems.push(shape(container, "data@total", &format!("{total} steps"), &found));
-        }
-    }
-    let episodes = data.get("num_demos").and_then(|a| a.as_int());
-    if let Some(n) = episodes.filter(|n| *n != demos.len() as i128) {
-        problems.push(shape(container, "data@num_demos", &format!("{n} episodes"), &demos.len().to_string()));
-    }
-    problems
-}
-
-type Masks = Vec<(String, Vec<usize>)>;
-
-fn read_masks(
-    container: &Container,
-    format: &'static str,
-    demos: &[Demo],
-    problems: &mut Vec<DataError>,
-) -> Result<Masks, DataError> {
-    let fail = |e| container.error(format, e);
-    if container.file().children("").map_err(fail)?.get("mask") != Some(&ChildKind::Group) {
-        return Ok(Vec::new());
-    }
-    let index: BTreeMap<&str, usize> = demos.iter().enumerate().map(|(i, d)| (d.name.as_str(), i)).collect();
-    let mut masks = Vec::new();
-    for (mask, kind) in container.file().children("mask").map_err(fail)? {
-        if kind != ChildKind::Dataset {
-            continue;
-        }
-        let item = format!("mask/{mask}");
-        let names = container.file().read_text(&item).map_err(fail)?.data;
-        let mut members = Vec::with_capacity(names.len());
-        for name in names {
-            match index.get(name.trim_end_matches('\0')) {
-                Some(i) => members.push(*i),
-                None => problems.push(shape(container, &item, "names of episodes in data/", &name)),
-            }
-        }
-        members.sort_unstable();
-        masks.push((mask, members));
-    }
-    Ok(masks)
 }

@@ -8,6 +8,7 @@ use crate::h5::Container;
 use crate::open::{OpenOptions, Opened};
 
 pub mod d4rl;
+mod demo_header;
 mod demonstrations;
 pub mod robomimic;
 pub mod robosuite;
