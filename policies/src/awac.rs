@@ -18,7 +18,6 @@
 //! log_likelihood, entropy, std_mean}`; `heldout/{log_likelihood, td_error, effective_sample_size}`, all deterministic, by the
 //! policy that acts and its mean action.
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,12 +28,13 @@ use surefoot_core::{
 
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, ActorConfig, GaussianNet, positive};
-use crate::nn::critic::{Critics, Judged, Judgement, Weights};
+use crate::nn::critic::{CriticConfig, Critics, Judged, Judgement, Weights};
 use crate::nn::inputs::{BatchRows, Inputs, side_by_side, tensor};
-use crate::nn::mlp::MlpShape;
-use crate::nn::params::Arrays;
+use crate::nn::mlp::{MlpShape, Pass};
+use crate::nn::params::{Arrays, Gradients};
 use crate::nn::state::Counters;
 use crate::nn::threads::Threads;
+use crate::nn::value_bounds::ValueBounds;
 pub use crate::nn::weights::WeightMode;
 use crate::nn::weights::{Weighting, effective_sample_size};
 use crate::nn::{Context, gaussian};
@@ -60,52 +60,6 @@ pub enum AdvantageQ {
     Min,
     /// The first alone.
     First,
-}
-
-/// Whether values are kept within what the rewards allow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum QClamp {
-    /// Targets stay within the sums of discounted rewards that are possible: by the environment's stated range, widened by what
-    /// the data shows.
-    #[default]
-    RewardBounds,
-    /// No bounds.
-    Off,
-}
-
-/// The critics and how they learn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CriticConfig {
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// Critics; the smallest of their values counts.
-    pub count: usize,
-    /// Layer normalisation before each ReLU.
-    pub layer_norm: bool,
-    /// Adam's learning rate.
-    pub learning_rate: f64,
-    /// How far targets follow at each update (the paper's tau).
-    pub target_rate: f64,
-    /// Bounds on targets.
-    pub q_clamp: QClamp,
-    /// Whether the optimiser starts anew when the first online phase begins.
-    pub reset_optimizer_online: bool,
-}
-
-impl Default for CriticConfig {
-    fn default() -> Self {
-        Self {
-            hidden: vec![256, 256],
-            count: 2,
-            layer_norm: true,
-            learning_rate: 3e-4,
-            target_rate: 5e-3,
-            q_clamp: QClamp::default(),
-            reset_optimizer_online: true,
-        }
-    }
 }
 
 /// Advantage-weighted actor-critic.
@@ -183,9 +137,7 @@ pub struct Awac {
     discount: f64,
     advantage_q: AdvantageQ,
     value_estimate: ValueEstimate,
-    q_clamp: QClamp,
-    /// Smallest and largest reward promised or seen.
-    reward_range: Option<(f32, f32)>,
+    bounds: ValueBounds,
     reset_optimizer_online: bool,
     offline_batch: usize,
     online_batch: usize,
@@ -273,8 +225,7 @@ impl Awac {
             discount: *discount,
             advantage_q: *advantage_q,
             value_estimate: *value_estimate,
-            q_clamp: *q_clamp,
-            reward_range: spec.reward_range,
+            bounds: ValueBounds::new(*q_clamp, *discount, spec.reward_range),
             reset_optimizer_online: *reset_optimizer_online,
             offline_batch: *offline_batch,
             online_batch: *online_batch,
@@ -286,22 +237,9 @@ impl Awac {
         })
     }
 
-    /// Smallest and largest sum of discounted rewards over any horizon of at least one step.
-    fn value_bounds(&self) -> Option<(f32, f32)> {
-        let bounds = |(low, high): (f32, f32)| {
-            let horizon = 1.0 / (1.0 - self.discount);
-            let (low, high) = (f64::from(low), f64::from(high));
-            (low.min(low * horizon) as f32, high.max(high * horizon) as f32)
-        };
-        match self.q_clamp {
-            QClamp::RewardBounds => self.reward_range.map(bounds),
-            QClamp::Off => None,
-        }
-    }
-
     /// `y`, `[batch]`, for these values of the next step.
     fn targets(&self, batch: &Batch, next_value: &[f32]) -> Vec<f32> {
-        let bounds = self.value_bounds();
+        let bounds = self.bounds.get();
         let rows = batch.reward.iter().zip(&batch.continuation).zip(next_value);
         rows.map(|((reward, continuation), q)| {
             let y = reward + self.discount as f32 * continuation * q;
@@ -326,7 +264,7 @@ impl Awac {
             ValueEstimate::MeanAction => 0,
         };
         let (next, value) =
-            rayon::join(|| draw("awac/next_action", 1), || draw("awac/policy_action", samples));
+            self.threads.join(|| draw("awac/next_action", 1), || draw("awac/policy_action", samples));
         Noise { next_action: next.concat(), policy_action: value }
     }
 
@@ -347,13 +285,18 @@ impl Awac {
     /// # Errors
     /// As [`Learner::update`].
     pub fn update_with_noise(&mut self, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {
+        let threads = self.threads.clone();
+        threads.run(|| self.update_here(batch, noise))
+    }
+
+    fn update_here(&mut self, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {
         let rows = self.inputs.rows(batch, self.updates)?;
-        self.reward_range = widen(self.reward_range, &batch.reward);
+        self.bounds.widen(&batch.reward);
         let (net, dims) = (self.actor.net(), self.dims());
         let log_std = net.log_std_row()?;
 
         // The policy at s' and at s; the latter is shared by V and the policy's loss.
-        let (next_mean, policy) = rayon::join(
+        let (next_mean, policy) = self.threads.join(
             || {
                 let x = tensor(rows.next_observation.clone(), dims[0]).context("next action")?;
                 net.infer_mean(&x)
@@ -379,11 +322,11 @@ impl Awac {
                 .map(|a| pair(&rows.observation, a))
                 .collect::<Result<_, LearnError>>()?,
         };
-        let judgements = self.critics.judge(&judged)?;
+        let judgements = self.critics.judge(&judged, &self.threads)?;
         let by_critic = |rows: fn(&Judgement) -> &Vec<f32>| judgements.iter().map(rows).collect::<Vec<_>>();
 
         let y = self.targets(batch, &least(&by_critic(|j| &j.next), AdvantageQ::Min));
-        let q = least(&by_critic(|j| &j.taken_rows), self.advantage_q);
+        let q = least(&by_critic(|j| &j.taken), self.advantage_q);
         let mut v = vec![0.0; batch.n];
         for k in 0..policy_actions.len() {
             let values: Vec<&Vec<f32>> = judgements.iter().map(|j| &j.policy[k]).collect();
@@ -394,24 +337,25 @@ impl Awac {
         let advantage: Vec<f32> = q.iter().zip(&v).map(|(q, v)| q - v).collect();
         let weights = self.weighting.weights(&advantage);
 
-        let squares =
-            |j: &Judgement| mean(j.taken_rows.iter().zip(&y).map(|(q, y)| f64::from(q - y).powi(2)));
+        let squares = |j: &Judgement| mean(j.taken.iter().zip(&y).map(|(q, y)| f64::from(q - y).powi(2)));
         let critic_loss = judgements.iter().map(squares).sum::<f64>();
         let weighted = policy.log_prob_rows.iter().zip(&weights);
         let actor_loss = -mean(weighted.map(|(l, w)| f64::from(*l) * f64::from(*w)));
         self.not_finite("train/critic_loss", critic_loss)?;
         self.not_finite("train/actor_loss", actor_loss)?;
 
-        let (critic_gradients, actor_gradient) =
-            rayon::join(|| self.critics.gradients(&judgements, &y), || policy.gradient(&weights, net));
+        let (critic_gradients, actor_gradient) = self.threads.join(
+            || self.critics.gradients(&judgements, &y, &self.threads),
+            || policy.gradient(&weights, net),
+        );
         let (critic_gradients, (actor_gradient, actor_norm)) = (critic_gradients?, actor_gradient?);
         let critic_norm = critic_gradients.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
         self.not_finite("train/critic_gradient_norm", critic_norm)?;
         self.not_finite("train/actor_gradient_norm", actor_norm)?;
 
-        let (critics, actor) = (&mut self.critics, &mut self.actor);
+        let (critics, actor, threads) = (&mut self.critics, &mut self.actor, &self.threads);
         let (critics, actor) =
-            rayon::join(|| critics.step(&critic_gradients), || actor.step(&actor_gradient));
+            threads.join(|| critics.step(critic_gradients, threads), || actor.step(actor_gradient));
         critics?;
         actor?;
         self.updates += 1;
@@ -470,6 +414,7 @@ pub struct Noise {
 /// The policy at `s`, with what its gradient needs.
 struct PolicyPass {
     mean: Vec<f32>,
+    pass: Pass,
     log_prob: Tensor,
     log_prob_rows: Vec<f32>,
 }
@@ -477,21 +422,19 @@ struct PolicyPass {
 impl PolicyPass {
     fn new(net: &GaussianNet, rows: &BatchRows, dims: [usize; 2]) -> Result<Self, LearnError> {
         let pass = || {
-            let mean = net.mean(&tensor(rows.observation.clone(), dims[0])?)?;
-            let log_prob = gaussian::log_prob(&mean, &net.log_std()?, &rows.action)?; // [batch]
-            let mean = mean.flatten_all()?.to_vec1()?;
-            Ok(Self { mean, log_prob_rows: log_prob.to_vec1()?, log_prob })
+            let pass = net.mean(&tensor(rows.observation.clone(), dims[0])?)?;
+            let log_prob = gaussian::log_prob(&pass.output, &net.log_std()?, &rows.action)?; // [batch]
+            let mean = pass.output.flatten_all()?.to_vec1()?;
+            Ok(Self { mean, pass, log_prob_rows: log_prob.to_vec1()?, log_prob })
         };
         pass().context("policy forward")
     }
 
     /// The gradient of `-mean(w log pi(a|s))` and its norm.
-    fn gradient(&self, weights: &[f32], net: &GaussianNet) -> Result<(GradStore, f64), LearnError> {
+    fn gradient(&self, weights: &[f32], net: &GaussianNet) -> Result<(Gradients, f64), LearnError> {
         let weights = Tensor::from_slice(weights, weights.len(), &Device::Cpu).context("actor loss")?;
         let loss = (&self.log_prob * weights).and_then(|l| l.mean_all()?.neg());
-        let gradients = loss.and_then(|l| l.backward()).context("actor gradient")?;
-        let norm = net.params().gradient_norm(&gradients)?;
-        Ok((gradients, norm))
+        net.gradients(&loss.context("actor loss")?, &self.pass)
     }
 }
 
@@ -534,7 +477,7 @@ impl Learner for Awac {
         for i in 0..demonstrations.len() {
             demonstrations.append_row(i, &mut all);
         }
-        self.reward_range = widen(self.reward_range, &all.reward);
+        self.bounds.widen(&all.reward);
         Ok(())
     }
 
@@ -549,7 +492,7 @@ impl Learner for Awac {
         let threads = self.threads.clone();
         threads.run(|| {
             let noise = self.draw_noise(batch.n);
-            self.update_with_noise(batch, &noise)
+            self.update_here(batch, &noise)
         })
     }
 
@@ -578,7 +521,7 @@ impl Learner for Awac {
         counters.updates = self.updates;
         counters.actor_steps = self.actor.steps();
         counters.critic_steps = self.critics.steps();
-        counters.reward_range = self.reward_range;
+        counters.reward_range = self.bounds.reward_range();
         counters.save(&actor)
     }
 
@@ -590,17 +533,9 @@ impl Learner for Awac {
         self.critics.import(&arrays, counters.critic_steps)?;
         self.seed = counters.seed;
         self.updates = counters.updates;
-        self.reward_range = counters.reward_range;
+        self.bounds.restore(counters.reward_range);
         self.inputs.normalizer = counters.normalizer;
         self.inputs.data_hashes = counters.data_hashes;
         Ok(())
     }
-}
-
-/// The range that also holds these rewards.
-fn widen(range: Option<(f32, f32)>, rewards: &[f32]) -> Option<(f32, f32)> {
-    rewards
-        .iter()
-        .filter(|r| r.is_finite())
-        .fold(range, |range, r| Some(range.map_or((*r, *r), |(low, high)| (low.min(*r), high.max(*r)))))
 }

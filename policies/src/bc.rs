@@ -18,7 +18,6 @@ use crate::nn::actor::{Actor, ActorConfig};
 use crate::nn::inputs::{Inputs, tensor};
 use crate::nn::params::Arrays;
 use crate::nn::state::Counters;
-use crate::nn::threads::Threads;
 use crate::nn::{Context, gaussian, scalar};
 
 const NAME: &str = "bc";
@@ -84,7 +83,6 @@ pub struct Bc {
     batch: usize,
     normalize: bool,
     std_floor: f32,
-    threads: Threads,
     seed: u64,
     updates: u64,
 }
@@ -103,7 +101,7 @@ impl Bc {
             normalize_observations,
             observation_std_floor,
         } = config;
-        let LearnerContext { spec, seed, threads } = context;
+        let LearnerContext { spec, seed, threads: _ } = context;
         let check = |ok: bool, key, reason: &str| {
             if ok {
                 Ok(())
@@ -126,44 +124,9 @@ impl Bc {
             batch: *batch,
             normalize: *normalize_observations,
             std_floor: *observation_std_floor as f32,
-            threads: Threads::new(*threads)?,
             seed: *seed,
             updates: 0,
         })
-    }
-}
-
-impl Bc {
-    fn update_here(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
-        let rows = self.inputs.rows(batch, self.updates)?;
-        let net = self.actor.net();
-        let forward = || {
-            let mean = net.mean(&tensor(rows.observation, self.inputs.spec.observation_dim())?)?;
-            let log_prob = gaussian::log_prob(&mean, &net.log_std()?, &rows.action)?.mean_all()?;
-            let loss = match self.loss {
-                BcLoss::LogLikelihood => log_prob.neg()?,
-                BcLoss::MeanSquaredError => {
-                    (&mean - tensor(rows.action, self.inputs.spec.action_dim())?)?.sqr()?.mean_all()?
-                }
-            };
-            Ok((scalar(&loss)?, scalar(&log_prob)?, loss))
-        };
-        let (value, log_likelihood, loss) = forward().context("bc loss")?;
-        let gradients = loss.backward().context("bc gradient")?;
-        let norm = net.params().gradient_norm(&gradients)?;
-        for (what, value) in [("train/actor_loss", value), ("train/actor_gradient_norm", norm)] {
-            if !value.is_finite() {
-                return Err(LearnError::NotFinite { what, value, updates: self.updates });
-            }
-        }
-        self.actor.step(&gradients)?;
-        self.updates += 1;
-        let mut metrics = Metrics::new();
-        metrics.push("train/actor_loss", value);
-        metrics.push("train/actor_gradient_norm", norm);
-        metrics.push("train/log_likelihood", log_likelihood);
-        self.actor.report(&mut metrics)?;
-        Ok(metrics)
     }
 }
 
@@ -185,15 +148,40 @@ impl Learner for Bc {
     }
 
     fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
-        let threads = self.threads.clone();
-        threads.run(|| self.update_here(batch))
+        let rows = self.inputs.rows(batch, self.updates)?;
+        let net = self.actor.net();
+        let forward = || {
+            let pass = net.mean(&tensor(rows.observation, self.inputs.spec.observation_dim())?)?;
+            let log_prob = gaussian::log_prob(&pass.output, &net.log_std()?, &rows.action)?.mean_all()?;
+            let loss = match self.loss {
+                BcLoss::LogLikelihood => log_prob.neg()?,
+                BcLoss::MeanSquaredError => {
+                    (&pass.output - tensor(rows.action, self.inputs.spec.action_dim())?)?.sqr()?.mean_all()?
+                }
+            };
+            Ok((scalar(&loss)?, scalar(&log_prob)?, loss, pass))
+        };
+        let (value, log_likelihood, loss, pass) = forward().context("bc loss")?;
+        let (gradients, norm) = net.gradients(&loss, &pass)?;
+        for (what, value) in [("train/actor_loss", value), ("train/actor_gradient_norm", norm)] {
+            if !value.is_finite() {
+                return Err(LearnError::NotFinite { what, value, updates: self.updates });
+            }
+        }
+        self.actor.step(gradients)?;
+        self.updates += 1;
+        let mut metrics = Metrics::new();
+        metrics.push("train/actor_loss", value);
+        metrics.push("train/actor_gradient_norm", norm);
+        metrics.push("train/log_likelihood", log_likelihood);
+        self.actor.report(&mut metrics)?;
+        Ok(metrics)
     }
 
     fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
         let rows = self.inputs.rows(batch, self.updates)?;
         let mut metrics = Metrics::new();
-        let log_likelihood =
-            self.threads.run(|| self.actor.acting().log_likelihood(rows.observation, &rows.action))?;
+        let log_likelihood = self.actor.acting().log_likelihood(rows.observation, &rows.action)?;
         metrics.push("heldout/log_likelihood", log_likelihood);
         Ok(metrics)
     }

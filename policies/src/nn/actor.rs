@@ -1,7 +1,6 @@
 //! The policy network that BC and AWAC train: a Gaussian with mean `tanh(mlp(s))` and a bounded, state-independent deviation
 //! `log_std = min + sigmoid(p) (max - min)`. The distribution itself is not squashed.
 
-use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,9 +9,13 @@ use surefoot_core::{LearnError, PolicyArtifact, PolicyCard};
 use super::adam::Adam;
 use super::gaussian_policy::{Architecture, GaussianPolicy};
 use super::inputs::{Inputs, tensor};
-use super::mlp::{Mlp, MlpShape};
-use super::params::{Arrays, Params, Part, to_safetensors};
+use super::mlp::{Mlp, MlpShape, Pass};
+use super::params::{Arrays, Gradients, Params, Part, gradient_norm, to_safetensors};
 use super::{Context, gaussian, scalar};
+
+/// Names of the flat parameters.
+const NETWORK: &str = "actor";
+const LOG_STD: &str = "actor/log_std_parameter";
 
 /// The policy network and how it learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +69,25 @@ impl GaussianNet {
     ///
     /// # Errors
     /// When the shape does not fit.
-    pub fn mean(&self, observation: &Tensor) -> candle_core::Result<Tensor> {
+    pub fn mean(&self, observation: &Tensor) -> candle_core::Result<Pass> {
         self.mlp.forward(observation)
+    }
+
+    /// Gradients of a loss that was made of this pass and of [`log_std`](Self::log_std), with their norm.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn gradients(&self, loss: &Tensor, pass: &Pass) -> Result<(Gradients, f64), LearnError> {
+        let store = loss.backward().context("actor gradient")?;
+        let mut gradients = Gradients::new();
+        if let Some(gradient) = pass.take_gradient() {
+            gradients.insert(NETWORK.into(), gradient);
+        }
+        if let Some(gradient) = store.get(&self.log_std_parameter) {
+            gradients.insert(LOG_STD.into(), gradient.to_vec1().context("actor gradient")?);
+        }
+        let norm = gradient_norm(&gradients);
+        Ok((gradients, norm))
     }
 
     /// The same without a gradient, as rows.
@@ -175,11 +195,10 @@ impl Actor {
             let mut params = Params::default();
             let widths = [&[observation_dim], hidden.as_slice(), &[action_dim]].concat();
             let shape = MlpShape { widths, layer_norm: false, tanh_output: true };
-            let mlp = Mlp::new(&mut params, seed, "actor", shape)?;
+            let mlp = Mlp::new(&mut params, seed, NETWORK, shape)?;
             let start = (part / (1.0 - part)).ln() as f32;
-            let name = "actor/log_std_parameter";
-            let part = Part { name: name.into(), dims: vec![action_dim], at: 0 };
-            let log_std_parameter = params.add(name, vec![part], &vec![start; action_dim])?;
+            let part = Part { name: LOG_STD.into(), dims: vec![action_dim], at: 0 };
+            let log_std_parameter = params.add(LOG_STD, vec![part], &vec![start; action_dim])?;
             let log_std_bounds = [*min_log_std, *max_log_std];
             Ok(GaussianNet { params, mlp, log_std_parameter, log_std_bounds })
         };
@@ -211,8 +230,9 @@ impl Actor {
     ///
     /// # Errors
     /// When the tensor library fails.
-    pub fn step(&mut self, gradients: &GradStore) -> Result<(), LearnError> {
-        self.adam.step(&self.net.params, gradients)?;
+    pub fn step(&mut self, gradients: Gradients) -> Result<(), LearnError> {
+        self.adam.step(&self.net.params, &gradients)?;
+        gradients.into_values().for_each(|g| self.net.mlp.recycle(g));
         match &self.average {
             Some(average) => average.params.average_towards(&self.net.params, self.average_rate),
             None => Ok(()),
@@ -275,7 +295,7 @@ impl Actor {
         let net = self.acting();
         let mut arrays = Arrays::new();
         net.params.export("", &mut arrays)?;
-        arrays.remove("actor/log_std_parameter");
+        arrays.remove(LOG_STD);
         let log_std = net.log_std_row()?;
         arrays.insert("actor/log_std".into(), (vec![log_std.len()], log_std));
         let weights = to_safetensors(&arrays)

@@ -1,15 +1,51 @@
 //! An ensemble of action values `Q_j(s, a)` with their slowly following targets. Each critic works on its own, so that they can
 //! share out the threads.
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
 use super::Context;
 use super::adam::Adam;
-use super::mlp::{Mlp, MlpShape};
-use super::params::{Arrays, Params};
+use super::mlp::{Mlp, MlpShape, Pass};
+use super::params::{Arrays, Gradients, Params, gradient_norm};
+use super::threads::Threads;
+use super::value_bounds::QClamp;
+
+/// The critics and how they learn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CriticConfig {
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+    /// Critics; the smallest of their values counts.
+    pub count: usize,
+    /// Layer normalisation before each ReLU.
+    pub layer_norm: bool,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// How far targets follow at each update (the paper's tau).
+    pub target_rate: f64,
+    /// Bounds on targets.
+    pub q_clamp: QClamp,
+    /// Whether the optimiser starts anew when an online phase begins.
+    pub reset_optimizer_online: bool,
+}
+
+impl Default for CriticConfig {
+    fn default() -> Self {
+        Self {
+            hidden: vec![256, 256],
+            count: 2,
+            layer_norm: true,
+            learning_rate: 3e-4,
+            target_rate: 5e-3,
+            q_clamp: QClamp::default(),
+            reset_optimizer_online: true,
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Member {
@@ -41,10 +77,9 @@ pub struct Critics {
 pub struct Judgement {
     /// `Qt_j(s', a')`, `[batch]`.
     pub next: Vec<f32>,
-    /// `Q_j(s, a)`, `[batch]`, differentiable.
-    pub taken: Tensor,
-    /// The same as rows.
-    pub taken_rows: Vec<f32>,
+    /// `Q_j(s, a)`, `[batch]`.
+    pub taken: Vec<f32>,
+    taken_pass: Pass,
     /// `Q_j(s, a_pi)`, `[batch]`, per policy action.
     pub policy: Vec<Vec<f32>>,
 }
@@ -89,17 +124,17 @@ impl Critics {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn judge(&self, rows: &Judged) -> Result<Vec<Judgement>, LearnError> {
+    pub fn judge(&self, rows: &Judged, threads: &Threads) -> Result<Vec<Judgement>, LearnError> {
         let one = |m: &Member| {
-            let taken = m.network.forward(&rows.taken)?.flatten_all()?;
+            let taken_pass = m.network.forward(&rows.taken)?;
             Ok(Judgement {
                 next: m.target.infer(&rows.next)?,
-                taken_rows: taken.to_vec1()?,
-                taken,
+                taken: taken_pass.output.flatten_all()?.to_vec1()?,
+                taken_pass,
                 policy: rows.policy.iter().map(|x| m.network.infer(x)).collect::<candle_core::Result<_>>()?,
             })
         };
-        in_order(self.members.par_iter().with_max_len(1).map(|m| one(m).context("critic forward")))
+        threads.map(self.members.iter().collect(), |m| one(m).context("critic forward"))
     }
 
     /// `Q_j` of every critic for `[batch, observation_dim + action_dim]`, without gradients.
@@ -111,7 +146,7 @@ impl Critics {
             Weights::Online => m.network.infer(rows),
             Weights::Target => m.target.infer(rows),
         };
-        in_order(self.members.par_iter().with_max_len(1).map(|m| one(m).context("critic forward")))
+        self.members.iter().map(|m| one(m).context("critic forward")).collect()
     }
 
     /// Gradients of `mean (Q_j(s, a) - y)^2` by critic, with their norms.
@@ -122,28 +157,33 @@ impl Critics {
         &self,
         judgements: &[Judgement],
         y: &[f32],
-    ) -> Result<Vec<(GradStore, f64)>, LearnError> {
-        let one = |(member, judgement): (&Member, &Judgement)| {
-            let target = Tensor::from_slice(y, y.len(), &Device::Cpu).context("critic loss")?;
-            let loss = (&judgement.taken - target).and_then(|d| d.sqr()?.mean_all());
-            let gradients = loss.and_then(|l| l.backward()).context("critic gradient")?;
-            let norm = member.params.gradient_norm(&gradients)?;
+        threads: &Threads,
+    ) -> Result<Vec<(Gradients, f64)>, LearnError> {
+        let one = |(j, judgement): (usize, &Judgement)| {
+            let pass = &judgement.taken_pass;
+            let target = Tensor::from_slice(y, (y.len(), 1), &Device::Cpu).context("critic loss")?;
+            let loss = (&pass.output - target).and_then(|d| d.sqr()?.mean_all());
+            loss.and_then(|l| l.backward()).context("critic gradient")?;
+            let gradients: Gradients =
+                pass.take_gradient().map(|g| (format!("critic{j}"), g)).into_iter().collect();
+            let norm = gradient_norm(&gradients);
             Ok((gradients, norm))
         };
-        in_order(self.members.par_iter().zip(judgements).with_max_len(1).map(one))
+        threads.map(judgements.iter().enumerate().collect(), one)
     }
 
     /// One optimiser step of every critic, and its target follows.
     ///
     /// # Errors
     /// When the tensor library fails.
-    pub fn step(&mut self, gradients: &[(GradStore, f64)]) -> Result<(), LearnError> {
+    pub fn step(&mut self, gradients: Vec<(Gradients, f64)>, threads: &Threads) -> Result<(), LearnError> {
         let rate = self.target_rate;
-        let one = |(m, (gradients, _)): (&mut Member, &(GradStore, f64))| {
-            m.adam.step(&m.params, gradients)?;
+        let one = |(m, (gradients, _)): (&mut Member, (Gradients, f64))| {
+            m.adam.step(&m.params, &gradients)?;
+            gradients.into_values().for_each(|g| m.network.recycle(g));
             m.target_params.average_towards(&m.params, rate)
         };
-        in_order(self.members.par_iter_mut().zip(gradients).with_max_len(1).map(one))?;
+        threads.map(self.members.iter_mut().zip(gradients).collect(), one)?;
         Ok(())
     }
 
@@ -198,11 +238,4 @@ impl Critics {
         }
         Ok(())
     }
-}
-
-/// Results by position, so that the error reported does not depend on timing.
-fn in_order<T: Send>(
-    results: impl IndexedParallelIterator<Item = Result<T, LearnError>>,
-) -> Result<Vec<T>, LearnError> {
-    results.collect::<Vec<_>>().into_iter().collect()
 }

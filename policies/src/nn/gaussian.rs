@@ -78,7 +78,11 @@ fn precision(log_std: &[f32]) -> Vec<f32> {
     log_std.iter().map(|s| (-s).exp()).collect()
 }
 
-fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+/// A contiguous tensor's numbers.
+///
+/// # Errors
+/// When they are not contiguous or not `f32`.
+pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((from, to)) = layout.contiguous_offsets() else { bail!("rows must be contiguous") };
     Ok(&storage.as_slice::<f32>()?[from..to])
 }

@@ -109,14 +109,13 @@ pub struct Norm<'a> {
     pub epsilon: f32,
 }
 
-/// `normal <- (x - mean(x)) / std(x)` of every row of `x = normal + bias`, in place; returns `relu(normal scale + shift)` and
-/// writes `1 / std` of every row.
-pub fn norm_relu(normal: &mut [f32], bias: &[f32], norm: Norm<'_>, inverse_std: &mut Vec<f32>) -> Vec<f32> {
+/// `normal <- (x - mean(x)) / std(x)` of every row of `x = normal + bias`, in place; writes `relu(normal scale + shift)` to `y` and
+/// `1 / std` of every row.
+pub fn norm_relu(normal: &mut [f32], bias: &[f32], norm: Norm<'_>, y: &mut [f32], inverse_std: &mut [f32]) {
     let dim = bias.len();
-    let mut y = vec![0.0; normal.len()];
-    inverse_std.clear();
     dispatch(|| {
-        for (row, out) in normal.chunks_exact_mut(dim).zip(y.chunks_exact_mut(dim)) {
+        let rows = normal.chunks_exact_mut(dim).zip(y.chunks_exact_mut(dim));
+        for ((row, out), inverse_std) in rows.zip(inverse_std.iter_mut()) {
             for (x, b) in row.iter_mut().zip(bias) {
                 *x += b;
             }
@@ -133,10 +132,9 @@ pub fn norm_relu(normal: &mut [f32], bias: &[f32], norm: Norm<'_>, inverse_std: 
             for (out, ((x, scale), shift)) in out.iter_mut().zip(parts) {
                 *out = relu(x * scale + shift);
             }
-            inverse_std.push(inverse);
+            *inverse_std = inverse;
         }
     });
-    y
 }
 
 /// The way back through the normalisation, in place; the gradient is already back through the ReLU. Writes the gradients of

@@ -3,11 +3,13 @@
 //! An eager graph of single operations spends most of its time on intermediate tensors; candle sees one node per network here,
 //! and its autograd carries the gradients between networks and losses.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, Var, bail};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 
+use super::gaussian::contiguous;
 use super::init::uniform;
 use super::kernels::{self, Norm};
 use super::params::{Params, Part};
@@ -66,6 +68,15 @@ impl MlpShape {
         self.widths.windows(2).enumerate().map(place).collect()
     }
 
+    /// The output's dimensions for an input of this layout.
+    fn check(&self, x: &Layout) -> Result<(usize, usize)> {
+        let (n, input) = x.shape().dims2()?;
+        match (self.widths.first(), self.widths.last()) {
+            (Some(&expected), Some(&output)) if self.widths.len() > 1 && input == expected => Ok((n, output)),
+            _ => bail!("a network of widths {:?} was given rows of {input}", self.widths),
+        }
+    }
+
     /// Names, shapes and offsets: `NAME/layerI/{weight,bias}`, `NAME/normI/{scale,shift}`.
     fn parts(&self, name: &str) -> Vec<Part> {
         let mut parts = Vec::new();
@@ -88,6 +99,24 @@ pub struct Mlp {
     shape: MlpShape,
     /// `[parameters]`.
     theta: Var,
+    workspace: Arc<Workspace>,
+}
+
+/// An output on its way to a loss.
+#[derive(Debug)]
+pub struct Pass {
+    /// `[batch, output]`, differentiable once.
+    pub output: Tensor,
+    gradient: Arc<Mutex<Option<Vec<f32>>>>,
+}
+
+impl Pass {
+    /// The gradient of the network's parameter, `[parameters]`, after `backward` of a loss; `None` before. It is handed over here
+    /// because candle's own store would add it to zeros first, on threads of its own choosing.
+    #[must_use]
+    pub fn take_gradient(&self) -> Option<Vec<f32>> {
+        lock(&self.gradient).take()
+    }
 }
 
 impl Mlp {
@@ -108,7 +137,7 @@ impl Mlp {
             }
         }
         let theta = params.add(name, shape.parts(name), &values)?;
-        Ok(Self { shape, theta })
+        Ok(Self { shape, theta, workspace: Arc::default() })
     }
 
     /// The parameter, `[parameters]`.
@@ -117,12 +146,19 @@ impl Mlp {
         &self.theta
     }
 
-    /// `[batch, input]` to `[batch, output]`, differentiable once.
+    /// `[batch, input]` to `[batch, output]`.
     ///
     /// # Errors
     /// When the shape does not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op2(&self.theta, MlpOp { shape: self.shape.clone(), trace: Mutex::new(None) })
+    pub fn forward(&self, x: &Tensor) -> Result<Pass> {
+        let gradient = Arc::default();
+        let op = MlpOp {
+            shape: self.shape.clone(),
+            workspace: Arc::clone(&self.workspace),
+            trace: Mutex::new(None),
+            gradient: Arc::clone(&gradient),
+        };
+        Ok(Pass { output: x.apply_op2(&self.theta, op)?, gradient })
     }
 
     /// The same without a gradient: `[batch, input]` to rows `[batch * output]`.
@@ -130,19 +166,49 @@ impl Mlp {
     /// # Errors
     /// When the shape does not fit.
     pub fn infer(&self, x: &Tensor) -> Result<Vec<f32>> {
-        read(x, |x, at| read(&self.theta, |theta, _| forward(&self.shape, x, at, theta, None)))
+        self.shape.check(x.layout())?;
+        read(x, |x| read(&self.theta, |theta| Ok(forward(&self.shape, x, theta, &self.workspace, None))))
+    }
+
+    /// Gives a gradient's memory back for the next one.
+    pub fn recycle(&self, gradient: Vec<f32>) {
+        self.workspace.give(gradient);
     }
 }
 
-/// Runs on a contiguous tensor's storage and offset.
-fn read<R>(tensor: &Tensor, run: impl FnOnce(&CpuStorage, usize) -> Result<R>) -> Result<R> {
-    let (guard, layout) = tensor.storage_and_layout();
-    match (&*guard, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((at, end))) if end == storage.as_slice::<f32>()?.len() => {
-            run(storage, at)
-        }
-        _ => bail!("a network needs whole, contiguous rows on the CPU"),
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Buffers that are used again: fresh ones would cost page faults and zeroing at every update.
+#[derive(Debug, Default)]
+struct Workspace(Mutex<Vec<Vec<f32>>>);
+
+impl Workspace {
+    /// More would only be held by networks fed with ever new batch sizes.
+    const MOST: usize = 32;
+
+    /// `n` numbers of no particular value.
+    fn take(&self, n: usize) -> Vec<f32> {
+        let mut free = lock(&self.0);
+        let fitting = free.iter().position(|buffer| buffer.len() == n);
+        fitting.map_or_else(|| vec![0.0; n], |i| free.swap_remove(i))
     }
+
+    fn give(&self, buffer: Vec<f32>) {
+        let mut free = lock(&self.0);
+        if free.len() == Self::MOST {
+            free.remove(0);
+        }
+        free.push(buffer);
+    }
+}
+
+/// Runs on a contiguous tensor's numbers.
+fn read<R>(tensor: &Tensor, run: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let (guard, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*guard else { bail!("a network needs rows on the CPU") };
+    run(contiguous(storage, layout)?)
 }
 
 /// What the way back needs of the way forward, per hidden layer.
@@ -154,45 +220,40 @@ struct Trace {
 #[derive(Debug)]
 struct HiddenTrace {
     /// After the ReLU, `[batch, out]`.
-    output: CpuStorage,
+    output: Vec<f32>,
     /// Normalised rows and the inverse of their deviations.
     norm: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-/// A matrix inside a storage: shape, strides, offset.
-fn matrix(shape: (usize, usize), stride: [usize; 2], at: usize) -> Layout {
-    Layout::new(Shape::from(shape), stride.to_vec(), at)
-}
-
-fn take(storage: CpuStorage) -> Result<Vec<f32>> {
-    match storage {
-        CpuStorage::F32(values) => Ok(values),
-        _ => bail!("expected f32"),
-    }
+fn product(out: &mut [f32], [rows, columns]: [usize; 2], left: MatRef<'_, f32>, right: MatRef<'_, f32>) {
+    let out = MatMut::from_row_major_slice_mut(out, rows, columns);
+    matmul(out, Accum::Replace, left, right, 1.0, Par::Seq);
 }
 
 fn forward(
     shape: &MlpShape,
-    x: &CpuStorage,
-    x_at: usize,
-    theta: &CpuStorage,
+    x: &[f32],
+    theta: &[f32],
+    workspace: &Workspace,
     mut trace: Option<&mut Trace>,
-) -> Result<Vec<f32>> {
+) -> Vec<f32> {
     let layers = shape.layers();
-    let input = layers.first().map_or(1, |l| l.input).max(1);
-    let n = (x.as_slice::<f32>()?.len() - x_at) / input;
-    let parameters = theta.as_slice::<f32>()?;
-    let mut last: Option<CpuStorage> = None;
+    let n = x.len() / layers.first().map_or(1, |l| l.input.max(1));
+    let mut last: Option<Vec<f32>> = None;
     for (i, l) in layers.iter().enumerate() {
-        let weight = matrix((l.input, l.output), [1, l.input], l.weight);
-        let (from, at) = match (&last, &trace) {
-            (Some(storage), _) => (storage, 0),
-            (None, Some(trace)) if i > 0 => (&trace.hidden[i - 1].output, 0),
-            (None, _) => (x, x_at),
+        let from = match (&last, &trace) {
+            (Some(rows), _) => rows,
+            (None, Some(trace)) if i > 0 => &trace.hidden[i - 1].output,
+            (None, _) => x,
         };
-        let rows = matrix((n, l.input), [l.input, 1], at);
-        let mut y = take(from.matmul(theta, (1, n, l.output, l.input), &rows, &weight)?)?;
-        let bias = &parameters[l.bias()..l.scale()];
+        // `W` is `[out, in]` by rows, so `W^T` is `[in, out]` by columns.
+        let weight = MatRef::from_column_major_slice(&theta[l.weight..l.bias()], l.input, l.output);
+        let mut y = workspace.take(n * l.output);
+        product(&mut y, [n, l.output], MatRef::from_row_major_slice(from, n, l.input), weight);
+        if let Some(used) = last.take() {
+            workspace.give(used);
+        }
+        let bias = &theta[l.bias()..l.scale()];
         let mut norm = None;
         if i + 1 == layers.len() {
             if shape.tanh_output {
@@ -200,71 +261,78 @@ fn forward(
             } else {
                 kernels::add_bias(&mut y, bias);
             }
-            return Ok(y);
         } else if l.normalised {
-            let scale = &parameters[l.scale()..l.shift()];
-            let shift = &parameters[l.shift()..l.end()];
-            let mut inverse_std = Vec::with_capacity(n);
-            let parts = Norm { scale, shift, epsilon: NORM_EPSILON };
-            let out = kernels::norm_relu(&mut y, bias, parts, &mut inverse_std);
+            let scale = &theta[l.scale()..l.shift()];
+            let parts = Norm { scale, shift: &theta[l.shift()..l.end()], epsilon: NORM_EPSILON };
+            let (mut out, mut inverse_std) = (workspace.take(y.len()), workspace.take(n));
+            kernels::norm_relu(&mut y, bias, parts, &mut out, &mut inverse_std);
             norm = Some((std::mem::replace(&mut y, out), inverse_std));
         } else {
             kernels::add_bias_relu(&mut y, bias);
         }
-        let output = CpuStorage::F32(y);
-        last = match &mut trace {
-            Some(trace) => {
-                trace.hidden.push(HiddenTrace { output, norm });
-                None
+        match &mut trace {
+            Some(trace) if i + 1 < layers.len() => trace.hidden.push(HiddenTrace { output: y, norm }),
+            _ => {
+                if let Some((normal, inverse_std)) = norm {
+                    workspace.give(normal);
+                    workspace.give(inverse_std);
+                }
+                last = Some(y);
             }
-            None => Some(output),
-        };
+        }
     }
-    bail!("a network needs at least one layer")
+    last.unwrap_or_default()
 }
 
 /// Gradients of the parameter, and of the input where asked for.
 fn backward(
     shape: &MlpShape,
-    x: (&CpuStorage, usize),
-    theta: &CpuStorage,
-    trace: &Trace,
+    x: &[f32],
+    theta: &[f32],
+    workspace: &Workspace,
+    trace: Trace,
     mut gradient: Vec<f32>,
     of_input: bool,
-) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+) -> (Vec<f32>, Option<Vec<f32>>) {
     let layers = shape.layers();
-    let parameters = theta.as_slice::<f32>()?;
-    let mut of_theta = vec![0.0; parameters.len()];
+    let mut of_theta = workspace.take(theta.len());
     for (i, l) in layers.iter().enumerate().rev() {
         let n = gradient.len() / l.output;
         if let Some(hidden) = trace.hidden.get(i) {
-            kernels::relu_backward(&mut gradient, hidden.output.as_slice::<f32>()?);
+            kernels::relu_backward(&mut gradient, &hidden.output);
             if let Some((normal, inverse_std)) = &hidden.norm {
-                let scale = &parameters[l.scale()..l.shift()];
+                let scale = &theta[l.scale()..l.shift()];
                 let (of_scale, of_shift) = of_theta[l.scale()..l.end()].split_at_mut(l.output);
                 kernels::norm_backward(&mut gradient, normal, inverse_std, scale, [of_scale, of_shift]);
             }
         }
         kernels::column_sums(&gradient, &mut of_theta[l.bias()..l.scale()]);
-        let (from, at) = if i == 0 { x } else { (&trace.hidden[i - 1].output, 0) };
-        let storage = CpuStorage::F32(gradient);
-        let transposed = matrix((l.output, n), [1, l.output], 0);
-        let rows = matrix((n, l.input), [l.input, 1], at);
-        let of_weight = take(storage.matmul(from, (1, l.output, l.input, n), &transposed, &rows)?)?;
-        of_theta[l.weight..l.bias()].copy_from_slice(&of_weight);
-        if i == 0 && !of_input {
-            return Ok((of_theta, None));
+        let from = if i == 0 { x } else { &trace.hidden[i - 1].output };
+        let transposed = MatRef::from_column_major_slice(&gradient, l.output, n);
+        let rows = MatRef::from_row_major_slice(from, n, l.input);
+        product(&mut of_theta[l.weight..l.bias()], [l.output, l.input], transposed, rows);
+        if i > 0 || of_input {
+            let weight = MatRef::from_row_major_slice(&theta[l.weight..l.bias()], l.output, l.input);
+            let mut next = workspace.take(n * l.input);
+            product(&mut next, [n, l.input], MatRef::from_row_major_slice(&gradient, n, l.output), weight);
+            workspace.give(std::mem::replace(&mut gradient, next));
         }
-        let rows = matrix((n, l.output), [l.output, 1], 0);
-        let weight = matrix((l.output, l.input), [l.input, 1], l.weight);
-        gradient = take(storage.matmul(theta, (1, n, l.input, l.output), &rows, &weight)?)?;
     }
-    Ok((of_theta, Some(gradient)))
+    for hidden in trace.hidden {
+        workspace.give(hidden.output);
+        if let Some((normal, inverse_std)) = hidden.norm {
+            workspace.give(normal);
+            workspace.give(inverse_std);
+        }
+    }
+    (of_theta, of_input.then_some(gradient))
 }
 
 struct MlpOp {
     shape: MlpShape,
+    workspace: Arc<Workspace>,
     trace: Mutex<Option<Trace>>,
+    gradient: Arc<Mutex<Option<Vec<f32>>>>,
 }
 
 impl CustomOp2 for MlpOp {
@@ -277,20 +345,14 @@ impl CustomOp2 for MlpOp {
         x: &CpuStorage,
         x_layout: &Layout,
         theta: &CpuStorage,
-        _theta_layout: &Layout,
+        theta_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (n, input) = x_layout.shape().dims2()?;
-        let (Some(&expected), Some(&output)) = (self.shape.widths.first(), self.shape.widths.last()) else {
-            bail!("a network needs at least one layer");
-        };
-        let Some((at, end)) = x_layout.contiguous_offsets() else { bail!("rows must be contiguous") };
-        if input != expected || end != x.as_slice::<f32>()?.len() {
-            bail!("a network for rows of {expected} was given rows of {input}");
-        }
+        let dims = self.shape.check(x_layout)?;
+        let (x, theta) = (contiguous(x, x_layout)?, contiguous(theta, theta_layout)?);
         let mut trace = Trace::default();
-        let y = forward(&self.shape, x, at, theta, Some(&mut trace))?;
-        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = Some(trace);
-        Ok((CpuStorage::F32(y), Shape::from((n, output))))
+        let y = forward(&self.shape, x, theta, &self.workspace, Some(&mut trace));
+        *lock(&self.trace) = Some(trace);
+        Ok((CpuStorage::F32(y), Shape::from(dims)))
     }
 
     fn bwd(
@@ -300,21 +362,24 @@ impl CustomOp2 for MlpOp {
         y: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(trace) = self.trace.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(trace) = lock(&self.trace).take() else {
             bail!("a network's forward pass can be differentiated once");
         };
         let mut gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
         if self.shape.tanh_output {
-            read(y, |y, at| {
-                kernels::tanh_backward(&mut gradient, &y.as_slice::<f32>()?[at..]);
+            read(y, |y| {
+                kernels::tanh_backward(&mut gradient, y);
                 Ok(())
             })?;
         }
-        let (of_theta, of_x) = read(x, |rows, at| {
-            read(theta, |theta, _| backward(&self.shape, (rows, at), theta, &trace, gradient, x.track_op()))
+        let (of_theta, of_x) = read(x, |rows| {
+            read(theta, |theta| {
+                let of_input = x.track_op() || x.is_variable();
+                Ok(backward(&self.shape, rows, theta, &self.workspace, trace, gradient, of_input))
+            })
         })?;
-        let of_x = of_x.map(|g| Tensor::from_vec(g, x.dims(), x.device())).transpose()?;
-        Ok((of_x, Some(Tensor::from_vec(of_theta, theta.dims(), theta.device())?)))
+        *lock(&self.gradient) = Some(of_theta);
+        Ok((of_x.map(|g| Tensor::from_vec(g, x.dims(), x.device())).transpose()?, None))
     }
 }
 
@@ -375,18 +440,19 @@ mod tests {
                 let x = Var::from_tensor(&Tensor::from_slice(&rows, (n, widths[0]), &Device::Cpu).unwrap())
                     .unwrap();
                 let loss = |y: &Tensor| (y.sqr().unwrap() + y).unwrap().sum_all().unwrap();
-                let ours = net.forward(&x).unwrap();
+                let pass = net.forward(&x).unwrap();
+                let ours = &pass.output;
                 let theirs = eager(&shape, &vars, &x).unwrap();
-                close(&ours, &theirs);
+                close(ours, &theirs);
                 let inferred = Tensor::new(net.infer(&x).unwrap(), &Device::Cpu).unwrap();
                 assert_eq!(
                     inferred.to_vec1::<f32>().unwrap(),
                     ours.flatten_all().unwrap().to_vec1::<f32>().unwrap()
                 );
-                let ours = loss(&ours).backward().unwrap();
+                let ours = loss(ours).backward().unwrap();
                 let theirs = loss(&theirs).backward().unwrap();
                 close(ours.get(&x).unwrap(), theirs.get(&x).unwrap());
-                let flat = ours.get(net.theta()).unwrap();
+                let flat = Tensor::new(pass.take_gradient().unwrap(), &Device::Cpu).unwrap();
                 for part in shape.parts("net") {
                     let theirs = theirs.get(&vars[&part.name]).unwrap();
                     let part = flat.narrow(0, part.at, theirs.elem_count()).unwrap();
@@ -411,7 +477,9 @@ mod tests {
         let shape = MlpShape { widths: vec![2, 3, 1], layer_norm: true, tanh_output: false };
         let net = Mlp::new(&mut Params::default(), 1, "net", shape).unwrap();
         let x = Tensor::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let loss = net.forward(&x).unwrap().sum_all().unwrap();
+        let pass = net.forward(&x).unwrap();
+        let loss = pass.output.sum_all().unwrap();
+        assert!(pass.take_gradient().is_none());
         assert!(loss.backward().is_ok());
         assert!(loss.backward().unwrap_err().to_string().contains("once"));
         assert!(net.forward(&Tensor::zeros((4, 3), candle_core::DType::F32, &Device::Cpu).unwrap()).is_err());

@@ -13,6 +13,7 @@ pub mod mlp;
 pub mod params;
 pub mod state;
 pub mod threads;
+pub mod value_bounds;
 pub mod weights;
 
 use candle_core::Tensor;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Storage, Tensor, Var};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use surefoot_core::LearnError;
 
@@ -12,6 +11,15 @@ use super::{Context, kernels};
 
 /// Values of named arrays: shape and row-major numbers.
 pub type Arrays = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Gradients of flat parameters by name.
+pub type Gradients = BTreeMap<String, Vec<f32>>;
+
+/// Euclidean norm of gradients.
+#[must_use]
+pub fn gradient_norm(gradients: &Gradients) -> f64 {
+    gradients.values().map(|g| f64::from(kernels::sum_of_squares(g))).sum::<f64>().sqrt()
+}
 
 /// A named array inside a flat parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,24 +106,6 @@ impl Params {
             var.set(&tensor).context("parameter import")?;
         }
         Ok(())
-    }
-
-    /// Euclidean norm of these parameters' gradient.
-    ///
-    /// # Errors
-    /// When the tensor library fails.
-    pub fn gradient_norm(&self, gradients: &GradStore) -> Result<f64, LearnError> {
-        let mut sum = 0.0;
-        for (var, _) in self.entries.values() {
-            if let Some(gradient) = gradients.get(var) {
-                let (guard, layout) = gradient.storage_and_layout();
-                let Storage::Cpu(storage) = &*guard else { continue };
-                let values = storage.as_slice::<f32>().context("gradient norm")?;
-                let (from, to) = layout.contiguous_offsets().unwrap_or((0, values.len()));
-                sum += f64::from(kernels::sum_of_squares(&values[from..to]));
-            }
-        }
-        Ok(sum.sqrt())
     }
 
     /// `self <- self + rate (other - self)`, by name.
