@@ -1,3 +1,9 @@
 //! The one integration binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod architecture;
+mod cli;
+mod determinism;
+mod program;
+mod resume;

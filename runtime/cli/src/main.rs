@@ -1,2 +1,7 @@
-//! The surefoot program.
-fn main() {}
+//! The `surefoot` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    surefoot::main()
+}

@@ -48,16 +48,24 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes `<root>/<name>-s<seed>-<utc>` with `config.toml` and `run.json`; fills in `started`.
+    /// Makes `<root>/<name>-s<seed>-<utc>` with `config.toml` and `run.json`; fills in `started`. Runs that begin in the same
+    /// second get a number added.
     ///
     /// # Errors
-    /// [`EngineError::RunExists`] when there is something of that name, or what the system says.
+    /// What the system says.
     pub fn create(root: &Path, config: &str, mut info: RunInfo) -> Result<Self, EngineError> {
         let now = unix_time();
         info.started = utc(now);
         let compact: String = info.started.chars().filter(|c| !matches!(c, '-' | ':')).collect();
-        let path = root.join(format!("{}-s{}-{compact}", info.name, info.seed));
-        Self::create_at(&path, config, &info)
+        let name = format!("{}-s{}-{compact}", info.name, info.seed);
+        let mut number = 1;
+        loop {
+            let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+            match Self::create_at(&root.join(format!("{name}{suffix}")), config, &info) {
+                Err(EngineError::RunExists { .. }) if number < 1000 => number += 1,
+                made => return made,
+            }
+        }
     }
 
     /// Makes a run directory of exactly this path; `started` is filled in where it is empty.

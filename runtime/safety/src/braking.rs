@@ -37,7 +37,7 @@ const INTERIOR_MARGIN: f64 = 1e-12;
 pub enum Scaling {
     /// Each joint is clamped by itself: the best tracking of each joint.
     PerJoint,
-    /// All joints are slowed by one factor, so that the tool keeps its direction.
+    /// All joints are slowed by one factor, so that the command keeps its direction wherever a factor can do that.
     #[default]
     Synchronized,
 }
@@ -99,6 +99,13 @@ pub fn velocity_toward(distance: f64, limits: &JointLimits, h: f64) -> f64 {
     if distance < 0.0 { -speed } else { speed }
 }
 
+/// Where the share of a synchronized command is counted from.
+#[derive(Clone, Copy)]
+enum Base {
+    Zero,
+    Present,
+}
+
 /// The braking filter over all joints of a robot: the last envelope of a chain.
 #[derive(Clone, Debug)]
 pub struct BrakingFilter {
@@ -121,6 +128,38 @@ impl BrakingFilter {
     #[must_use]
     pub fn limits(&self) -> &[JointLimits] {
         &self.limits
+    }
+
+    /// How much of a desired command every joint allows at once, and from where that share is counted.
+    ///
+    /// The shares `s` with `s * desired` inside all limits form an interval. Where it meets `[0, 1]` its largest element keeps the
+    /// direction exactly. Where it does not (a joint cannot slow down fast enough for that direction) no scaling can, and the
+    /// share is counted from the present velocity instead: each joint goes the same part of the way to its desired velocity.
+    fn synchronized_share(&self, desired: &[f64], velocity: &[f64]) -> (f64, Base) {
+        let (mut least, mut most) = (0.0_f64, 1.0_f64);
+        for (i, w) in desired.iter().enumerate() {
+            let (lo, hi) = (self.lo[i], self.hi[i]);
+            if *w > 0.0 {
+                (least, most) = (least.max(lo / w), most.min(hi / w));
+            } else if *w < 0.0 {
+                (least, most) = (least.max(hi / w), most.min(lo / w));
+            } else if lo > 0.0 || hi < 0.0 {
+                most = f64::NEG_INFINITY;
+            }
+        }
+        if least <= most {
+            return (most, Base::Zero);
+        }
+        let mut share = 1.0_f64;
+        for (i, w) in desired.iter().enumerate() {
+            let from = velocity[i].clamp(self.lo[i], self.hi[i]);
+            if *w > self.hi[i] {
+                share = share.min((self.hi[i] - from) / (w - from));
+            } else if *w < self.lo[i] {
+                share = share.min((self.lo[i] - from) / (w - from));
+            }
+        }
+        (share, Base::Present)
     }
 
     fn reasons_for(limits: &JointLimits, desired: f64, velocity: f64, h: f64) -> Reasons {
@@ -168,20 +207,13 @@ impl SafetyFilter for BrakingFilter {
                 }
             }
             Scaling::Synchronized => {
-                // The largest share of the way from braking to the desired velocity that every joint allows.
-                let mut share = 1.0_f64;
-                for (i, w) in command.iter().enumerate() {
-                    let brake = 0.0_f64.clamp(self.lo[i], self.hi[i]);
-                    let reach = *w - brake;
-                    if *w > self.hi[i] {
-                        share = share.min((self.hi[i] - brake) / reach);
-                    } else if *w < self.lo[i] {
-                        share = share.min((self.lo[i] - brake) / reach);
-                    }
-                }
+                let (share, base) = self.synchronized_share(command, state.velocity);
                 for (i, w) in command.iter_mut().enumerate() {
-                    let brake = 0.0_f64.clamp(self.lo[i], self.hi[i]);
-                    *w = (brake + share * (*w - brake)).clamp(self.lo[i], self.hi[i]);
+                    let from = match base {
+                        Base::Zero => 0.0,
+                        Base::Present => state.velocity[i].clamp(self.lo[i], self.hi[i]),
+                    };
+                    *w = (from + share * (*w - from)).clamp(self.lo[i], self.hi[i]);
                 }
                 if command.len() > 1 {
                     self.reasons = self.reasons.union(Reasons::DIRECTION);

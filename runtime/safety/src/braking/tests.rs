@@ -195,7 +195,39 @@ proptest! {
         }
     }
 
-    /// Scaled from rest, where the braking velocity is zero, the executed command is a share of the desired one.
+    /// From any motion: if some share of the desired command is inside every joint's limits, the largest such share is executed.
+    #[test]
+    fn synchronized_scaling_keeps_the_direction_in_motion_wherever_it_can(
+        limits in prop::collection::vec(limits(), 2..5),
+        raw in prop::collection::vec(-4.0..4.0_f64, 5 * 30),
+        wanted in prop::collection::vec(-6.0..6.0_f64, 5),
+    ) {
+        let n = limits.len();
+        let h = 0.02;
+        let mut chain = SafetyChain::motion(limits.clone(), Scaling::Synchronized, h).unwrap();
+        chain.arm(&vec![0.0; n]).unwrap();
+        for row in raw.chunks_exact(n).take(20) {
+            chain.admit(row);
+        }
+        let boxes: Vec<(f64, f64)> = (0..n)
+            .map(|i| admissible(&limits[i], chain.state().position[i], chain.state().velocity[i], h))
+            .collect();
+        let inside = |s: f64| (0..n).all(|i| s * wanted[i] >= boxes[i].0 && s * wanted[i] <= boxes[i].1);
+        let best = (0..=1000).rev().map(|k| f64::from(k) / 1000.0).find(|s| inside(*s));
+        let command = chain.admit(&wanted[..n]);
+        if let Some(best) = best {
+            let share = command.velocity()[0] / wanted[0];
+            prop_assert!(share >= best - 1e-6, "share {} below {}", share, best);
+            for (w, d) in command.velocity().iter().zip(&wanted) {
+                prop_assert!((w - share * d).abs() <= 1e-9 * (1.0 + d.abs()), "direction lost");
+            }
+        }
+        for (w, (lo, hi)) in command.velocity().iter().zip(&boxes) {
+            prop_assert!(w >= lo && w <= hi);
+        }
+    }
+
+    /// Scaled from rest the executed command is a share of the desired one.
     #[test]
     fn synchronized_scaling_keeps_the_direction(
         limits in prop::collection::vec(limits(), 2..7),

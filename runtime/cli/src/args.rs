@@ -1,0 +1,219 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Learn offline, step online, stay within limits.
+///
+/// surefoot takes a robot from teleoperation logs to a policy that keeps improving on the robot, without ever leaving its
+/// safe envelope. It is a motion limiter, not a certified safety function: keep the vendor's safety controller and a
+/// hardware emergency stop.
+#[derive(Debug, Parser)]
+#[command(name = "surefoot", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "\
+Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 3 safety stop, 4 inconclusive,
+            5 not comparable, 130 interrupted.
+Results go to stdout, everything else to stderr.
+
+Examples:
+  surefoot demo                                 the whole journey in a few minutes
+  surefoot train configs/push.toml seed=3       any key of the file can be overridden
+  surefoot data verify recordings/door.hdf5     is this worth learning from?")]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct GlobalArgs {
+    /// Print newline-delimited JSON events on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but results and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Print plain progress lines even on a terminal.
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Demonstrations -> offline AWAC -> safe online fine-tuning -> report, on the tabletop push task.
+    Demo(DemoArgs),
+    /// Train from a config file.
+    Train(TrainArgs),
+    /// Continue an interrupted run, bit for bit.
+    Resume(ResumeArgs),
+    /// Evaluate a trained policy on fixed seeds.
+    Eval(EvalArgs),
+    /// Write a run's report.html again.
+    Report(ReportArgs),
+    /// Look at recorded data.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// What is built in: learners, environments, formats, demonstrators.
+    List,
+    /// Check, show or document configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a shell's completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Seed of everything: demonstrations, learning, exploration. Evaluation seeds stay the same.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where run directories are made.
+    #[arg(long, default_value = "runs")]
+    pub runs: PathBuf,
+    /// Where the demonstrations are recorded.
+    #[arg(long, default_value = "data")]
+    pub data: PathBuf,
+    /// Overrides, as in `learner.awac.temperature=0.5`.
+    pub overrides: Vec<String>,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  surefoot train configs/push.toml seed=3 learner.awac.temperature=0.5")]
+pub struct TrainArgs {
+    /// The experiment, a TOML file.
+    pub config: PathBuf,
+    /// Overrides, as in `learner.awac.temperature=0.5 seed=3`.
+    pub overrides: Vec<String>,
+    /// Where run directories are made.
+    #[arg(long, default_value = "runs")]
+    pub runs: PathBuf,
+    /// Use exactly this run directory; it must not exist.
+    #[arg(long)]
+    pub run_dir: Option<PathBuf>,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Start from this checkpoint instead of the newest (a name under `checkpoints/`).
+    #[arg(long)]
+    pub checkpoint: Option<String>,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
+    pub policy: PathBuf,
+    /// Environment, where it cannot be taken from the run's config.
+    #[arg(long)]
+    pub env: Option<String>,
+    /// Episodes.
+    #[arg(long, default_value_t = 100)]
+    pub episodes: usize,
+    /// First evaluation seed; the default is the one that training reports with.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Fail (exit code 1) when the success rate is below this.
+    #[arg(long)]
+    pub min_success: Option<f64>,
+    /// Write an animation of the first episode here (GIF).
+    #[arg(long)]
+    pub film: Option<PathBuf>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run directory.
+    pub run: PathBuf,
+}
+
+/// Arguments of every `data` verb.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// HDF5 files.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+}
+
+/// Verbs of `data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// What is in a file: format, keys, shapes, episodes.
+    Info(DataArgs),
+    /// Is it sound? Findings with severities; exit code 1 when there is an error.
+    Verify(DataArgs),
+    /// Ranges, returns, lengths, success, saturation.
+    Stats(DataArgs),
+    /// Record scripted demonstrations into a new file (robomimic layout).
+    Record(RecordArgs),
+}
+
+/// Arguments of `data record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The demonstrator and its environment (see `surefoot list`).
+    pub demonstrator: String,
+    /// The file to write; it must not exist.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// Episodes.
+    #[arg(long, default_value_t = 150)]
+    pub episodes: usize,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether a file is valid; exit code 2 when it is not.
+    Check {
+        /// The file.
+        file: PathBuf,
+        /// Overrides.
+        overrides: Vec<String>,
+    },
+    /// Print the file with every default filled in.
+    Show {
+        /// The file.
+        file: PathBuf,
+        /// Overrides.
+        overrides: Vec<String>,
+    },
+    /// Print the JSON schema of a file.
+    Schema {
+        /// Which kind of file.
+        #[arg(value_enum, default_value_t = SchemaKind::Run)]
+        kind: SchemaKind,
+    },
+}
+
+/// Files that have a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SchemaKind {
+    /// An experiment (`configs/*.toml`).
+    Run,
+    /// A robot contract (`configs/robots/*.toml`).
+    Robot,
+}

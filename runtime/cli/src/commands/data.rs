@@ -1,0 +1,95 @@
+//! `surefoot data info|verify|stats|record`.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use surefoot_core::{DataError, EpisodeSource};
+use surefoot_datasets::{FORMATS, OpenOptions};
+use surefoot_sim::{DemonstratorConfig, EnvConfig};
+
+use crate::args::{DataArgs, DataCommand, RecordArgs};
+use crate::commands::train::on_interrupt;
+use crate::composition;
+use crate::config::{RecordConfig, nearest};
+use crate::failure::{CommandResult, Failure, usage};
+use crate::output::Output;
+
+/// Runs the verb.
+pub fn run(command: &DataCommand, output: Output) -> CommandResult {
+    match command {
+        DataCommand::Info(args) => each(args, |path, _| {
+            let report = surefoot_datasets::info(path, &OpenOptions::default())?;
+            print(&report, output);
+            Ok(true)
+        }),
+        DataCommand::Stats(args) => each(args, |path, format| {
+            print(&surefoot_datasets::stats(open(path, format)?.as_ref())?, output);
+            Ok(true)
+        }),
+        DataCommand::Verify(args) => each(args, |path, _| {
+            let report = surefoot_datasets::verify(path, &OpenOptions::default());
+            print(&report, output);
+            Ok(report.passed())
+        }),
+        DataCommand::Record(args) => record(args, output),
+    }
+}
+
+fn print<T: serde::Serialize + std::fmt::Display>(report: &T, output: Output) {
+    if output.json() {
+        output.value(report);
+    } else {
+        output.line(report.to_string().trim_end());
+    }
+}
+
+/// Runs over all files; one that fails does not keep the others from being looked at.
+fn each(args: &DataArgs, look: impl Fn(&Path, Option<&str>) -> Result<bool, DataError>) -> CommandResult {
+    let names: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
+    let format = args.format.as_deref();
+    if let Some(name) = format.filter(|name| !names.contains(name)) {
+        return Err(usage(anyhow!("unknown format {name:?}: expected one of {}", names.join(", "))));
+    }
+    let mut failed = Vec::new();
+    for path in &args.files {
+        match look(path, format) {
+            Ok(true) => {}
+            Ok(false) => failed.push(format!("{} has errors", path.display())),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Request(anyhow!("{}", failed.join("\nerror: ")))) }
+}
+
+fn open(path: &Path, format: Option<&str>) -> Result<Box<dyn EpisodeSource>, DataError> {
+    match format {
+        None => surefoot_datasets::open(path),
+        Some(format) => surefoot_datasets::open_as(path, format, &OpenOptions::default()),
+    }
+}
+
+/// Records scripted demonstrations in the environment of the demonstrator's name.
+fn record(args: &RecordArgs, output: Output) -> CommandResult {
+    let name = &args.demonstrator;
+    let unknown = || {
+        let hint = nearest(name, DemonstratorConfig::NAMES.iter().copied())
+            .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
+        usage(anyhow!(
+            "unknown demonstrator {name:?}: expected one of {}{hint}",
+            DemonstratorConfig::NAMES.join(", ")
+        ))
+    };
+    let demonstrator = DemonstratorConfig::default_of(name).ok_or_else(unknown)?;
+    let env = EnvConfig::default_of(name).ok_or_else(unknown)?;
+    if args.to.exists() {
+        return Err(anyhow!(
+            "{} exists and is not overwritten\n\nhint: choose another name",
+            args.to.display()
+        )
+        .into());
+    }
+    let config = RecordConfig { demonstrator, episodes: args.episodes, seed: None };
+    composition::record(&env, &config, args.seed, &args.to, &on_interrupt()?)?;
+    output.line(&args.to.display().to_string());
+    Ok(())
+}

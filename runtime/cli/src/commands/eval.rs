@@ -1,0 +1,125 @@
+//! `surefoot eval`: a trained policy on fixed seeds.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use surefoot_core::{PolicyArtifact, PolicyCard};
+use surefoot_engine::{EvalConfig, Watch, evaluate, film, report};
+use surefoot_sim::EnvConfig;
+
+use crate::args::EvalArgs;
+use crate::commands::train::on_interrupt;
+use crate::composition;
+use crate::config::{self, nearest};
+use crate::failure::{CommandResult, Failure, usage};
+use crate::output::Output;
+
+const WORLDS: usize = 8;
+const FILM_WIDTH: usize = 480;
+const FILM_HEIGHT: usize = 360;
+
+/// Runs the verb.
+pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
+    let (policy_dir, run) = locate(&args.policy)?;
+    let artifact = read_artifact(&policy_dir)?;
+    let run_config = match run {
+        Some(run) => {
+            let path = run.join("config.toml");
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(config::parse(&text, &path.display().to_string(), &[])?.config)
+        }
+        None => None,
+    };
+    let env = match (&args.env, run_config.as_ref().and_then(|c| c.env.clone())) {
+        (Some(name), _) => EnvConfig::default_of(name).ok_or_else(|| {
+            let hint = nearest(name, EnvConfig::NAMES.iter().copied())
+                .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
+            usage(anyhow!(
+                "unknown environment {name:?}: expected one of {}{hint}",
+                EnvConfig::NAMES.join(", ")
+            ))
+        })?,
+        (None, Some(env)) => env,
+        (None, None) => EnvConfig::default_of(&artifact.card.spec.name).ok_or_else(|| {
+            usage(anyhow!(
+                "this policy is for {:?}, which is no built-in environment\n\nhint: name one with --env",
+                artifact.card.spec.name
+            ))
+        })?,
+    };
+    let interrupt = on_interrupt()?;
+    let mut envs = composition::worlds(&env, WORLDS)?;
+    artifact.card.check(envs.spec())?;
+    let mut policy = surefoot_policies::load_policy(&artifact, envs.len())?;
+    let mut eval = run_config.map_or_else(EvalConfig::default, |c| c.eval);
+    eval.episodes = args.episodes;
+    eval.seed = args.seed.unwrap_or(eval.seed);
+    if eval.episodes == 0 {
+        return Err(usage(anyhow!("--episodes must be at least 1")));
+    }
+    let mut watch = Watch { interrupt: &interrupt, progress: &mut |_| {} };
+    let e = evaluate(&mut envs, policy.as_mut(), &eval, &mut watch).map_err(|error| {
+        if interrupt.requested() { Failure::Interrupted("nothing was changed".into()) } else { error.into() }
+    })?;
+    if output.json() {
+        output.value(&serde_json::json!({ "event": "evaluated", "policy": policy_dir, "evaluation": e }));
+    } else {
+        output.line(&format!(
+            "success {:.1} % [{:.1}, {:.1}] (95 % Wilson, {} episodes), return {:.1} +- {:.1}, length {:.1}\n\
+             safety: {} commands, {} adjusted, {} stops, {} limit violations",
+            e.success_rate * 100.0,
+            e.wilson_low * 100.0,
+            e.wilson_high * 100.0,
+            e.episodes,
+            e.return_mean,
+            e.return_std,
+            e.length_mean,
+            e.safety.ticks,
+            e.safety.adjusted,
+            e.safety.stops,
+            e.safety.violations
+        ));
+    }
+    if let Some(path) = &args.film {
+        let mut env = composition::env(&env)?;
+        let mut policy = surefoot_policies::load_policy(&artifact, 1)?;
+        let filmed =
+            film(env.as_mut(), policy.as_mut(), eval.seeds()[0], 1, (FILM_WIDTH, FILM_HEIGHT), &interrupt)?;
+        let gif = report::animation(&filmed.frames, filmed.frame_secs)?;
+        std::fs::write(path, gif).with_context(|| format!("cannot write {}", path.display()))?;
+        output.note(&format!("film {}", path.display()));
+    }
+    match args.min_success {
+        Some(bar) if e.success_rate < bar => {
+            Err(anyhow!("success rate {:.3} is below the required {bar}", e.success_rate).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The directory with `policy.json`, and the run it belongs to, if any.
+fn locate(given: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
+    let candidates = [given.to_owned(), given.join("policy"), given.join("checkpoints/last/policy")];
+    let found = candidates.into_iter().find(|d| d.join("policy.json").is_file()).ok_or_else(|| {
+        usage(anyhow!(
+            "no policy.json in {}\n\nhint: give a run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors",
+            given.display()
+        ))
+    })?;
+    let canonical = found.canonicalize().unwrap_or_else(|_| found.clone());
+    let run = canonical.ancestors().find(|d| d.join("run.json").is_file()).map(Path::to_owned);
+    Ok((found, run))
+}
+
+/// Reads `policy.json` and `policy.safetensors`.
+fn read_artifact(directory: &Path) -> Result<PolicyArtifact, Failure> {
+    let card_path = directory.join("policy.json");
+    let card = std::fs::read(&card_path).with_context(|| format!("cannot read {}", card_path.display()))?;
+    let card: PolicyCard = serde_json::from_slice(&card)
+        .with_context(|| format!("{} is not a policy card", card_path.display()))?;
+    let weights_path = directory.join("policy.safetensors");
+    let weights =
+        std::fs::read(&weights_path).with_context(|| format!("cannot read {}", weights_path.display()))?;
+    Ok(PolicyArtifact { card, weights })
+}

@@ -1,0 +1,37 @@
+//! One file per verb.
+
+mod config;
+mod data;
+mod demo;
+mod eval;
+mod list;
+mod report;
+mod resume;
+mod train;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+use crate::failure::CommandResult;
+use crate::output::Output;
+
+/// Runs what was asked for.
+pub fn run(cli: &Cli) -> CommandResult {
+    let output = Output::new(cli.global);
+    match &cli.command {
+        Command::Demo(args) => demo::run(args, output),
+        Command::Train(args) => train::run(args, output),
+        Command::Resume(args) => resume::run(args, output),
+        Command::Eval(args) => eval::run(args, output),
+        Command::Report(args) => report::run(args, output),
+        Command::Data(command) => data::run(command, output),
+        Command::List => list::run(output),
+        Command::Config(command) => config::run(command, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "surefoot", &mut script);
+            output.text(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    }
+}

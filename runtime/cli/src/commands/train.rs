@@ -1,0 +1,169 @@
+//! `surefoot train`: a run from a config file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use surefoot_core::{EnvSpec, Learner};
+use surefoot_engine::{
+    Baseline, EngineError, Interrupt, RunDir, RunInfo, TrainEnd, Trainer, TrainerParts, report,
+};
+
+use crate::args::TrainArgs;
+use crate::composition::{self, Demonstrations};
+use crate::config::{self, LoadedConfig, RunConfig};
+use crate::failure::{CommandResult, Failure, usage};
+use crate::output::Output;
+use crate::progress::Reporter;
+use crate::summary;
+
+/// Runs the verb.
+pub fn run(args: &TrainArgs, output: Output) -> CommandResult {
+    let loaded = config::load(&args.config, &args.overrides)?;
+    let interrupt = on_interrupt()?;
+    start(&loaded, &args.runs, args.run_dir.as_deref(), &interrupt, output)
+}
+
+/// Stops cleanly on the first Ctrl-C (or SIGTERM) and at once on the second.
+pub fn on_interrupt() -> Result<Interrupt, Failure> {
+    let interrupt = Interrupt::new();
+    let requested = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if requested.requested() {
+            exit_now();
+        }
+        requested.request();
+    })?;
+    Ok(interrupt)
+}
+
+/// The second Ctrl-C: checkpoints are renamed into place whole, so nothing that stands is harmed.
+#[allow(clippy::exit)]
+fn exit_now() {
+    std::process::exit(130);
+}
+
+/// Starts a new run.
+pub fn start(
+    loaded: &LoadedConfig,
+    runs: &Path,
+    run_dir: Option<&Path>,
+    interrupt: &Interrupt,
+    output: Output,
+) -> CommandResult {
+    let config = &loaded.config;
+    if let Some(path) = run_dir.filter(|p| p.exists()) {
+        return Err(EngineError::RunExists { path: path.to_owned() }.into());
+    }
+    let spec = composition::spec(config)?;
+    let learners = Learners::build(config, &spec)?;
+    let demonstrations =
+        composition::load(config, &spec, interrupt, output).map_err(|e| interrupted_early(e, interrupt))?;
+    let info = run_info(config, &spec, &demonstrations.hashes);
+    with_parts(config, &spec, learners, &demonstrations, |parts| {
+        let run = match run_dir {
+            Some(path) => RunDir::create_at(path, &loaded.resolved, &info)?,
+            None => RunDir::create(runs, &loaded.resolved, info)?,
+        };
+        output.note(&format!("run directory {}", run.path().display()));
+        let trainer = Trainer::new(parts, run).map_err(configuration)?;
+        carry_on(trainer, interrupt, output)
+    })
+}
+
+/// A run's learners, freshly built: the first thing done, so that a setting they refuse leaves nothing behind.
+pub struct Learners {
+    main: Box<dyn Learner>,
+    baselines: Vec<Baseline>,
+}
+
+impl Learners {
+    /// Builds them.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn build(config: &RunConfig, spec: &EnvSpec) -> Result<Self, Failure> {
+        Ok(Self {
+            main: composition::learner(&config.learner, spec, config.seed)?,
+            baselines: composition::baselines(config, spec)?,
+        })
+    }
+}
+
+fn interrupted_early(failure: Failure, interrupt: &Interrupt) -> Failure {
+    if interrupt.requested() { Failure::Interrupted("nothing was begun yet".into()) } else { failure }
+}
+
+/// An error of configuration is one of usage.
+pub fn configuration(error: EngineError) -> Failure {
+    match error {
+        EngineError::Config { .. } => usage(error),
+        other => other.into(),
+    }
+}
+
+/// Builds what a run is made of and hands it on.
+pub fn with_parts<T>(
+    config: &RunConfig,
+    spec: &EnvSpec,
+    learners: Learners,
+    demonstrations: &Demonstrations,
+    then: impl FnOnce(TrainerParts<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let make = config.env.as_ref().map(|env| move || composition::env(env));
+    let make = make.as_ref().map(|f| f as &dyn Fn() -> _);
+    then(TrainerParts {
+        name: config.name.clone(),
+        seed: config.seed,
+        learner: learners.main,
+        baselines: learners.baselines,
+        spec: spec.clone(),
+        make_env: make,
+        demonstrations: &demonstrations.episodes,
+        data_hashes: demonstrations.hashes.values().cloned().collect(),
+        phases: config.phase.clone(),
+        evaluation: config.eval.clone(),
+        training: config.training.clone(),
+    })
+}
+
+/// Trains to the end or to an interrupt, writes the report and prints the results.
+pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> CommandResult {
+    let mut reporter = Reporter::new(output);
+    let end = trainer.run(interrupt, &mut reporter)?;
+    let run = trainer.run_dir().path().to_owned();
+    match end {
+        TrainEnd::Interrupted => Err(Failure::Interrupted(format!(
+            "state is saved; continue with `surefoot resume {}`",
+            run.display()
+        ))),
+        TrainEnd::Finished => {
+            report::write_report(&run)?;
+            summary::print(trainer.results(), &run, output);
+            Ok(())
+        }
+    }
+}
+
+fn run_info(config: &RunConfig, spec: &EnvSpec, datasets: &BTreeMap<String, String>) -> RunInfo {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let built_with = [
+        ("surefoot", env!("CARGO_PKG_VERSION")),
+        ("candle-core", env!("SUREFOOT_CANDLE_CORE_VERSION")),
+        ("rapier3d", env!("SUREFOOT_RAPIER3D_VERSION")),
+        ("hdf5-pure", env!("SUREFOOT_HDF5_PURE_VERSION")),
+        ("rustc", env!("SUREFOOT_RUSTC_VERSION")),
+    ];
+    RunInfo {
+        name: config.name.clone(),
+        seed: config.seed,
+        started: String::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        git: option_env!("SUREFOOT_GIT").map(str::to_owned),
+        versions: built_with.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        host: format!("{} ({} {}, {cores} cores)", host.trim(), std::env::consts::OS, std::env::consts::ARCH),
+        argv: std::env::args().collect(),
+        datasets: datasets.clone(),
+        contract_hash: spec.contract_hash.clone(),
+    }
+}

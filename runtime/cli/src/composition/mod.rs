@@ -1,0 +1,105 @@
+//! Where names become things: environments, demonstrations and learners out of a config.
+
+mod demonstrations;
+
+use anyhow::{Context, anyhow};
+use surefoot_core::{Env, EnvError, EnvSpec, EpisodeSource, Field, Learner, VecEnv};
+use surefoot_engine::Baseline;
+use surefoot_policies::{LearnerConfig, LearnerContext};
+use surefoot_sim::{EnvConfig, EnvContext};
+
+pub use demonstrations::{Demonstrations, load, put_aside_if_damaged, record};
+
+use crate::config::{RecordedConfig, RunConfig};
+use crate::failure::{Failure, usage};
+
+/// Builds one world.
+///
+/// # Errors
+/// When its configuration cannot be used.
+pub fn env(config: &EnvConfig) -> Result<Box<dyn Env>, EnvError> {
+    config.build(&EnvContext {})
+}
+
+/// Builds several worlds side by side.
+///
+/// # Errors
+/// As [`env`].
+pub fn worlds(config: &EnvConfig, count: usize) -> Result<VecEnv, EnvError> {
+    VecEnv::new((0..count.max(1)).map(|_| env(config)).collect::<Result<_, _>>()?)
+}
+
+/// Builds a learner for a spec. Its results do not depend on the number of threads.
+///
+/// # Errors
+/// When its configuration cannot be used.
+pub fn learner(config: &LearnerConfig, spec: &EnvSpec, seed: u64) -> Result<Box<dyn Learner>, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    config.build(&LearnerContext::new(spec.clone(), seed).with_threads(threads)).map_err(usage)
+}
+
+/// The baselines of a config, named after their learners (`bc`, `bc_2`, …).
+///
+/// # Errors
+/// When a configuration cannot be used.
+pub fn baselines(config: &RunConfig, spec: &EnvSpec) -> Result<Vec<Baseline>, Failure> {
+    let mut baselines: Vec<Baseline> = Vec::new();
+    for baseline in &config.baseline {
+        let algorithm = baseline.learner.name();
+        let same = baselines.iter().filter(|b| b.learner.name() == algorithm).count();
+        baselines.push(Baseline {
+            name: if same == 0 { algorithm.to_owned() } else { format!("{algorithm}_{}", same + 1) },
+            learner: learner(&baseline.learner, spec, config.seed)?,
+            offline: baseline.offline.clone(),
+        });
+    }
+    Ok(baselines)
+}
+
+/// What policies of this run see and do: by the world, or by the recordings where there is none.
+///
+/// # Errors
+/// When the world cannot be built or the recordings cannot be opened.
+pub fn spec(config: &RunConfig) -> Result<EnvSpec, Failure> {
+    match (&config.env, &config.recorded) {
+        (Some(env_config), _) => Ok(env(env_config).map_err(usage)?.spec().clone()),
+        (None, Some(recorded)) => {
+            let data = config.data.first().ok_or_else(|| usage(anyhow!("[[data]] is empty")))?;
+            let source = surefoot_datasets::open_with(&data.path, &data.open_options())?;
+            recorded_spec(recorded, source.as_ref())
+        }
+        (None, None) => Err(usage(anyhow!("give either [env.NAME] or [recorded]"))),
+    }
+}
+
+/// The spec of a task that is known from its recordings: fields are named after their keys.
+fn recorded_spec(recorded: &RecordedConfig, source: &dyn EpisodeSource) -> Result<EnvSpec, Failure> {
+    let meta = source.meta();
+    let mut observation = Vec::new();
+    for (key, width) in &meta.observation_keys {
+        observation.extend((0..*width).map(|i| Field::unbounded(format!("{key}[{i}]"), "1")));
+    }
+    let unit = |i: usize| meta.action_units.as_ref().and_then(|u| u.get(i)).map_or("1", String::as_str);
+    let action =
+        (0..meta.action_dim).map(|i| Field::bounded(format!("action[{i}]"), unit(i), -1.0, 1.0)).collect();
+    let mut max_steps = 0;
+    let mut range: Option<(f32, f32)> = None;
+    for index in 0..source.len() {
+        let episode = source.episode(index).with_context(|| format!("episode {index}"))?;
+        max_steps = max_steps.max(episode.len());
+        for reward in &episode.reward {
+            let (low, high) = range.unwrap_or((*reward, *reward));
+            range = Some((low.min(*reward), high.max(*reward)));
+        }
+    }
+    let RecordedConfig { name, step_secs, reward_range } = recorded;
+    Ok(EnvSpec {
+        name: name.clone(),
+        observation,
+        action,
+        step_secs: *step_secs,
+        max_steps,
+        reward_range: reward_range.or(range),
+        contract_hash: meta.contract_hash.clone(),
+    })
+}

@@ -1,0 +1,199 @@
+//! The experiment file: what a run is made of. Defaults live in code, files list deviations.
+
+mod overrides;
+mod suggest;
+
+pub use suggest::nearest;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_datasets::{DoneMeans, OpenOptions};
+use surefoot_engine::{EvalConfig, OfflineConfig, PhaseConfig, TrainingConfig};
+use surefoot_policies::LearnerConfig;
+use surefoot_sim::{DemonstratorConfig, EnvConfig};
+
+use crate::failure::{Failure, usage};
+
+/// One experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Begins the run directory's name.
+    pub name: String,
+    /// Seed of everything but evaluation.
+    #[serde(default)]
+    pub seed: u64,
+    /// The world; absent for a run on recorded data alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<EnvConfig>,
+    /// What the data is of, where there is no world to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<RecordedConfig>,
+    /// The algorithm.
+    pub learner: LearnerConfig,
+    /// Demonstrations.
+    pub data: Vec<DataConfig>,
+    /// Learners that are trained on the same data for comparison.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baseline: Vec<BaselineConfig>,
+    /// What is done, in order.
+    pub phase: Vec<PhaseConfig>,
+    /// How policies are judged.
+    #[serde(default)]
+    pub eval: EvalConfig,
+    /// How the run is carried out.
+    #[serde(default)]
+    pub training: TrainingConfig,
+}
+
+/// A task that is known from recordings alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedConfig {
+    /// Name of the task.
+    pub name: String,
+    /// Time between two actions, s.
+    pub step_secs: f64,
+    /// Smallest and largest reward of a step; taken from the data when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_range: Option<(f32, f32)>,
+}
+
+/// A file of demonstrations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The file, relative to the working directory.
+    pub path: PathBuf,
+    /// Observation keys in row order; all low-dimensional ones by name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation_keys: Option<Vec<String>>,
+    /// Only the episodes of this mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+    /// What a `dones` flag means where the file does not say.
+    #[serde(default)]
+    pub done_means: DoneMeans,
+    /// Recorded with a scripted demonstrator when the file does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordConfig>,
+}
+
+impl DataConfig {
+    /// How the file is opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            observation_keys: self.observation_keys.clone(),
+            done_means: self.done_means,
+            ..OpenOptions::default()
+        }
+    }
+}
+
+/// How demonstrations are recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordConfig {
+    /// Who demonstrates.
+    pub demonstrator: DemonstratorConfig,
+    /// Episodes.
+    pub episodes: usize,
+    /// Seed of starts and of the demonstrator's noise; the run's seed when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// A learner for comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineConfig {
+    /// The algorithm.
+    pub learner: LearnerConfig,
+    /// How it is trained.
+    #[serde(default)]
+    pub offline: OfflineConfig,
+}
+
+/// A config and the text it came from.
+pub struct LoadedConfig {
+    /// The config.
+    pub config: RunConfig,
+    /// The config with every default filled in, as TOML.
+    pub resolved: String,
+}
+
+/// Reads a file and applies overrides.
+///
+/// # Errors
+/// `Failure::Usage` with line, caret and suggestion, or with the override's key path.
+pub fn load(path: &Path, overrides: &[String]) -> Result<LoadedConfig, Failure> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| {
+            format!(
+                "cannot read config {}\n\nhint: `surefoot train FILE.toml`; examples are in configs/",
+                path.display()
+            )
+        })
+        .map_err(usage)?;
+    parse(&text, &path.display().to_string(), overrides)
+}
+
+/// Parses a config's text; `origin` names it in messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<LoadedConfig, Failure> {
+    // The text alone first: its errors carry line and caret.
+    let mut config: RunConfig = toml::from_str(text)
+        .map_err(|e| usage(anyhow!("{origin}: {}", suggest::with_suggestion(&e.to_string()))))?;
+    if !overrides.is_empty() {
+        let table = overrides::apply(text, overrides)?;
+        config = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+            let path = e.path().to_string();
+            let inner = e.into_inner().to_string();
+            usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
+        })?;
+    }
+    check(&config).map_err(|e| usage(e.context(origin.to_owned())))?;
+    let resolved = toml::to_string_pretty(&config).context("cannot write the resolved config")?;
+    Ok(LoadedConfig { config, resolved })
+}
+
+/// What serde cannot check: everything that is wrong, at once.
+fn check(config: &RunConfig) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    if config.name.is_empty()
+        || config.name.contains(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
+    {
+        wrong.push(format!("name = {:?}: use letters, digits, '-', '_' and '.'", config.name));
+    }
+    if config.env.is_some() == config.recorded.is_some() {
+        wrong.push("give either [env.NAME] (a world) or [recorded] (recordings alone)".to_owned());
+    }
+    if config.data.is_empty() {
+        wrong.push("[[data]]: at least one file of demonstrations is needed".to_owned());
+    }
+    if config.phase.is_empty() {
+        wrong.push("[[phase]]: at least one phase is needed".to_owned());
+    }
+    let online = config.phase.iter().any(|p| matches!(p, PhaseConfig::Online(_)));
+    if config.env.is_none() && online {
+        wrong.push("[[phase]] online: needs a world, [env.NAME]".to_owned());
+    }
+    if config.env.is_none() && config.data.iter().any(|d| d.record.is_some()) {
+        wrong.push("[[data]] record: needs a world, [env.NAME]".to_owned());
+    }
+    if config.training.worlds == 0 {
+        wrong.push("training.worlds = 0: at least 1".to_owned());
+    }
+    for (index, phase) in config.phase.iter().enumerate() {
+        wrong.extend(phase.check(index).err().map(|e| e.to_string()));
+    }
+    if config.eval.episodes == 0 {
+        wrong.push("eval.episodes = 0: at least 1".to_owned());
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(anyhow!("{}", wrong.join("\n  "))) }
+}

@@ -1,0 +1,72 @@
+//! How the program ends: exit codes and one clear message.
+
+use std::process::ExitCode;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// Exit code 1: the request was understood and failed (bad data, a bar that was missed, a broken file).
+    Request(anyhow::Error),
+    /// Exit code 2: the command line or a configuration is wrong.
+    Usage(anyhow::Error),
+    /// Exit code 130: interrupted; the text says how to go on.
+    Interrupted(String),
+}
+
+/// What every command returns.
+pub type CommandResult = Result<(), Failure>;
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Request(error.into())
+    }
+}
+
+/// Marks an error as one of usage or configuration.
+pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Usage(error.into())
+}
+
+impl Failure {
+    /// Prints the message to stderr and gives the exit code.
+    #[allow(clippy::print_stderr)]
+    pub fn report(&self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Request(e) => (message(e), 1),
+            Self::Usage(e) => (message(e), 2),
+            Self::Interrupted(how) => {
+                eprintln!("interrupted: {how}");
+                return ExitCode::from(130);
+            }
+        };
+        eprintln!("error: {text}");
+        ExitCode::from(code)
+    }
+}
+
+/// The chain of causes on one line, hints below it. A source that repeats its parent's text is left out.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_chained_without_repetition() {
+        let error = anyhow::anyhow!("disk full").context("cannot write checkpoint: disk full");
+        assert_eq!(message(&error), "cannot write checkpoint: disk full");
+        let error = anyhow::anyhow!("disk full").context("cannot write checkpoint");
+        assert_eq!(message(&error), "cannot write checkpoint: disk full");
+    }
+}

@@ -1,0 +1,26 @@
+//! The surefoot program: the one place that knows concrete environments, learners and formats.
+//!
+//! A library only so that the integration tests can run exactly this program; its one function is [`main`].
+
+mod args;
+mod commands;
+mod composition;
+mod config;
+mod failure;
+mod output;
+mod progress;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs the program on the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match commands::run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,128 @@
+//! What a user sees: results on stdout, one clear error on stderr, documented exit codes.
+
+use crate::program::{TINY, Workplace};
+
+#[test]
+fn every_registry_is_listed() {
+    let workplace = Workplace::new();
+    let listed = workplace.succeed(&["list"]);
+    for name in ["awac", "bc", "push", "reach", "pendulum", "cart_pole", "robomimic", "robosuite", "d4rl"] {
+        assert!(listed.contains(name), "{name} is missing in\n{listed}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&workplace.succeed(&["list", "--json"])).unwrap();
+    assert!(json["learners"].as_array().unwrap().len() >= 2);
+}
+
+#[test]
+fn unknown_keys_are_shown_with_line_caret_and_suggestion() {
+    let workplace = Workplace::new();
+    std::fs::write(workplace.path("typo.toml"), TINY.replace("offline_batch", "ofline_batch")).unwrap();
+    let words =
+        ["typo.toml", "line 9", "^^^", "unknown field `ofline_batch`", "did you mean `offline_batch`?"];
+    workplace.fail(&["config", "check", "typo.toml"], 2, &words);
+    workplace.fail(&["train", "typo.toml"], 2, &words);
+    workplace.fail(
+        &["train", "tiny.toml", "learner.awac.temprature=2"],
+        2,
+        &["learner.awac.temprature", "did you mean `temperature`?"],
+    );
+    assert!(!workplace.path("runs").exists(), "a refused config must not leave a run behind");
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_key() {
+    let workplace = Workplace::new();
+    for (given, words) in [
+        ("phase.1.online.offline_ratio=1.5", &["phase[1].online.offline_ratio", "0 to 1"][..]),
+        ("learner.awac.discount=2.0", &["discount"]),
+        ("learner.awac.temperature=-1.0", &["temperature"]),
+        ("eval.episodes=0", &["eval.episodes"]),
+        ("training.worlds=0", &["training.worlds"]),
+        ("env.push.max_tool_speed_m_per_sec=-1.0", &["max_tool_speed_m_per_sec"]),
+        ("env.push.max_steps=0", &["max_steps"]),
+    ] {
+        workplace.fail(&["train", "tiny.toml", given], 2, words);
+    }
+}
+
+#[test]
+fn a_resolved_config_is_a_config() {
+    let workplace = Workplace::new();
+    let resolved = workplace.succeed(&["config", "show", "tiny.toml", "seed=5"]);
+    std::fs::write(workplace.path("resolved.toml"), &resolved).unwrap();
+    assert_eq!(workplace.succeed(&["config", "show", "resolved.toml"]), resolved);
+    assert!(resolved.contains("seed = 5") && resolved.contains("discount"));
+}
+
+#[test]
+fn damaged_and_foreign_data_is_refused_with_one_error() {
+    let workplace = Workplace::new();
+    workplace.succeed(&["data", "record", "push", "--to", "good.hdf5", "--episodes", "3", "--quiet"]);
+    let good = std::fs::read(workplace.path("good.hdf5")).unwrap();
+    std::fs::write(workplace.path("cut.hdf5"), &good[..good.len() / 2]).unwrap();
+    std::fs::write(workplace.path("text.hdf5"), "this is no HDF5").unwrap();
+    std::fs::write(workplace.path("empty.hdf5"), "").unwrap();
+    for bad in ["cut.hdf5", "text.hdf5", "empty.hdf5", "absent.hdf5"] {
+        for verb in ["info", "verify", "stats"] {
+            workplace.fail(&["data", verb, bad], 1, &[bad]);
+        }
+        let data = format!("data=[{{path=\"{bad}\"}}]");
+        workplace.fail(&["train", "tiny.toml", &data], 1, &[bad]);
+    }
+    assert!(!workplace.path("runs").exists());
+    workplace.succeed(&["data", "verify", "good.hdf5"]);
+    // The right kind of file, of another task.
+    workplace.succeed(&["data", "record", "reach", "--to", "reach.hdf5", "--episodes", "2", "--quiet"]);
+    let data = "data=[{path=\"reach.hdf5\"}]";
+    workplace.fail(
+        &["train", "tiny.toml", data],
+        1,
+        &["reach.hdf5", "does not fit the task", "expected", "found"],
+    );
+}
+
+#[test]
+fn existing_files_and_runs_are_never_overwritten() {
+    let workplace = Workplace::new();
+    workplace.succeed(&["data", "record", "push", "--to", "a.hdf5", "--episodes", "2", "--quiet"]);
+    let before = std::fs::read(workplace.path("a.hdf5")).unwrap();
+    workplace.fail(
+        &["data", "record", "push", "--to", "a.hdf5", "--episodes", "3"],
+        1,
+        &["a.hdf5", "exists"],
+    );
+    assert_eq!(std::fs::read(workplace.path("a.hdf5")).unwrap(), before);
+    std::fs::create_dir(workplace.path("taken")).unwrap();
+    workplace.fail(&["train", "tiny.toml", "--run-dir", "taken"], 1, &["taken", "never overwritten"]);
+}
+
+#[test]
+fn a_trained_policy_is_evaluated_as_training_said_and_refused_elsewhere() {
+    let workplace = Workplace::new();
+    let run = workplace.train("run");
+    let results: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("results.json")).unwrap()).unwrap();
+    let claimed = &results["stages"].as_array().unwrap().last().unwrap()["evaluation"];
+    let stdout = workplace.succeed(&["eval", "run", "--episodes", "10", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(&found["evaluation"], claimed);
+    assert_eq!(found["evaluation"]["safety"]["violations"], 0);
+    workplace.fail(
+        &["eval", "run", "--env", "reach"],
+        1,
+        &["trained for something else", "expected", "found"],
+    );
+    workplace.fail(&["eval", "run", "--env", "psh"], 2, &["unknown environment", "did you mean `push`?"]);
+    workplace.fail(&["eval", "run", "--episodes", "5", "--min-success", "1.01"], 1, &["below the required"]);
+    workplace.fail(&["eval", "nowhere"], 2, &["no policy.json"]);
+    let report = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(!report.contains("http://") && !report.contains("https://"), "the report must need nothing else");
+}
+
+#[test]
+fn completions_and_schemas_are_printed() {
+    let workplace = Workplace::new();
+    assert!(workplace.succeed(&["completions", "bash"]).contains("surefoot"));
+    let schema: serde_json::Value = serde_json::from_str(&workplace.succeed(&["config", "schema"])).unwrap();
+    assert_eq!(schema["title"], "RunConfig");
+}

@@ -1,0 +1,98 @@
+//! A run that was interrupted anywhere ends in the same bytes as one that was not.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::program::{Workplace, assert_same_run};
+
+/// Starts the run, sends SIGINT when a line of its event stream contains `word` for the `nth` time, and gives the exit code.
+fn interrupt_at(workplace: &Workplace, args: &[&str], word: &str, nth: usize) -> i32 {
+    let mut child =
+        workplace.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut seen = 0;
+    // Reading to the end of the stream keeps the pipe open until the program has stopped by itself.
+    for line in stdout.lines() {
+        if line.expect("text").contains(word) {
+            seen += 1;
+            if seen == nth {
+                let pid = child.id().to_string();
+                assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+            }
+        }
+    }
+    child.wait().expect("ends").code().unwrap_or(-1)
+}
+
+#[test]
+fn interrupted_and_resumed_runs_equal_uninterrupted_ones_bit_for_bit() {
+    let workplace = Workplace::new();
+    let whole = workplace.train("whole");
+    let run = workplace.path("cut");
+    let train = ["train", "tiny.toml", "--run-dir", "cut", "--json"];
+    let resume = ["resume", "cut", "--json"];
+    // In the baseline, twice in the offline phase, at an evaluation and in the online phase.
+    assert_eq!(interrupt_at(&workplace, &train, "stage_started", 1), 130);
+    for (word, nth) in [("\"heldout\"", 2), ("\"evaluated\"", 1), ("checkpointed", 2), ("\"evaluated\"", 2)] {
+        let code = interrupt_at(&workplace, &resume, word, nth);
+        assert!(code == 130 || code == 0, "exit code {code} after {word}");
+    }
+    workplace.succeed(&["resume", "cut", "--quiet"]);
+    assert_same_run(&whole, &run);
+}
+
+#[test]
+fn a_finished_run_resumes_to_itself() {
+    let workplace = Workplace::new();
+    let run = workplace.train("run");
+    let before = std::fs::read(run.join("metrics.jsonl")).unwrap();
+    workplace.succeed(&["resume", "run", "--quiet"]);
+    assert_eq!(std::fs::read(run.join("metrics.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn two_processes_cannot_resume_one_run() {
+    let workplace = Workplace::new();
+    assert_eq!(
+        interrupt_at(&workplace, &["train", "tiny.toml", "--run-dir", "run", "--json"], "stage_started", 2),
+        130
+    );
+    let mut first =
+        workplace.command(&["resume", "run", "--json"]).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut lines = BufReader::new(first.stdout.take().expect("piped")).lines();
+    // Its first event is proof that it holds the run.
+    lines.next().expect("an event").expect("text");
+    workplace.fail(&["resume", "run"], 1, &["run is in use by another process"]);
+    for _rest in lines {}
+    assert!(first.wait().expect("ends").success());
+}
+
+#[test]
+fn a_cut_checkpoint_is_named_and_an_intact_one_offered() {
+    let workplace = Workplace::new();
+    let run = workplace.train("run");
+    let weights = run.join("checkpoints/last/policy/policy.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    workplace.fail(&["resume", "run"], 1, &["policy/policy.safetensors", "expected", "--checkpoint"]);
+    assert_eq!(std::fs::read(&weights).unwrap().len(), bytes.len() / 2, "nothing was changed");
+}
+
+#[test]
+fn changed_data_is_refused() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    std::fs::remove_file(workplace.path("demonstrations.hdf5")).unwrap();
+    workplace.fail(&["resume", "run"], 1, &["demonstrations.hdf5", "do not exist"]);
+    workplace.succeed(&[
+        "data",
+        "record",
+        "push",
+        "--to",
+        "demonstrations.hdf5",
+        "--episodes",
+        "2",
+        "--quiet",
+    ]);
+    workplace.fail(&["resume", "run"], 1, &["has changed since the run began"]);
+}
