@@ -1,13 +1,28 @@
 //! Loops over slices, compiled for the processor they run on (AVX-512 or AVX2 where there is one). Every sum has a fixed order,
 //! so a result does not depend on the width of the vectors.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Lanes of a sum: enough to keep wide vectors busy.
 const LANES: usize = 16;
 
-fn dispatch<R>(run: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(run)
+/// A function item (inlined, unlike a closure) and its arguments.
+struct Job<A, R> {
+    arguments: A,
+    body: R,
+}
+
+impl<A, O, R: FnOnce(A) -> O> WithSimd for Job<A, R> {
+    type Output = O;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> O {
+        (self.body)(self.arguments)
+    }
+}
+
+/// `body` must be an `#[inline(always)]` function: it is compiled once per instruction set.
+fn dispatch<A, O, R: FnOnce(A) -> O>(arguments: A, body: R) -> O {
+    Arch::new().dispatch(Job { arguments, body })
 }
 
 #[inline(always)]
@@ -16,47 +31,58 @@ fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
+/// `sum a b`.
 #[inline(always)]
-fn sum(values: impl Fn(usize) -> f32, n: usize) -> f32 {
+fn dot((a, b): (&[f32], &[f32])) -> f32 {
     let mut lanes = [0.0_f32; LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += values(i + l);
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
         }
-        i += LANES;
     }
-    let mut total = 0.0;
-    for lane in lanes {
-        total += lane;
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// `sum a`.
+#[inline(always)]
+fn total(a: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let a = a.chunks_exact(LANES);
+    let rest: f32 = a.remainder().iter().sum();
+    for a in a {
+        for (lane, a) in lanes.iter_mut().zip(a) {
+            *lane += a;
+        }
     }
-    for i in whole..n {
-        total += values(i);
-    }
-    total
+    lanes.iter().sum::<f32>() + rest
 }
 
 /// `y += bias` for every row.
 pub fn add_bias(y: &mut [f32], bias: &[f32]) {
-    dispatch(|| {
+    #[inline(always)]
+    fn body((y, bias): (&mut [f32], &[f32])) {
         for row in y.chunks_exact_mut(bias.len()) {
             for (y, b) in row.iter_mut().zip(bias) {
                 *y += b;
             }
         }
-    });
+    }
+    dispatch((y, bias), body);
 }
 
 /// `y <- relu(y + bias)` for every row.
 pub fn add_bias_relu(y: &mut [f32], bias: &[f32]) {
-    dispatch(|| {
+    #[inline(always)]
+    fn body((y, bias): (&mut [f32], &[f32])) {
         for row in y.chunks_exact_mut(bias.len()) {
             for (y, b) in row.iter_mut().zip(bias) {
                 *y = relu(*y + b);
             }
         }
-    });
+    }
+    dispatch((y, bias), body);
 }
 
 /// `y <- tanh(y + bias)` for every row.
@@ -70,32 +96,74 @@ pub fn add_bias_tanh(y: &mut [f32], bias: &[f32]) {
 
 /// `gradient <- gradient (1 - y^2)`, the way back through `y = tanh(x)`.
 pub fn tanh_backward(gradient: &mut [f32], y: &[f32]) {
-    dispatch(|| {
+    #[inline(always)]
+    fn body((gradient, y): (&mut [f32], &[f32])) {
         for (g, y) in gradient.iter_mut().zip(y) {
             *g *= 1.0 - y * y;
         }
-    });
+    }
+    dispatch((gradient, y), body);
 }
 
 /// `gradient <- gradient` where `y > 0`, else 0: the way back through `y = relu(x)`.
 pub fn relu_backward(gradient: &mut [f32], y: &[f32]) {
-    dispatch(|| {
+    #[inline(always)]
+    fn body((gradient, y): (&mut [f32], &[f32])) {
         for (g, y) in gradient.iter_mut().zip(y) {
             *g = if *y > 0.0 { *g } else { 0.0 };
         }
-    });
+    }
+    dispatch((gradient, y), body);
 }
 
-/// `sums[j] = sum_i rows[i][j]`.
-pub fn column_sums(rows: &[f32], sums: &mut [f32]) {
-    dispatch(|| {
-        sums.fill(0.0);
+/// `sums[j] += sum_i rows[i][j]`.
+pub fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
+    #[inline(always)]
+    fn body((rows, sums): (&[f32], &mut [f32])) {
         for row in rows.chunks_exact(sums.len()) {
             for (s, x) in sums.iter_mut().zip(row) {
                 *s += x;
             }
         }
-    });
+    }
+    dispatch((rows, sums), body);
+}
+
+/// `y[i] = rows[i] . weight`: a layer with one output, where a matrix product would compute many and keep one.
+pub fn row_products(rows: &[f32], weight: &[f32], y: &mut [f32]) {
+    #[inline(always)]
+    fn body((rows, weight, y): (&[f32], &[f32], &mut [f32])) {
+        for (row, y) in rows.chunks_exact(weight.len()).zip(y) {
+            *y = dot((row, weight));
+        }
+    }
+    dispatch((rows, weight, y), body);
+}
+
+/// `sums += sum_i factors[i] rows[i]`.
+pub fn add_weighted_rows(rows: &[f32], factors: &[f32], sums: &mut [f32]) {
+    #[inline(always)]
+    fn body((rows, factors, sums): (&[f32], &[f32], &mut [f32])) {
+        for (row, factor) in rows.chunks_exact(sums.len()).zip(factors) {
+            for (s, x) in sums.iter_mut().zip(row) {
+                *s += factor * x;
+            }
+        }
+    }
+    dispatch((rows, factors, sums), body);
+}
+
+/// `out[i] = factors[i] row`.
+pub fn outer_product(factors: &[f32], row: &[f32], out: &mut [f32]) {
+    #[inline(always)]
+    fn body((factors, row, out): (&[f32], &[f32], &mut [f32])) {
+        for (out, factor) in out.chunks_exact_mut(row.len()).zip(factors) {
+            for (out, x) in out.iter_mut().zip(row) {
+                *out = factor * x;
+            }
+        }
+    }
+    dispatch((factors, row, out), body);
 }
 
 /// Scale and shift of a layer normalisation, `[dim]` each.
@@ -112,75 +180,79 @@ pub struct Norm<'a> {
 /// `normal <- (x - mean(x)) / std(x)` of every row of `x = normal + bias`, in place; writes `relu(normal scale + shift)` to `y` and
 /// `1 / std` of every row.
 pub fn norm_relu(normal: &mut [f32], bias: &[f32], norm: Norm<'_>, y: &mut [f32], inverse_std: &mut [f32]) {
-    let dim = bias.len();
-    dispatch(|| {
+    type Arguments<'a> = (&'a mut [f32], &'a [f32], Norm<'a>, &'a mut [f32], &'a mut [f32]);
+    #[inline(always)]
+    fn body((normal, bias, norm, y, inverse_std): Arguments<'_>) {
+        let dim = bias.len();
         let rows = normal.chunks_exact_mut(dim).zip(y.chunks_exact_mut(dim));
         for ((row, out), inverse_std) in rows.zip(inverse_std.iter_mut()) {
             for (x, b) in row.iter_mut().zip(bias) {
                 *x += b;
             }
-            let mean = sum(|i| row[i], dim) / dim as f32;
+            let mean = total(row) / dim as f32;
             for x in row.iter_mut() {
                 *x -= mean;
             }
-            let variance = sum(|i| row[i] * row[i], dim) / dim as f32;
+            let variance = dot((row, row)) / dim as f32;
             let inverse = 1.0 / (variance + norm.epsilon).sqrt();
-            for x in row.iter_mut() {
+            let parts = norm.scale.iter().zip(norm.shift);
+            for ((x, out), (scale, shift)) in row.iter_mut().zip(out.iter_mut()).zip(parts) {
                 *x *= inverse;
-            }
-            let parts = row.iter().zip(norm.scale).zip(norm.shift);
-            for (out, ((x, scale), shift)) in out.iter_mut().zip(parts) {
-                *out = relu(x * scale + shift);
+                *out = relu(*x * scale + shift);
             }
             *inverse_std = inverse;
         }
-    });
+    }
+    dispatch((normal, bias, norm, y, inverse_std), body);
 }
 
-/// The way back through the normalisation, in place; the gradient is already back through the ReLU. Writes the gradients of
-/// `scale` and `shift`.
+/// The way back through the normalisation, in place; the gradient is already back through the ReLU. Adds the gradients of `scale`
+/// and `shift`.
 pub fn norm_backward(
     gradient: &mut [f32],
     normal: &[f32],
     inverse_std: &[f32],
     scale: &[f32],
-    [scale_gradient, shift_gradient]: [&mut [f32]; 2],
+    sums: [&mut [f32]; 2],
 ) {
-    let dim = scale.len();
-    dispatch(|| {
-        scale_gradient.fill(0.0);
-        shift_gradient.fill(0.0);
+    type Arguments<'a> = (&'a mut [f32], &'a [f32], &'a [f32], &'a [f32], [&'a mut [f32]; 2]);
+    #[inline(always)]
+    fn body((gradient, normal, inverse_std, scale, [of_scale, of_shift]): Arguments<'_>) {
+        let dim = scale.len();
         let rows = gradient.chunks_exact_mut(dim).zip(normal.chunks_exact(dim)).zip(inverse_std);
         for ((g, x), inverse) in rows {
-            for (s, (g, x)) in scale_gradient.iter_mut().zip(g.iter().zip(x)) {
+            for (s, (g, x)) in of_scale.iter_mut().zip(g.iter().zip(x)) {
                 *s += g * x;
             }
-            for ((s, g), scale) in shift_gradient.iter_mut().zip(g.iter_mut()).zip(scale) {
+            for ((s, g), scale) in of_shift.iter_mut().zip(g.iter_mut()).zip(scale) {
                 *s += *g;
                 *g *= scale;
             }
-            let mean = sum(|i| g[i], dim) / dim as f32;
-            let along = sum(|i| g[i] * x[i], dim) / dim as f32;
+            let mean = total(g) / dim as f32;
+            let along = dot((g, x)) / dim as f32;
             for (g, x) in g.iter_mut().zip(x) {
                 *g = inverse * (*g - mean - x * along);
             }
         }
-    });
+    }
+    dispatch((gradient, normal, inverse_std, scale, sums), body);
 }
 
 /// `sum x^2`.
 #[must_use]
 pub fn sum_of_squares(x: &[f32]) -> f32 {
-    dispatch(|| sum(|i| x[i] * x[i], x.len()))
+    dispatch((x, x), dot)
 }
 
 /// `a <- a + rate (b - a)`.
 pub fn average_towards(a: &mut [f32], b: &[f32], rate: f32) {
-    dispatch(|| {
+    #[inline(always)]
+    fn body((a, b, rate): (&mut [f32], &[f32], f32)) {
         for (a, b) in a.iter_mut().zip(b) {
             *a += rate * (b - *a);
         }
-    });
+    }
+    dispatch((a, b, rate), body);
 }
 
 /// The numbers of an Adam step, bias corrections included.
@@ -199,8 +271,10 @@ pub struct AdamStep {
 }
 
 /// One Adam step on `x` with its moments.
-pub fn adam(x: &mut [f32], gradient: &[f32], [first, second]: [&mut [f32]; 2], step: AdamStep) {
-    dispatch(|| {
+pub fn adam(x: &mut [f32], gradient: &[f32], moments: [&mut [f32]; 2], step: AdamStep) {
+    type Arguments<'a> = (&'a mut [f32], &'a [f32], [&'a mut [f32]; 2], AdamStep);
+    #[inline(always)]
+    fn body((x, gradient, [first, second], step): Arguments<'_>) {
         let AdamStep { beta1, beta2, rate, epsilon, weight_decay } = step;
         let moments = first.iter_mut().zip(second.iter_mut());
         for ((x, g), (first, second)) in x.iter_mut().zip(gradient).zip(moments) {
@@ -209,7 +283,8 @@ pub fn adam(x: &mut [f32], gradient: &[f32], [first, second]: [&mut [f32]; 2], s
             *second = beta2 * *second + (1.0 - beta2) * g * g;
             *x -= rate * *first / (second.sqrt() + epsilon);
         }
-    });
+    }
+    dispatch((x, gradient, moments, step), body);
 }
 
 #[cfg(test)]

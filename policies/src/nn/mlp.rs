@@ -186,7 +186,7 @@ struct Workspace(Mutex<Vec<Vec<f32>>>);
 
 impl Workspace {
     /// More would only be held by networks fed with ever new batch sizes.
-    const MOST: usize = 32;
+    const MOST: usize = 64;
 
     /// `n` numbers of no particular value.
     fn take(&self, n: usize) -> Vec<f32> {
@@ -211,23 +211,39 @@ fn read<R>(tensor: &Tensor, run: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> 
     run(contiguous(storage, layout)?)
 }
 
-/// What the way back needs of the way forward, per hidden layer.
-#[derive(Debug, Default)]
-struct Trace {
-    hidden: Vec<HiddenTrace>,
-}
+/// Rows that go through all layers together: few enough to stay in the processor's cache on the way.
+const BLOCK: usize = 256;
+
+/// What the way back needs of the way forward: per block of rows, per hidden layer.
+type Trace = Vec<Vec<HiddenTrace>>;
 
 #[derive(Debug)]
 struct HiddenTrace {
-    /// After the ReLU, `[batch, out]`.
+    /// After the ReLU, `[rows, out]`.
     output: Vec<f32>,
     /// Normalised rows and the inverse of their deviations.
     norm: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-fn product(out: &mut [f32], [rows, columns]: [usize; 2], left: MatRef<'_, f32>, right: MatRef<'_, f32>) {
+impl HiddenTrace {
+    fn give(self, workspace: &Workspace) {
+        workspace.give(self.output);
+        if let Some((normal, inverse_std)) = self.norm {
+            workspace.give(normal);
+            workspace.give(inverse_std);
+        }
+    }
+}
+
+fn product(
+    out: &mut [f32],
+    [rows, columns]: [usize; 2],
+    accumulate: Accum,
+    left: MatRef<'_, f32>,
+    right: MatRef<'_, f32>,
+) {
     let out = MatMut::from_row_major_slice_mut(out, rows, columns);
-    matmul(out, Accum::Replace, left, right, 1.0, Par::Seq);
+    matmul(out, accumulate, left, right, 1.0, Par::Seq);
 }
 
 fn forward(
@@ -238,50 +254,67 @@ fn forward(
     mut trace: Option<&mut Trace>,
 ) -> Vec<f32> {
     let layers = shape.layers();
-    let n = x.len() / layers.first().map_or(1, |l| l.input.max(1));
-    let mut last: Option<Vec<f32>> = None;
-    for (i, l) in layers.iter().enumerate() {
-        let from = match (&last, &trace) {
-            (Some(rows), _) => rows,
-            (None, Some(trace)) if i > 0 => &trace.hidden[i - 1].output,
-            (None, _) => x,
-        };
-        // `W` is `[out, in]` by rows, so `W^T` is `[in, out]` by columns.
-        let weight = MatRef::from_column_major_slice(&theta[l.weight..l.bias()], l.input, l.output);
-        let mut y = workspace.take(n * l.output);
-        product(&mut y, [n, l.output], MatRef::from_row_major_slice(from, n, l.input), weight);
-        if let Some(used) = last.take() {
-            workspace.give(used);
-        }
-        let bias = &theta[l.bias()..l.scale()];
-        let mut norm = None;
-        if i + 1 == layers.len() {
-            if shape.tanh_output {
-                kernels::add_bias_tanh(&mut y, bias);
+    let (Some(first), Some(last)) = (layers.first(), layers.last()) else { return Vec::new() };
+    let mut y = Vec::with_capacity(x.len() / first.input * last.output);
+    for rows in x.chunks(BLOCK * first.input) {
+        let mut hidden: Vec<HiddenTrace> = Vec::with_capacity(layers.len());
+        for l in &layers {
+            let from = hidden.last().map_or(rows, |h| &h.output);
+            let is_last = l.end() == theta.len();
+            let out = layer(shape, *l, is_last, from, theta, workspace);
+            if trace.is_none() {
+                // The rows before are needed no more.
+                hidden.drain(..).for_each(|h| h.give(workspace));
+            }
+            if is_last {
+                y.extend_from_slice(&out.output);
+                out.give(workspace);
             } else {
-                kernels::add_bias(&mut y, bias);
+                hidden.push(out);
             }
-        } else if l.normalised {
-            let scale = &theta[l.scale()..l.shift()];
-            let parts = Norm { scale, shift: &theta[l.shift()..l.end()], epsilon: NORM_EPSILON };
-            let (mut out, mut inverse_std) = (workspace.take(y.len()), workspace.take(n));
-            kernels::norm_relu(&mut y, bias, parts, &mut out, &mut inverse_std);
-            norm = Some((std::mem::replace(&mut y, out), inverse_std));
-        } else {
-            kernels::add_bias_relu(&mut y, bias);
         }
-        match &mut trace {
-            Some(trace) if i + 1 < layers.len() => trace.hidden.push(HiddenTrace { output: y, norm }),
-            _ => {
-                if let Some((normal, inverse_std)) = norm {
-                    workspace.give(normal);
-                    workspace.give(inverse_std);
-                }
-                last = Some(y);
-            }
+        if let Some(trace) = &mut trace {
+            trace.push(hidden);
         }
     }
-    last.unwrap_or_default()
+    y
+}
+
+fn layer(
+    shape: &MlpShape,
+    l: LayerAt,
+    is_last: bool,
+    from: &[f32],
+    theta: &[f32],
+    workspace: &Workspace,
+) -> HiddenTrace {
+    let n = from.len() / l.input;
+    let weight = &theta[l.weight..l.bias()];
+    let mut y = workspace.take(n * l.output);
+    if l.output == 1 {
+        kernels::row_products(from, weight, &mut y);
+    } else {
+        // `W` is `[out, in]` by rows, so `W^T` is `[in, out]` by columns.
+        let weight = MatRef::from_column_major_slice(weight, l.input, l.output);
+        let rows = MatRef::from_row_major_slice(from, n, l.input);
+        product(&mut y, [n, l.output], Accum::Replace, rows, weight);
+    }
+    let bias = &theta[l.bias()..l.scale()];
+    let mut norm = None;
+    if is_last && shape.tanh_output {
+        kernels::add_bias_tanh(&mut y, bias);
+    } else if is_last {
+        kernels::add_bias(&mut y, bias);
+    } else if l.normalised {
+        let scale = &theta[l.scale()..l.shift()];
+        let parts = Norm { scale, shift: &theta[l.shift()..l.end()], epsilon: NORM_EPSILON };
+        let (mut out, mut inverse_std) = (workspace.take(y.len()), workspace.take(n));
+        kernels::norm_relu(&mut y, bias, parts, &mut out, &mut inverse_std);
+        norm = Some((std::mem::replace(&mut y, out), inverse_std));
+    } else {
+        kernels::add_bias_relu(&mut y, bias);
+    }
+    HiddenTrace { output: y, norm }
 }
 
 /// Gradients of the parameter, and of the input where asked for.
@@ -291,41 +324,54 @@ fn backward(
     theta: &[f32],
     workspace: &Workspace,
     trace: Trace,
-    mut gradient: Vec<f32>,
+    gradient: &[f32],
     of_input: bool,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let layers = shape.layers();
     let mut of_theta = workspace.take(theta.len());
-    for (i, l) in layers.iter().enumerate().rev() {
-        let n = gradient.len() / l.output;
-        if let Some(hidden) = trace.hidden.get(i) {
-            kernels::relu_backward(&mut gradient, &hidden.output);
-            if let Some((normal, inverse_std)) = &hidden.norm {
-                let scale = &theta[l.scale()..l.shift()];
-                let (of_scale, of_shift) = of_theta[l.scale()..l.end()].split_at_mut(l.output);
-                kernels::norm_backward(&mut gradient, normal, inverse_std, scale, [of_scale, of_shift]);
+    of_theta.fill(0.0);
+    let mut of_x = of_input.then(|| Vec::with_capacity(x.len()));
+    let (Some(first), Some(last)) = (layers.first(), layers.last()) else { return (of_theta, of_x) };
+    let blocks = x.chunks(BLOCK * first.input).zip(gradient.chunks(BLOCK * last.output)).zip(trace);
+    for ((x, gradient), hidden) in blocks {
+        let mut g = workspace.take(gradient.len());
+        g.copy_from_slice(gradient);
+        for (i, l) in layers.iter().enumerate().rev() {
+            let n = g.len() / l.output;
+            let weight = &theta[l.weight..l.bias()];
+            if let Some(hidden) = hidden.get(i) {
+                kernels::relu_backward(&mut g, &hidden.output);
+                if let Some((normal, inverse_std)) = &hidden.norm {
+                    let scale = &theta[l.scale()..l.shift()];
+                    let (of_scale, of_shift) = of_theta[l.scale()..l.end()].split_at_mut(l.output);
+                    kernels::norm_backward(&mut g, normal, inverse_std, scale, [of_scale, of_shift]);
+                }
             }
+            kernels::add_column_sums(&g, &mut of_theta[l.bias()..l.scale()]);
+            let from = if i == 0 { x } else { &hidden[i - 1].output };
+            let of_weight = &mut of_theta[l.weight..l.bias()];
+            let mut next = workspace.take(if i > 0 || of_input { n * l.input } else { 0 });
+            if l.output == 1 {
+                kernels::add_weighted_rows(from, &g, of_weight);
+                kernels::outer_product(&g, weight, &mut next);
+            } else {
+                let transposed = MatRef::from_column_major_slice(&g, l.output, n);
+                let rows = MatRef::from_row_major_slice(from, n, l.input);
+                product(of_weight, [l.output, l.input], Accum::Add, transposed, rows);
+                if !next.is_empty() {
+                    let weight = MatRef::from_row_major_slice(weight, l.output, l.input);
+                    let g = MatRef::from_row_major_slice(&g, n, l.output);
+                    product(&mut next, [n, l.input], Accum::Replace, g, weight);
+                }
+            }
+            workspace.give(std::mem::replace(&mut g, next));
         }
-        kernels::column_sums(&gradient, &mut of_theta[l.bias()..l.scale()]);
-        let from = if i == 0 { x } else { &trace.hidden[i - 1].output };
-        let transposed = MatRef::from_column_major_slice(&gradient, l.output, n);
-        let rows = MatRef::from_row_major_slice(from, n, l.input);
-        product(&mut of_theta[l.weight..l.bias()], [l.output, l.input], transposed, rows);
-        if i > 0 || of_input {
-            let weight = MatRef::from_row_major_slice(&theta[l.weight..l.bias()], l.output, l.input);
-            let mut next = workspace.take(n * l.input);
-            product(&mut next, [n, l.input], MatRef::from_row_major_slice(&gradient, n, l.output), weight);
-            workspace.give(std::mem::replace(&mut gradient, next));
+        if let Some(of_x) = &mut of_x {
+            of_x.extend_from_slice(&g);
         }
+        hidden.into_iter().for_each(|h| h.give(workspace));
     }
-    for hidden in trace.hidden {
-        workspace.give(hidden.output);
-        if let Some((normal, inverse_std)) = hidden.norm {
-            workspace.give(normal);
-            workspace.give(inverse_std);
-        }
-    }
-    (of_theta, of_input.then_some(gradient))
+    (of_theta, of_x)
 }
 
 struct MlpOp {
@@ -349,7 +395,7 @@ impl CustomOp2 for MlpOp {
     ) -> Result<(CpuStorage, Shape)> {
         let dims = self.shape.check(x_layout)?;
         let (x, theta) = (contiguous(x, x_layout)?, contiguous(theta, theta_layout)?);
-        let mut trace = Trace::default();
+        let mut trace = Trace::new();
         let y = forward(&self.shape, x, theta, &self.workspace, Some(&mut trace));
         *lock(&self.trace) = Some(trace);
         Ok((CpuStorage::F32(y), Shape::from(dims)))
@@ -375,7 +421,7 @@ impl CustomOp2 for MlpOp {
         let (of_theta, of_x) = read(x, |rows| {
             read(theta, |theta| {
                 let of_input = x.track_op() || x.is_variable();
-                Ok(backward(&self.shape, rows, theta, &self.workspace, trace, gradient, of_input))
+                Ok(backward(&self.shape, rows, theta, &self.workspace, trace, &gradient, of_input))
             })
         })?;
         *lock(&self.gradient) = Some(of_theta);
@@ -419,7 +465,12 @@ mod tests {
     #[test]
     fn forward_and_gradients_equal_candles_own() {
         for (layer_norm, tanh_output) in [(false, false), (true, false), (false, true), (true, true)] {
-            for widths in [vec![5, 3], vec![5, 33, 17, 2], vec![3, 8, 8, 8, 1]] {
+            for (widths, n) in [
+                (vec![5, 3], 11),
+                (vec![5, 33, 17, 2], 11),
+                (vec![3, 8, 8, 8, 1], 11),
+                (vec![4, 9, 2], 2 * BLOCK + 7),
+            ] {
                 let shape = MlpShape { widths: widths.clone(), layer_norm, tanh_output };
                 let mut params = Params::default();
                 let net = Mlp::new(&mut params, 1, "net", shape.clone()).unwrap();
@@ -435,7 +486,6 @@ mod tests {
                         (name.clone(), Var::from_tensor(&tensor).unwrap())
                     })
                     .collect();
-                let n = 11;
                 let rows = uniform(3, "rows", n * widths[0], 2.0);
                 let x = Var::from_tensor(&Tensor::from_slice(&rows, (n, widths[0]), &Device::Cpu).unwrap())
                     .unwrap();
