@@ -38,10 +38,33 @@ fn values_out_of_range_are_refused_by_key() {
         ("learner.awac.temperature=-1.0", &["temperature"]),
         ("eval.episodes=0", &["eval.episodes"]),
         ("training.worlds=0", &["training.worlds"]),
+        ("training.worlds=1000000000000", &["training.worlds", "1 to 1024"]),
         ("env.push.max_tool_speed_m_per_sec=-1.0", &["max_tool_speed_m_per_sec"]),
         ("env.push.max_steps=0", &["max_steps"]),
     ] {
         workplace.fail(&["train", "tiny.toml", given], 2, words);
+    }
+}
+
+#[test]
+fn a_robot_contract_with_unusable_limits_is_refused_by_joint() {
+    let workplace = Workplace::new();
+    let arm = include_str!("../../configs/robots/arm7.toml");
+    std::fs::write(workplace.path("arm.toml"), arm).unwrap();
+    workplace.succeed(&["config", "check", "--kind", "robot", "arm.toml"]);
+    for (limit, words) in [("max_velocity = 0.0", "max_velocity"), ("max_velocity = -1.0", "found -1")] {
+        let broken: Vec<String> = arm
+            .lines()
+            .map(|line| {
+                if line.trim_start().starts_with("max_velocity") { limit.to_owned() } else { line.to_owned() }
+            })
+            .collect();
+        std::fs::write(workplace.path("arm.toml"), broken.join("\n")).unwrap();
+        workplace.fail(
+            &["config", "check", "--kind", "robot", "arm.toml"],
+            2,
+            &["joint", words, "greater than zero"],
+        );
     }
 }
 

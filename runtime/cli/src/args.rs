@@ -193,6 +193,9 @@ pub enum ConfigCommand {
         file: PathBuf,
         /// Overrides.
         overrides: Vec<String>,
+        /// Which kind of file.
+        #[arg(long, value_enum, default_value_t = SchemaKind::Run)]
+        kind: SchemaKind,
     },
     /// Print the file with every default filled in.
     Show {
@@ -210,7 +213,7 @@ pub enum ConfigCommand {
 }
 
 /// Files that have a schema.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaKind {
     /// An experiment (`configs/*.toml`).
     Run,

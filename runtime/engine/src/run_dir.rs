@@ -1,6 +1,6 @@
 //! The run directory: everything about a run, never overwritten, used by one process at a time.
 //!
-//! `<root>/<name>-s<seed>-<utc>/{config.toml, run.json, results.json, metrics.jsonl, log.jsonl, tb/, checkpoints/, episodes/,
+//! `<root>/<name>-s<seed>-<utc>/{config.toml, run.json, results.json, metrics.jsonl, log.jsonl, tb/, checkpoints/,
 //! films/, report.html}`.
 
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ impl RunDir {
             std::io::ErrorKind::AlreadyExists => EngineError::RunExists { path: path.to_owned() },
             _ => EngineError::io("create", path)(e),
         })?;
-        for sub in ["checkpoints", "tb", "episodes", "films"] {
+        for sub in ["checkpoints", "tb", "films"] {
             let sub = path.join(sub);
             std::fs::create_dir(&sub).map_err(EngineError::io("create", &sub))?;
         }
@@ -106,7 +106,7 @@ impl RunDir {
     /// Removes a run that never began: one without a checkpoint. Anything else stays.
     pub(crate) fn discard_if_unused(path: &Path) {
         let empty = |dir: &str| std::fs::read_dir(path.join(dir)).is_ok_and(|mut d| d.next().is_none());
-        if empty("checkpoints") && empty("episodes") {
+        if empty("checkpoints") {
             // The caller reports why the run could not begin; an empty directory left over is no second error.
             let _ = std::fs::remove_dir_all(path);
         }

@@ -4,14 +4,17 @@ use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
 use crate::config::{self, RunConfig};
-use crate::failure::CommandResult;
+use crate::failure::{CommandResult, usage};
 use crate::output::Output;
 
 /// Runs the verb.
 pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     match command {
-        ConfigCommand::Check { file, overrides } => {
-            config::load(file, overrides)?;
+        ConfigCommand::Check { file, overrides, kind } => {
+            match kind {
+                SchemaKind::Run => drop(config::load(file, overrides)?),
+                SchemaKind::Robot => drop(RobotContract::read(file).map_err(usage)?),
+            }
             output.note(&format!("{}: valid", file.display()));
         }
         ConfigCommand::Show { file, overrides } => {

@@ -117,6 +117,9 @@ pub struct BaselineConfig {
     pub offline: OfflineConfig,
 }
 
+/// Worlds side by side, at most: each takes memory, and results do not depend on their number.
+const MAX_WORLDS: usize = 1024;
+
 /// A config and the text it came from.
 pub struct LoadedConfig {
     /// The config.
@@ -186,8 +189,8 @@ fn check(config: &RunConfig) -> anyhow::Result<()> {
     if config.env.is_none() && config.data.iter().any(|d| d.record.is_some()) {
         wrong.push("[[data]] record: needs a world, [env.NAME]".to_owned());
     }
-    if config.training.worlds == 0 {
-        wrong.push("training.worlds = 0: at least 1".to_owned());
+    if !(1..=MAX_WORLDS).contains(&config.training.worlds) {
+        wrong.push(format!("training.worlds = {}: 1 to {MAX_WORLDS}", config.training.worlds));
     }
     for (index, phase) in config.phase.iter().enumerate() {
         wrong.extend(phase.check(index).err().map(|e| e.to_string()));
