@@ -136,7 +136,9 @@ fn a_trained_policy_is_evaluated_as_training_said_and_refused_elsewhere() {
         &["trained for something else", "expected", "found"],
     );
     workplace.fail(&["eval", "run", "--env", "psh"], 2, &["unknown environment", "did you mean `push`?"]);
-    workplace.fail(&["eval", "run", "--episodes", "5", "--min-success", "1.01"], 1, &["below the required"]);
+    workplace.fail(&["eval", "run", "--episodes", "5", "--min-success", "1.0"], 1, &["below the required"]);
+    workplace.fail(&["eval", "run", "--min-success", "nan"], 2, &["between 0 and 1"]);
+    workplace.fail(&["eval", "run", "--episodes", "10000000000000"], 2, &["--episodes"]);
     workplace.fail(&["eval", "nowhere"], 2, &["no policy.json"]);
     let report = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert!(!report.contains("http://") && !report.contains("https://"), "the report must need nothing else");

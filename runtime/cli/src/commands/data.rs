@@ -10,7 +10,7 @@ use surefoot_sim::{DemonstratorConfig, EnvConfig};
 use crate::args::{DataArgs, DataCommand, RecordArgs};
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{RecordConfig, nearest};
+use crate::config::{MAX_EPISODES, RecordConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -88,8 +88,14 @@ fn record(args: &RecordArgs, output: Output) -> CommandResult {
         )
         .into());
     }
+    if !(1..=MAX_EPISODES).contains(&args.episodes) {
+        return Err(usage(anyhow!("--episodes {}: expected 1 to {MAX_EPISODES}", args.episodes)));
+    }
     let config = RecordConfig { demonstrator, episodes: args.episodes, seed: None };
-    composition::record(&env, &config, args.seed, &args.to, &on_interrupt()?)?;
+    let interrupt = on_interrupt()?;
+    composition::record(&env, &config, args.seed, &args.to, &interrupt).map_err(|e| {
+        if interrupt.requested() { Failure::Interrupted("nothing was written".into()) } else { e }
+    })?;
     output.line(&args.to.display().to_string());
     Ok(())
 }

@@ -10,16 +10,24 @@ use surefoot_sim::EnvConfig;
 use crate::args::EvalArgs;
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{self, nearest};
+use crate::config::{self, MAX_EPISODES, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
 const WORLDS: usize = 8;
+/// A policy directory lies at most this deep in its run: `RUN/checkpoints/NAME/policy`.
+const RUN_DEPTH: usize = 4;
 const FILM_WIDTH: usize = 480;
 const FILM_HEIGHT: usize = 360;
 
 /// Runs the verb.
 pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
+    if let Some(bar) = args.min_success.filter(|bar| !(0.0..=1.0).contains(bar)) {
+        return Err(usage(anyhow!("--min-success {bar}: expected a share between 0 and 1")));
+    }
+    if !(1..=MAX_EPISODES).contains(&args.episodes) {
+        return Err(usage(anyhow!("--episodes {}: expected 1 to {MAX_EPISODES}", args.episodes)));
+    }
     let (policy_dir, run) = locate(&args.policy)?;
     let artifact = read_artifact(&policy_dir)?;
     let run_config = match run {
@@ -55,9 +63,6 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
     let mut eval = run_config.map_or_else(EvalConfig::default, |c| c.eval);
     eval.episodes = args.episodes;
     eval.seed = args.seed.unwrap_or(eval.seed);
-    if eval.episodes == 0 {
-        return Err(usage(anyhow!("--episodes must be at least 1")));
-    }
     let mut watch = Watch { interrupt: &interrupt, progress: &mut |_| {} };
     let e = evaluate(&mut envs, policy.as_mut(), &eval, &mut watch).map_err(|error| {
         if interrupt.requested() { Failure::Interrupted("nothing was changed".into()) } else { error.into() }
@@ -108,7 +113,8 @@ fn locate(given: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
         ))
     })?;
     let canonical = found.canonicalize().unwrap_or_else(|_| found.clone());
-    let run = canonical.ancestors().find(|d| d.join("run.json").is_file()).map(Path::to_owned);
+    let run =
+        canonical.ancestors().take(RUN_DEPTH).find(|d| d.join("run.json").is_file()).map(Path::to_owned);
     Ok((found, run))
 }
 

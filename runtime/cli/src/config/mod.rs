@@ -120,6 +120,9 @@ pub struct BaselineConfig {
 /// Worlds side by side, at most: each takes memory, and results do not depend on their number.
 const MAX_WORLDS: usize = 1024;
 
+/// Episodes of one evaluation or recording, at most: they are held in memory.
+pub const MAX_EPISODES: usize = 100_000;
+
 /// A config and the text it came from.
 pub struct LoadedConfig {
     /// The config.
@@ -195,8 +198,23 @@ fn check(config: &RunConfig) -> anyhow::Result<()> {
     for (index, phase) in config.phase.iter().enumerate() {
         wrong.extend(phase.check(index).err().map(|e| e.to_string()));
     }
-    if config.eval.episodes == 0 {
-        wrong.push("eval.episodes = 0: at least 1".to_owned());
+    if !(1..=MAX_EPISODES).contains(&config.eval.episodes) {
+        wrong.push(format!("eval.episodes = {}: 1 to {MAX_EPISODES}", config.eval.episodes));
+    }
+    for record in config.data.iter().filter_map(|d| d.record.as_ref()) {
+        if !(1..=MAX_EPISODES).contains(&record.episodes) {
+            wrong.push(format!("data record.episodes = {}: 1 to {MAX_EPISODES}", record.episodes));
+        }
+    }
+    if let Some(recorded) = &config.recorded {
+        if !(recorded.step_secs.is_finite() && recorded.step_secs > 0.0) {
+            wrong.push(format!("recorded.step_secs = {}: a positive number of seconds", recorded.step_secs));
+        }
+        if let Some((low, high)) =
+            recorded.reward_range.filter(|(low, high)| !(low.is_finite() && high.is_finite() && low <= high))
+        {
+            wrong.push(format!("recorded.reward_range = [{low}, {high}]: finite, lowest first"));
+        }
     }
     if wrong.is_empty() { Ok(()) } else { Err(anyhow!("{}", wrong.join("\n  "))) }
 }
