@@ -13,6 +13,9 @@ use crate::table::write_table;
 /// Arrays listed at most.
 const MAX_ARRAYS: usize = 200;
 
+/// Groups looked into for arrays at most.
+const MAX_GROUPS: usize = 500;
+
 /// An array of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArrayLine {
@@ -72,7 +75,7 @@ pub struct InfoReport {
 /// # Errors
 /// When it cannot be opened.
 pub fn info(path: &Path, options: &OpenOptions) -> Result<InfoReport, DataError> {
-    let opened = open_any(path, None, options)?;
+    let opened = open_any(path, options)?;
     let meta = opened.source.meta();
     let container = &opened.container;
     let mut arrays = Vec::new();
@@ -97,14 +100,18 @@ pub fn info(path: &Path, options: &OpenOptions) -> Result<InfoReport, DataError>
     })
 }
 
-/// Lists the arrays under a group, breadth bounded. Groups that contain themselves end at the bound too.
+/// Lists the arrays under a group, in all bounded: groups can contain themselves.
 fn list(container: &Container, start: &str, arrays: &mut Vec<ArrayLine>) -> Result<(), Hdf5Error> {
     let mut groups = vec![(start.to_owned(), 0)];
+    let mut found = groups.len();
     while let Some((group, depth)) = groups.pop() {
         for (name, kind) in container.file().children(&group)? {
             let path = if group.is_empty() { name } else { format!("{group}/{name}") };
             match kind {
-                ChildKind::Group if depth < 6 && groups.len() < MAX_ARRAYS => groups.push((path, depth + 1)),
+                ChildKind::Group if depth < 6 && found < MAX_GROUPS => {
+                    groups.push((path, depth + 1));
+                    found += 1;
+                }
                 ChildKind::Dataset if arrays.len() < MAX_ARRAYS => {
                     let info = container.file().info(&path)?;
                     arrays.push(ArrayLine { path, info });

@@ -70,8 +70,8 @@ pub fn read_all(source: &dyn EpisodeSource, indices: &[usize]) -> Result<Vec<Epi
 ///
 /// # Errors
 /// [`DataError::Mismatch`] when dimensions, names, units, bounds or the step time differ from the task's, when the mask is
-/// unknown, and when an action is outside its range and that is refused; [`DataError::NotFinite`] on NaN or infinity;
-/// [`DataError::Shape`] on ragged arrays.
+/// unknown, when a reward is outside the task's range, and when an action is outside its range and that is refused;
+/// [`DataError::NotFinite`] on NaN or infinity; [`DataError::Shape`] on ragged arrays.
 pub fn load(source: &dyn EpisodeSource, spec: &EnvSpec, options: &LoadOptions) -> Result<Loaded, DataError> {
     let meta = source.meta();
     let mut report = LoadReport { notes: meta.notes.clone(), ..LoadReport::default() };
@@ -81,6 +81,7 @@ pub fn load(source: &dyn EpisodeSource, spec: &EnvSpec, options: &LoadOptions) -
     let mut episodes = read_all(source, &indices)?;
     for (episode, index) in episodes.iter_mut().zip(&indices) {
         settle(meta, episode, *index, options, &mut report)?;
+        check_rewards(meta, episode, *index, spec.reward_range)?;
     }
     episodes.retain(|e| !e.is_empty());
     report.episodes = episodes.len();
@@ -151,6 +152,38 @@ fn check_spec(meta: &DatasetMeta, spec: &EnvSpec, notes: &mut Vec<String>) -> Re
         );
     }
     Ok(())
+}
+
+/// A reward may lie this far outside its range, relative to the range: it was rounded.
+const REWARD_SLACK: f64 = 1e-6;
+
+/// Whether a reward lies outside `(low, high)` by more than rounding.
+pub(crate) fn is_reward_outside(reward: f32, (low, high): (f32, f32)) -> bool {
+    let (low, high) = (f64::from(low), f64::from(high));
+    let slack = REWARD_SLACK * (high - low).max(low.abs()).max(high.abs());
+    let slack = if slack.is_finite() { slack } else { 0.0 };
+    !(low - slack..=high + slack).contains(&f64::from(reward))
+}
+
+/// Learners bound their targets by the task's range, and would learn another value than the rewards say.
+fn check_rewards(
+    meta: &DatasetMeta,
+    episode: &Episode,
+    index: usize,
+    range: Option<(f32, f32)>,
+) -> Result<(), DataError> {
+    let Some((low, high)) = range else { return Ok(()) };
+    match episode.reward.iter().position(|r| is_reward_outside(*r, (low, high))) {
+        None => Ok(()),
+        Some(step) => Err(DataError::Mismatch {
+            path: meta.path.clone(),
+            what: format!("episode {index} ({}) step {step} reward", episode.name),
+            expected: format!(
+                "{low} to {high}, the task's `reward_range` (widen it, or leave it out; `surefoot data stats` shows all rewards)"
+            ),
+            found: episode.reward[step].to_string(),
+        }),
+    }
 }
 
 fn settle(

@@ -30,6 +30,8 @@ pub enum DoneMeans {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OpenOptions {
+    /// Registry name of the format; found out from the file when absent.
+    pub format: Option<String>,
     /// Observation keys, in row order; all low-dimensional ones in name order when absent.
     pub observation_keys: Option<Vec<String>>,
     /// Action arrays, side by side in this order; the format's own when absent.
@@ -62,43 +64,37 @@ impl std::fmt::Debug for Opened {
 /// Opens a dataset of any known format.
 ///
 /// # Errors
-/// When it cannot be read, is of no known format, or contradicts itself.
+/// When it is not a regular file, cannot be read, is of no known format, or contradicts itself.
 pub fn open(path: &Path) -> Result<Box<dyn EpisodeSource>, DataError> {
     open_with(path, &OpenOptions::default())
 }
 
-/// Opens a dataset of any known format.
+/// Opens a dataset of the format that `options` name, or of any known one.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`], and when there is no format of that name.
 pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
-    settle(open_any(path, None, options)?, options)
-}
-
-/// Opens a dataset of the named format, without a guess.
-///
-/// # Errors
-/// As [`open`], and when there is no such format.
-pub fn open_as(
-    path: &Path,
-    format: &str,
-    options: &OpenOptions,
-) -> Result<Box<dyn EpisodeSource>, DataError> {
-    settle(open_any(path, Some(format), options)?, options)
-}
-
-fn settle(opened: Opened, options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
+    let opened = open_any(path, options)?;
     match opened.problems.into_iter().next() {
         Some(problem) if !options.lenient => Err(problem),
         _ => Ok(opened.source),
     }
 }
 
-pub(crate) fn open_any(
+/// [`open_with`] with the format beside the options, where it comes before theirs.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_as(
     path: &Path,
-    format: Option<&str>,
+    format: &str,
     options: &OpenOptions,
-) -> Result<Opened, DataError> {
+) -> Result<Box<dyn EpisodeSource>, DataError> {
+    open_with(path, &OpenOptions { format: Some(format.to_owned()), ..options.clone() })
+}
+
+pub(crate) fn open_any(path: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
+    let format = options.format.as_deref().map(|name| named(path, name)).transpose()?;
     let first = attempt(path, format, options);
     #[cfg(feature = "libhdf5")]
     if options.backend == Backend::Pure && !is_whole(&first) {
@@ -116,15 +112,19 @@ fn is_whole(opened: &Result<Opened, DataError>) -> bool {
     matches!(opened, Ok(o) if o.problems.is_empty() && (o.source.is_empty() || o.source.episode(0).is_ok()))
 }
 
-fn attempt(path: &Path, format: Option<&str>, options: &OpenOptions) -> Result<Opened, DataError> {
+fn named(path: &Path, name: &str) -> Result<&'static Format, DataError> {
+    FORMATS.iter().find(|f| f.name == name).ok_or_else(|| DataError::Shape {
+        path: path.to_owned(),
+        item: "name of its format".into(),
+        expected: format!("one of {}, or none to have it found out", names()),
+        found: name.to_owned(),
+    })
+}
+
+fn attempt(path: &Path, format: Option<&'static Format>, options: &OpenOptions) -> Result<Opened, DataError> {
     let container = Arc::new(Container::open(path, options.backend)?);
-    let chosen: &Format = match format {
-        Some(name) => FORMATS.iter().find(|f| f.name == name).ok_or_else(|| DataError::Mismatch {
-            path: path.to_owned(),
-            what: "format".into(),
-            expected: format!("one of {}", names()),
-            found: name.to_owned(),
-        })?,
+    let chosen = match format {
+        Some(format) => format,
         None => {
             let mut found = None;
             for f in FORMATS {

@@ -4,6 +4,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use surefoot_core::{DataError, Episode, EpisodeSource, StepEnd};
 
+use crate::load::is_reward_outside;
+
 /// Episodes decoded side by side; bounds the memory of a pass.
 const BLOCK: usize = 64;
 
@@ -110,6 +112,10 @@ pub(crate) struct Survey {
     pub reward_values: Option<Vec<f32>>,
     /// The first place of each kind of non-finite value, with its count.
     pub non_finite: Vec<(Place, f32, usize)>,
+    /// The smallest and largest reward by the file's own spec.
+    pub reward_range: Option<(f32, f32)>,
+    /// The first reward outside that range, with the count of them.
+    pub reward_outside: Option<(Place, f32, usize)>,
     /// Episodes that could not be read.
     pub failures: Vec<DataError>,
     pub steps: usize,
@@ -165,7 +171,8 @@ impl Survey {
     pub(crate) fn of(source: &dyn EpisodeSource) -> Self {
         let meta = source.meta();
         let (o, a) = (meta.observation_dim, meta.action_dim);
-        let mut survey = Self { reward_values: Some(Vec::new()), ..Self::default() };
+        let reward_range = meta.spec.as_ref().and_then(|s| s.reward_range);
+        let mut survey = Self { reward_values: Some(Vec::new()), reward_range, ..Self::default() };
         survey.reward.name = "reward".into();
         let spec = meta.spec.as_ref().filter(|s| s.observation_dim() == o && s.action_dim() == a);
         let mut names: Vec<String> = Vec::with_capacity(o);
@@ -218,8 +225,12 @@ impl Survey {
             }
         }
         if !brief.unrewarded {
-            for r in &episode.reward {
+            for (row, r) in episode.reward.iter().enumerate() {
                 self.reward.add(*r);
+                if self.reward_range.is_some_and(|range| r.is_finite() && is_reward_outside(*r, range)) {
+                    let place = || Place { episode: brief.name.clone(), array: "reward", row };
+                    self.reward_outside.get_or_insert_with(|| (place(), *r, 0)).2 += 1;
+                }
                 if let Some(values) = &mut self.reward_values
                     && r.is_finite()
                     && !values.contains(r)

@@ -1,13 +1,13 @@
 //! `verify`: everything in a dataset that learning would stumble over, with where it is and how to mend it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use surefoot_core::{DatasetMeta, StepEnd};
+use surefoot_core::{DataError, DatasetMeta, StepEnd};
 
-use crate::formats::demo_number;
+use crate::formats::{AMBIGUOUS_DONE, BAD_ENV_ARGS, demo_number};
 use crate::open::{OpenOptions, open_any};
 use crate::survey::{Brief, Channel, Survey};
 use crate::table::percent;
@@ -73,13 +73,13 @@ pub fn verify(path: &Path, options: &OpenOptions) -> VerifyReport {
     let mut lints = Lints(Vec::new());
     let mut report =
         VerifyReport { path: path.to_owned(), format: None, episodes: 0, steps: 0, findings: Vec::new() };
-    match open_any(path, None, &OpenOptions { lenient: true, ..options.clone() }) {
+    match open_any(path, &OpenOptions { lenient: true, ..options.clone() }) {
         Err(error) => {
             lints.error(
                 "unreadable",
                 "the file".into(),
                 error.to_string(),
-                "see the hint, or record it again",
+                "give another file, or copy or record this one again",
             );
         }
         Ok(opened) => {
@@ -95,6 +95,7 @@ pub fn verify(path: &Path, options: &OpenOptions) -> VerifyReport {
             lints.values(&survey);
             lints.channels(&survey);
             lints.episodes(&survey.briefs);
+            lints.numbering(&survey);
             lints.rewards(&survey);
             lints.ends(&survey.briefs);
             lints.chains(&survey.briefs);
@@ -106,10 +107,20 @@ pub fn verify(path: &Path, options: &OpenOptions) -> VerifyReport {
     report
 }
 
+/// Names shown of a long list.
+const SHOWN: usize = 8;
+
 /// Names the first few of a list.
 fn some(names: &[String]) -> String {
-    let shown = names.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 8 { format!("{shown} and {} more", names.len() - 8) } else { shown }
+    first_of(names.iter().cloned(), names.len() as u64)
+}
+
+fn first_of(names: impl Iterator<Item = String>, count: u64) -> String {
+    let shown = names.take(SHOWN).collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(SHOWN as u64) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 struct Lints(Vec<Finding>);
@@ -137,8 +148,15 @@ impl Lints {
 
     fn values(&mut self, survey: &Survey) {
         for failure in &survey.failures {
-            let mend = "make all arrays of the episode as long as its actions, or remove the episode";
-            self.error("ragged", "an episode".into(), failure.to_string(), mend);
+            let (code, mend) = if matches!(failure, DataError::Shape { .. }) {
+                (
+                    "ragged",
+                    "make all arrays of the episode numbers and as long as its actions, or remove the episode",
+                )
+            } else {
+                ("unreadable_episode", "copy the file again from its source, or remove the episode")
+            };
+            self.error(code, "an episode".into(), failure.to_string(), mend);
         }
         for (place, value, count) in &survey.non_finite {
             let message = format!("{count} values are not finite; the first is {value}");
@@ -205,21 +223,6 @@ impl Lints {
             let message = format!("{} episodes hold no step that can be learned from", empty.len());
             self.warning("empty_episode", some(&empty), message, "remove them");
         }
-        let numbers: Option<Vec<u64>> = briefs.iter().map(|b| demo_number(&b.name)).collect();
-        if let Some(numbers) = numbers
-            && let (Some(first), Some(last)) = (numbers.first(), numbers.last())
-        {
-            let gaps: Vec<String> = (*first.min(&1)..=*last)
-                .take(100_000)
-                .filter(|n| numbers.binary_search(n).is_err())
-                .map(|n| format!("demo_{n}"))
-                .collect();
-            if !gaps.is_empty() {
-                let message = format!("{} numbers are missing in the names", gaps.len());
-                let mend = "look whether episodes were removed on purpose, or are links that need `--features libhdf5`";
-                self.warning("numbering_gap", some(&gaps), message, mend);
-            }
-        }
         let mut seen: BTreeMap<[u8; 32], &str> = BTreeMap::new();
         let mut twins = Vec::new();
         for b in briefs.iter().filter(|b| b.len > 0) {
@@ -252,7 +255,35 @@ impl Lints {
         }
     }
 
+    /// Names count from 0 or 1. An episode that cannot be read is not missing.
+    fn numbering(&mut self, survey: &Survey) {
+        let numbers: Option<BTreeSet<u64>> = survey.briefs.iter().map(|b| demo_number(&b.name)).collect();
+        let Some(numbers) = numbers.filter(|_| survey.failures.is_empty()) else { return };
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return };
+        let start = *first.min(&1);
+        let missing = (last - start).saturating_sub(numbers.len() as u64 - 1);
+        if missing > 0 {
+            let gaps = (start..=*last).filter(|n| !numbers.contains(n)).map(|n| format!("demo_{n}"));
+            let message = format!("{missing} numbers are missing in the names");
+            let mend =
+                "look whether episodes were removed on purpose, or are links that need `--features libhdf5`";
+            self.warning("numbering_gap", first_of(gaps, missing), message, mend);
+        }
+    }
+
     fn rewards(&mut self, survey: &Survey) {
+        if let (Some((low, high)), Some((place, value, count))) =
+            (survey.reward_range, &survey.reward_outside)
+        {
+            let message = format!(
+                "{count} of {} rewards lie outside the file's own range, {low} to {high}; the first is {value}",
+                survey.reward.count
+            );
+            let place = format!("{} {}[{}]", place.episode, place.array, place.row);
+            let mend =
+                "correct the rewards or `reward_range` in data@env_spec: learning bounds its targets by it";
+            self.error("reward_out_of_range", place, message, mend);
+        }
         let without = survey.briefs.iter().filter(|b| b.unrewarded).count();
         if without > 0 {
             let message = format!("{without} of {} episodes have no rewards", survey.briefs.len());
@@ -312,9 +343,13 @@ impl Lints {
 
     fn notes(&mut self, meta: &DatasetMeta) {
         for note in &meta.notes {
-            if note.starts_with("ambiguous_done") {
+            if note.starts_with(AMBIGUOUS_DONE) {
                 let mend = "store `terminations` and `truncations`, or choose with done_means";
-                self.warning("ambiguous_done", "dones".into(), note.clone(), mend);
+                self.warning(AMBIGUOUS_DONE, "dones".into(), note.clone(), mend);
+            } else if note.starts_with(BAD_ENV_ARGS) {
+                let mend =
+                    "write env_args as a JSON object with env_name, type and env_kwargs, as robomimic does";
+                self.warning(BAD_ENV_ARGS, "data@env_args".into(), note.clone(), mend);
             } else {
                 self.info("note", "the file".into(), note.clone(), "nothing to do if it is meant");
             }

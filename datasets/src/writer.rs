@@ -16,6 +16,7 @@
 //! A file appears under its name only when it is whole: it is written beside it, read back and compared bit for bit, flushed to
 //! the disk, and then renamed. The same episodes give the same bytes.
 
+use std::collections::BTreeSet;
 use std::io::{Error as IoError, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use serde_json::json;
 use surefoot_core::{DataError, EnvSpec, Episode, StepEnd, Stream};
 
 use crate::formats::robomimic;
-use crate::open::{OpenOptions, open_as};
+use crate::open::{OpenOptions, open_with};
 
 /// What a file says of all its episodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,6 +230,10 @@ fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(),
             let expected = format!("episode numbers below {}", episodes.len());
             return wrong(format!("mask/{mask}"), expected, i.to_string());
         }
+        let mut seen = BTreeSet::new();
+        if let Some(i) = members.iter().find(|i| !seen.insert(**i)) {
+            return wrong(format!("mask/{mask}"), "every episode once".into(), format!("episode {i} twice"));
+        }
     }
     Ok(())
 }
@@ -354,7 +359,8 @@ fn read_back(
         reason: format!("after writing, {what} does not read back as it was; the file was not kept"),
         hint: "the disk or the memory may be failing; please report this with the data if it happens again",
     };
-    let source = open_as(temporary, robomimic::FORMAT.name, &OpenOptions::default())?;
+    let options = OpenOptions { format: Some(robomimic::FORMAT.name.into()), ..OpenOptions::default() };
+    let source = open_with(temporary, &options)?;
     if source.len() != episodes.len() || source.meta().spec.as_ref() != Some(&recording.spec) {
         return Err(damaged("the header".into()));
     }

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
 use super::Format;
-use super::demonstrations::row_width;
-use crate::h5::{ChildKind, Container};
+use super::demonstrations::{numeric_width, row_dim};
+use crate::h5::{ArrayInfo, ChildKind, Container};
 use crate::open::{OpenOptions, Opened};
 
 const NAME: &str = "d4rl";
@@ -37,7 +37,6 @@ struct Columns {
 struct D4rl {
     container: Arc<Container>,
     meta: DatasetMeta,
-    rows: usize,
     /// First row of each episode and its end.
     episodes: Vec<(usize, usize)>,
     end: Vec<StepEnd>,
@@ -69,8 +68,11 @@ fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, Data
     let info = |name: &str| container.file().info(name).map_err(fail);
     let observations = info("observations")?;
     let actions = info("actions")?;
-    let observation_dim = row_width(&container, "observations", &observations)?;
-    let action_dim = row_width(&container, "actions", &actions)?;
+    let dim = |item: &str, info: &ArrayInfo| {
+        row_dim(&container, item, [numeric_width(&container, item, info)?].into_iter())
+    };
+    let observation_dim = dim("observations", &observations)?;
+    let action_dim = dim("actions", &actions)?;
     let rows = observations.rows();
     let expect = |name: &str, width: Option<usize>| -> Result<(), DataError> {
         let found = info(name)?;
@@ -138,7 +140,6 @@ fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, Data
     let source = D4rl {
         container: Arc::clone(&container),
         meta,
-        rows,
         episodes,
         end,
         recorded_next,
@@ -205,7 +206,6 @@ impl EpisodeSource for D4rl {
             next.extend(slice(&columns.observation, stop - 1, stop, o));
             next
         };
-        debug_assert!(last <= self.rows);
         Ok(Episode {
             name: format!("episode_{index}"),
             observation: slice(&columns.observation, start, last, o),

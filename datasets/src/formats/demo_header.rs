@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use surefoot_core::{DataError, DatasetMeta, EnvSpec};
 
 use super::demonstrations::{Demo, shape};
@@ -10,15 +10,27 @@ use crate::h5::{Attributes, ChildKind, Container};
 use crate::open::{DoneMeans, OpenOptions};
 
 /// The environment's name, from `env_args` (robomimic) or `env` (robosuite).
-pub(super) fn environment(data: &Attributes) -> Option<String> {
-    let args: Option<Value> =
-        data.get("env_args").and_then(|a| a.as_text()).and_then(|t| serde_json::from_str(t).ok());
+pub(super) fn environment(data: &Attributes, notes: &mut Vec<String>) -> Option<String> {
+    let args = data.get("env_args").and_then(|a| {
+        let text = a.as_text().ok_or_else(|| "it is not one text".to_owned());
+        let object =
+            text.and_then(|t| serde_json::from_str::<Map<String, Value>>(t).map_err(|e| e.to_string()));
+        object
+            .map_err(|e| notes.push(format!("{BAD_ENV_ARGS}: data@env_args is not a JSON object: {e}")))
+            .ok()
+    });
     args.as_ref()
         .and_then(|v| v.get("env_name"))
         .and_then(Value::as_str)
         .or_else(|| ["env", "env_name"].iter().find_map(|k| data.get(*k).and_then(|a| a.as_text())))
         .map(str::to_owned)
 }
+
+/// Begins the note on `env_args` that cannot be understood.
+pub(crate) const BAD_ENV_ARGS: &str = "bad_env_args";
+
+/// Begins the note on `dones` that do not say what ended.
+pub(crate) const AMBIGUOUS_DONE: &str = "ambiguous_done";
 
 pub(super) fn spec_of(container: &Container, data: &Attributes) -> Result<Option<EnvSpec>, DataError> {
     let Some(text) = data.get("env_spec").and_then(|a| a.as_text()) else { return Ok(None) };
@@ -46,7 +58,7 @@ pub(super) fn note_gaps(demos: &[Demo], options: &OpenOptions, meta: &mut Datase
             DoneMeans::Truncated => "truncated",
         };
         meta.notes.push(format!(
-            "ambiguous_done: `dones` does not say whether the task or the recording ended ({} of {of} episodes); read as \
+            "{AMBIGUOUS_DONE}: `dones` does not say whether the task or the recording ended ({} of {of} episodes); read as \
              {read_as}; choose with done_means",
             flags - none
         ));
@@ -85,6 +97,29 @@ pub(super) fn check_totals(container: &Container, data: &Attributes, demos: &[De
     problems
 }
 
+/// The header's rows against those of the arrays; a row whose keys the caller chose may differ from what was recorded.
+pub(super) fn check_widths(
+    container: &Container,
+    options: &OpenOptions,
+    meta: &DatasetMeta,
+) -> Vec<DataError> {
+    let spec = meta.spec.as_ref();
+    let (observation, action) = (meta.observation_dim, meta.action_dim);
+    let units = meta.action_units.as_ref().map(Vec::len);
+    [
+        ("env_spec: observation", spec.map(EnvSpec::observation_dim), observation, &options.observation_keys),
+        ("env_spec: action", spec.map(EnvSpec::action_dim), action, &options.action_keys),
+        ("action_units", units, action, &options.action_keys),
+    ]
+    .into_iter()
+    .filter(|(_, _, _, keys)| keys.is_none())
+    .filter_map(|(item, stated, found, _)| {
+        let expected = format!("a row of {}", stated.filter(|n| *n != found)?);
+        Some(shape(container, &format!("data@{item}"), &expected, &format!("arrays with rows of {found}")))
+    })
+    .collect()
+}
+
 pub(super) type Masks = Vec<(String, Vec<usize>)>;
 
 pub(super) fn read_masks(
@@ -105,14 +140,27 @@ pub(super) fn read_masks(
         }
         let item = format!("mask/{mask}");
         let names = container.file().read_text(&item).map_err(fail)?.data;
-        let mut members = Vec::with_capacity(names.len());
-        for name in names {
+        let (mut members, mut unknown) = (Vec::new(), Vec::new());
+        for name in &names {
             match index.get(name.trim_end_matches('\0')) {
                 Some(i) => members.push(*i),
-                None => problems.push(shape(container, &item, "names of episodes in data/", &name)),
+                None => unknown.push(name.as_str()),
             }
         }
+        if let Some(first) = unknown.first() {
+            let found = match unknown.len() {
+                1 => (*first).to_owned(),
+                n => format!("{first} and {} more", n - 1),
+            };
+            problems.push(shape(container, &item, "names of episodes in data/", &found));
+        }
+        let listed = members.len();
         members.sort_unstable();
+        members.dedup();
+        if members.len() < listed {
+            let found = format!("{} listed again", listed - members.len());
+            problems.push(shape(container, &item, "every episode once", &found));
+        }
         masks.push((mask, members));
     }
     Ok(masks)

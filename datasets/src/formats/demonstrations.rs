@@ -6,8 +6,8 @@ use std::sync::Arc;
 use surefoot_core::safety::SafetyCounts;
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
-use super::demo_header::{check_totals, environment, note_gaps, read_masks, spec_of};
-use crate::h5::{Array, ArrayInfo, Attributes, ChildKind, Container, Element, Hdf5Error};
+use super::demo_header::{check_totals, check_widths, environment, note_gaps, read_masks, spec_of};
+use crate::h5::{Array, ArrayInfo, Attributes, ChildKind, Container, Element, Hdf5Error, NUMBERS};
 use crate::open::{DoneMeans, OpenOptions, Opened};
 
 /// Longer attributes, such as robot models in XML, are not carried along with an episode.
@@ -58,7 +58,8 @@ pub(super) struct Demonstrations {
     meta: DatasetMeta,
     demos: Vec<Demo>,
     observation: Observation,
-    action_keys: Vec<String>,
+    /// Side by side, with their widths.
+    action_keys: Vec<(String, usize)>,
     done_means: DoneMeans,
 }
 
@@ -105,32 +106,36 @@ impl Demonstrations {
         }
         let mut notes = Vec::new();
         let first = &demos[0];
-        let action_keys = options.action_keys.clone().unwrap_or_else(|| default_actions(&first.children));
-        if action_keys.is_empty() {
+        let names = options.action_keys.clone().unwrap_or_else(|| default_actions(&first.children));
+        let group = format!("data/{}", first.name);
+        if names.is_empty() {
             let found: Vec<&str> = first.children.keys().map(String::as_str).collect();
-            let item = format!("data/{}", first.name);
-            return Err(shape(&container, &item, "an array of actions", &found.join(", ")));
+            return Err(shape(&container, &group, "an array of actions", &found.join(", ")));
         }
-        let mut action_dim = 0;
-        for key in &action_keys {
-            let info = container.file().info(&format!("data/{}/{key}", first.name)).map_err(fail)?;
-            if info.width() == 0 {
+        let mut action_keys = Vec::with_capacity(names.len());
+        for key in names {
+            let item = format!("{group}/{key}");
+            let width = numeric_width(&container, &item, &container.file().info(&item).map_err(fail)?)?;
+            if width == 0 {
                 notes.push(format!("{key} has no columns and adds nothing to the action"));
             }
-            let item = format!("data/{}/{key}", first.name);
-            action_dim += row_width(&container, &item, &info)?;
+            action_keys.push((key, width));
         }
+        let names: Vec<&str> = action_keys.iter().map(|(key, _)| key.as_str()).collect();
+        let item = format!("{group}/{}", names.join("+"));
+        let action_dim = row_dim(&container, &item, action_keys.iter().map(|(_, w)| *w))?;
         let observation = choose_observation(&container, format, first, options, &mut notes)?;
-        let (observation_keys, observation_dim) = match &observation {
-            Observation::Keys(keys) => (keys.clone(), keys.iter().map(|(_, w)| w).sum()),
-            Observation::States(width) => (vec![("states".to_owned(), *width)], *width),
+        let (item, observation_keys) = match &observation {
+            Observation::Keys(keys) => (format!("{group}/obs"), keys.clone()),
+            Observation::States(width) => (format!("{group}/states"), vec![("states".to_owned(), *width)]),
         };
+        let observation_dim = row_dim(&container, &item, observation_keys.iter().map(|(_, w)| *w))?;
         let data = container.file().attributes("data", ChildKind::Group).map_err(fail)?;
         let spec = spec_of(&container, &data)?;
         let mut meta = DatasetMeta {
             path: container.path().to_owned(),
             format,
-            env: environment(&data),
+            env: environment(&data, &mut notes),
             contract_hash: data
                 .get("robot_contract_hash")
                 .and_then(|a| a.as_text())
@@ -147,6 +152,7 @@ impl Demonstrations {
         };
         note_gaps(&demos, options, &mut meta);
         let mut problems = check_totals(&container, &data, &demos);
+        problems.extend(check_widths(&container, options, &meta));
         meta.masks = read_masks(&container, format, &demos, &mut problems)?;
         let source = Self {
             format,
@@ -172,17 +178,16 @@ impl Demonstrations {
     fn read_columns(
         &self,
         demo: &Demo,
-        keys: &[(String, Option<usize>)],
+        keys: &[(String, usize)],
         rows: usize,
     ) -> Result<Vec<f32>, DataError> {
         let mut columns = Vec::with_capacity(keys.len());
         for (key, width) in keys {
             let array = self.read(demo, key)?;
             let (found_rows, found_width) = (array.info.rows(), array.info.width());
-            if found_rows != rows || width.is_some_and(|w| w != found_width) {
+            if (found_rows, found_width) != (rows, *width) {
                 let item = format!("data/{}/{key}", demo.name);
-                let expected =
-                    width.map_or_else(|| format!("{rows} rows"), |w| format!("{rows} rows of {w}"));
+                let expected = format!("{rows} rows of {width}");
                 let found = format!("{found_rows} rows of {found_width}");
                 return Err(shape(&self.container, &item, &expected, &found));
             }
@@ -205,18 +210,18 @@ impl Demonstrations {
         if demo.children.get(key) != Some(&ChildKind::Dataset) {
             return Ok(None);
         }
-        self.read_columns(demo, &[(key.to_owned(), Some(1))], rows).map(Some)
+        self.read_columns(demo, &[(key.to_owned(), 1)], rows).map(Some)
     }
 
-    fn observation_keys(&self, group: &str) -> Vec<(String, Option<usize>)> {
+    fn observation_keys(&self, group: &str) -> Vec<(String, usize)> {
         match &self.observation {
-            Observation::Keys(keys) => keys.iter().map(|(k, w)| (format!("{group}/{k}"), Some(*w))).collect(),
-            Observation::States(width) => vec![("states".into(), Some(*width))],
+            Observation::Keys(keys) => keys.iter().map(|(k, w)| (format!("{group}/{k}"), *w)).collect(),
+            Observation::States(width) => vec![("states".into(), *width)],
         }
     }
 
     fn rows(&self, demo: &Demo) -> Result<usize, DataError> {
-        let key = &self.action_keys[0];
+        let key = &self.action_keys[0].0;
         let item = format!("data/{}/{key}", demo.name);
         let rows = self.container.file().info(&item).map_err(|e| self.fail(e))?.rows();
         match demo.attributes.get("num_samples").and_then(|a| a.as_count()) {
@@ -283,22 +288,10 @@ impl EpisodeSource for Demonstrations {
             return Err(shape(&self.container, "episode index", &expected, &index.to_string()));
         };
         let mut rows = self.rows(demo)?;
-        let action_keys: Vec<_> = self.action_keys.iter().map(|k| (k.clone(), None)).collect();
-        let mut action = self.read_columns(demo, &action_keys, rows)?;
-        let expected = rows * self.meta.action_dim;
-        if action.len() != expected {
-            let item = format!("data/{}/{}", demo.name, self.action_keys.join("+"));
-            let found = format!("{} numbers", action.len());
-            return Err(shape(
-                &self.container,
-                &item,
-                &format!("{rows} rows of {}", self.meta.action_dim),
-                &found,
-            ));
-        }
+        let mut action = self.read_columns(demo, &self.action_keys, rows)?;
         let mut proposed = match demo.children.get("actions_proposed") {
             Some(ChildKind::Dataset) => {
-                let keys = [("actions_proposed".to_owned(), Some(self.meta.action_dim))];
+                let keys = [("actions_proposed".to_owned(), self.meta.action_dim)];
                 self.read_columns(demo, &keys, rows)?
             }
             _ => Vec::new(),
@@ -361,13 +354,27 @@ impl EpisodeSource for Demonstrations {
     }
 }
 
-/// The width of a row that learning can use.
-pub(super) fn row_width(container: &Container, item: &str, info: &ArrayInfo) -> Result<usize, DataError> {
-    if info.width() <= MAX_ROW_WIDTH {
+/// Numbers in a row of one array.
+pub(super) fn numeric_width(container: &Container, item: &str, info: &ArrayInfo) -> Result<usize, DataError> {
+    if info.element.is_numeric() {
         return Ok(info.width());
     }
-    let expected = format!("rows of at most {MAX_ROW_WIDTH} numbers");
-    Err(shape(container, item, &expected, &format!("rows of {}", info.width())))
+    let (item, found) = (item.to_owned(), info.element);
+    Err(container.error("hdf5", Hdf5Error::WrongType { item, expected: NUMBERS, found }))
+}
+
+/// Numbers in a row that learning can use, of arrays side by side. Arrays without columns may claim any number of rows.
+pub(super) fn row_dim(
+    container: &Container,
+    item: &str,
+    widths: impl Iterator<Item = usize>,
+) -> Result<usize, DataError> {
+    let dim = widths.fold(0, usize::saturating_add);
+    if (1..=MAX_ROW_WIDTH).contains(&dim) {
+        return Ok(dim);
+    }
+    let expected = format!("rows of 1 to {MAX_ROW_WIDTH} numbers");
+    Err(shape(container, item, &expected, &format!("rows of {dim}")))
 }
 
 pub(super) fn shape(container: &Container, item: &str, expected: &str, found: &str) -> DataError {
@@ -396,7 +403,7 @@ fn choose_observation(
             return Err(shape(container, &group, "observations, or states in their place", "neither"));
         }
         let item = format!("data/{}/states", demo.name);
-        let width = row_width(container, &item, &container.file().info(&item).map_err(fail)?)?;
+        let width = numeric_width(container, &item, &container.file().info(&item).map_err(fail)?)?;
         notes.push("no observations are recorded; the simulator states stand in for them".into());
         return Ok(Observation::States(width));
     }

@@ -13,6 +13,7 @@ mod demonstrations;
 pub mod robomimic;
 pub mod robosuite;
 
+pub(crate) use demo_header::{AMBIGUOUS_DONE, BAD_ENV_ARGS};
 pub(crate) use demonstrations::demo_number;
 
 /// Path of the group that holds the first episode, where the format has one.

@@ -12,7 +12,8 @@ use hdf5::{Container as Object, Dataset, File, Group, LocationType};
 use surefoot_core::DataError;
 
 use super::{
-    Array, ArrayInfo, Attribute, Attributes, ChildKind, Element, Hdf5Error, Hdf5File, check_size, error_at,
+    Array, ArrayInfo, Attribute, Attributes, ChildKind, Element, Hdf5Error, Hdf5File, NUMBERS, check_size,
+    error_at,
 };
 
 /// Fixed-length text up to this many bytes is read: names, not documents.
@@ -155,12 +156,12 @@ impl CFile {
         &self,
         path: &str,
         accept: impl Fn(Element) -> bool,
+        expected: &'static str,
         read: impl FnOnce(&Dataset) -> Result<Vec<T>, Hdf5Error>,
     ) -> Result<Array<T>, Hdf5Error> {
         let (dataset, info) = self.dataset(path)?;
         if !accept(info.element) {
-            let reason = format!("its elements are of type {}", info.element.name());
-            return Err(Hdf5Error::Damaged { item: path.to_owned(), reason });
+            return Err(Hdf5Error::WrongType { item: path.to_owned(), expected, found: info.element });
         }
         let count: usize = info.shape.iter().product();
         let data = if count == 0 { Vec::new() } else { read(&dataset)? };
@@ -210,7 +211,7 @@ impl Hdf5File for CFile {
     }
 
     fn read_f32(&self, path: &str) -> Result<Array<f32>, Hdf5Error> {
-        self.read(path, Element::is_numeric, |d| {
+        self.read(path, Element::is_numeric, NUMBERS, |d| {
             let flags = matches!(
                 d.dtype().and_then(|t| t.to_descriptor()),
                 Ok(TypeDescriptor::Boolean | TypeDescriptor::Enum(_))
@@ -226,20 +227,7 @@ impl Hdf5File for CFile {
         })
     }
 
-    fn read_i64(&self, path: &str) -> Result<Array<i64>, Hdf5Error> {
-        let accept = |e: Element| e.is_numeric() && !e.is_float();
-        self.read(path, accept, |d| small_integers(d).map_err(|e| damaged(path, &e)))
-    }
-
-    fn read_u8(&self, path: &str) -> Result<Array<u8>, Hdf5Error> {
-        let accept = |e: Element| matches!(e, Element::U8 | Element::Bool);
-        self.read(path, accept, |d| {
-            let bytes = small_integers(d).map_err(|e| damaged(path, &e))?;
-            Ok(bytes.into_iter().map(|i| i as u8).collect())
-        })
-    }
-
     fn read_text(&self, path: &str) -> Result<Array<String>, Hdf5Error> {
-        self.read(path, |e| e == Element::Text, |d| texts(d, path))
+        self.read(path, |e| e == Element::Text, "text", |d| texts(d, path))
     }
 }

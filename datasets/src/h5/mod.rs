@@ -4,6 +4,7 @@
 //! `libhdf5`: it reads the exotic files that the pure backend names as such (soft and external links, virtual datasets).
 
 use std::collections::BTreeMap;
+use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -219,6 +220,16 @@ pub enum Hdf5Error {
         /// What it uses.
         what: String,
     },
+    /// The array holds another type of elements.
+    #[error("{item}: expected {expected}, found {}", found.name())]
+    WrongType {
+        /// Path inside the file.
+        item: String,
+        /// What was expected.
+        expected: &'static str,
+        /// What is there.
+        found: Element,
+    },
     /// The bytes are not what the format demands.
     #[error("{item}: {reason}")]
     Damaged {
@@ -264,16 +275,6 @@ pub trait Hdf5File: Send + Sync {
     /// # Errors
     /// When it is missing, damaged, not numeric, or claims more than the file can hold.
     fn read_f32(&self, dataset: &str) -> Result<Array<f32>, Hdf5Error>;
-    /// All of an integer or boolean array.
-    ///
-    /// # Errors
-    /// As [`read_f32`](Self::read_f32).
-    fn read_i64(&self, dataset: &str) -> Result<Array<i64>, Hdf5Error>;
-    /// All of a `u8` array, such as images.
-    ///
-    /// # Errors
-    /// As [`read_f32`](Self::read_f32).
-    fn read_u8(&self, dataset: &str) -> Result<Array<u8>, Hdf5Error>;
     /// All of a text array.
     ///
     /// # Errors
@@ -290,6 +291,23 @@ fn check_size(item: &str, count: u128, element_bytes: u64, file: u64) -> Result<
     }
     Ok(())
 }
+
+/// Opening a pipe would wait for its other end, and reading a device may never end.
+fn check_regular(path: &Path) -> Result<(), IoError> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(if kind.is_dir() {
+        IoError::new(ErrorKind::IsADirectory, "is a directory; name the HDF5 file in it")
+    } else {
+        let reason = "is not a regular file but a pipe, socket or device; save the data to a file first";
+        IoError::new(ErrorKind::InvalidInput, reason)
+    })
+}
+
+/// How a refused array should be, for people.
+pub(crate) const NUMBERS: &str = "numbers (write the array as float32)";
 
 /// A file on disk, opened, hashed and ready to be read.
 pub struct Container {
@@ -312,8 +330,9 @@ impl Container {
     /// Opens and hashes a file.
     ///
     /// # Errors
-    /// When it cannot be read or is not HDF5.
+    /// When it is not a regular file, cannot be read or is not HDF5.
     pub fn open(path: &Path, backend: Backend) -> Result<Self, DataError> {
+        check_regular(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
         let (file, hash, bytes) = match backend {
             Backend::Pure => pure::open(path)?,
             #[cfg(feature = "libhdf5")]
@@ -359,6 +378,13 @@ pub(crate) fn error_at(path: &Path, format: &'static str, error: Hdf5Error) -> D
     match error {
         Hdf5Error::Missing { item } => {
             DataError::Shape { path, item, expected: "present".into(), found: "nothing".into() }
+        }
+        Hdf5Error::WrongType { item, expected, found } => {
+            let found = match found {
+                Element::Other => "a compound, reference or other type that is not read",
+                known => known.name(),
+            };
+            DataError::Shape { path, item, expected: expected.into(), found: found.into() }
         }
         Hdf5Error::Unsupported { .. } | Hdf5Error::NoBackend => {
             DataError::Malformed { path, format, reason: error.to_string(), hint: NEEDS_LIBHDF5 }

@@ -13,7 +13,8 @@ use hdf5_pure::{
 use surefoot_core::DataError;
 
 use super::{
-    Array, ArrayInfo, Attribute, Attributes, ChildKind, Element, Hdf5Error, Hdf5File, check_size, error_at,
+    Array, ArrayInfo, Attribute, Attributes, ChildKind, Element, Hdf5Error, Hdf5File, NUMBERS, check_size,
+    error_at,
 };
 
 /// Files up to this length are held in memory, where threads decode them side by side.
@@ -35,8 +36,9 @@ pub(super) fn open(path: &Path) -> Result<(Box<dyn Hdf5File>, String, u64), Data
     let bytes = handle.metadata().map_err(io)?.len();
     let root = || "/".to_owned();
     let (file, hash) = if bytes <= IN_MEMORY_BYTES {
-        let mut data = Vec::with_capacity(bytes as usize);
-        handle.read_to_end(&mut data).map_err(io)?;
+        let mut data = Vec::new();
+        data.try_reserve_exact(bytes as usize).map_err(|e| io(e.into()))?;
+        handle.take(bytes).read_to_end(&mut data).map_err(io)?;
         let hash = blake3::hash(&data);
         (guard(root, || File::from_bytes(data)), hash)
     } else {
@@ -195,13 +197,13 @@ impl PureFile {
         &self,
         path: &str,
         accept: impl Fn(Element) -> bool,
+        expected: &'static str,
         read: impl FnOnce(&Dataset) -> Result<Vec<T>, Error>,
     ) -> Result<Array<T>, Hdf5Error> {
         let item = || path.to_owned();
         let (dataset, info) = self.dataset(path)?;
         if !accept(info.element) {
-            let reason = format!("its elements are of type {}", info.element.name());
-            return Err(Hdf5Error::Damaged { item: item(), reason });
+            return Err(Hdf5Error::WrongType { item: item(), expected, found: info.element });
         }
         let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
         let data = if count == 0 { Vec::new() } else { guard(item, || read(&dataset))? };
@@ -250,7 +252,7 @@ impl Hdf5File for PureFile {
     }
 
     fn read_f32(&self, path: &str) -> Result<Array<f32>, Hdf5Error> {
-        self.read(path, Element::is_numeric, |dataset| match dataset.datatype()? {
+        self.read(path, Element::is_numeric, NUMBERS, |dataset| match dataset.datatype()? {
             Datatype::FloatingPoint { size: 2, byte_order, .. } => {
                 let pairs = dataset.read_raw()?;
                 let bits = pairs.chunks_exact(2).map(|b| match byte_order {
@@ -263,18 +265,11 @@ impl Hdf5File for PureFile {
         })
     }
 
-    fn read_i64(&self, path: &str) -> Result<Array<i64>, Hdf5Error> {
-        self.read(path, |e| e.is_numeric() && !e.is_float(), Dataset::read_i64)
-    }
-
-    fn read_u8(&self, path: &str) -> Result<Array<u8>, Hdf5Error> {
-        self.read(path, |e| matches!(e, Element::U8 | Element::Bool), Dataset::read_u8)
-    }
-
     fn read_text(&self, path: &str) -> Result<Array<String>, Hdf5Error> {
         self.read(
             path,
             |e| e == Element::Text,
+            "text",
             |dataset| match dataset.dtype()? {
                 DType::VariableLengthString => dataset
                     .read_vlen_strings(VlenStringReadOptions::new().with_max_payload_bytes(MAX_TEXT_BYTES)),

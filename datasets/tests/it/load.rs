@@ -101,3 +101,42 @@ fn an_unknown_mask_is_refused_with_the_known_ones() {
     let error = load(&*source, &spec(4, 2), &options).unwrap_err().to_string();
     assert!(error.contains("mask: expected train, valid, found test"), "{error}");
 }
+
+#[test]
+fn rewards_outside_the_range_of_the_task_are_refused_with_their_place() {
+    let narrow = |low, high| EnvSpec { reward_range: Some((low, high)), ..spec(5, 2) };
+    let error = refused(|_| {}, &narrow(-0.5, 0.0), &LoadOptions::default()).to_string();
+    assert!(error.contains("episode 0 (demo_0) step 0 reward: expected -0.5 to 0"), "{error}");
+    assert!(
+        error.contains("found -1") && error.contains("`reward_range` (widen it, or leave it out"),
+        "{error}"
+    );
+    let error = refused(|e| e.reward[3] = 2.5, &spec(5, 2), &LoadOptions::default()).to_string();
+    assert!(error.contains("episode 1 (demo_1) step 3 reward: expected -1 to 0"), "{error}");
+    assert!(error.contains("push.hdf5") && error.contains("found 2.5"), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, |e| e.reward[3] = 2.5);
+    for range in [None, Some((-1.0, 2.5)), Some((f32::NEG_INFINITY, 2.5))] {
+        let task = EnvSpec { reward_range: range, ..spec(5, 2) };
+        load(&*open(&path).unwrap(), &task, &LoadOptions::default()).unwrap();
+    }
+}
+
+#[test]
+fn rewards_are_held_against_the_range_up_to_rounding() {
+    for (excess, fits) in [(5e-7, true), (2e-6, false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory, |e| e.reward[3] = excess);
+        let loaded = load(&*open(&path).unwrap(), &spec(5, 2), &LoadOptions::default());
+        assert_eq!(loaded.is_ok(), fits, "{excess}");
+    }
+}
+
+#[test]
+fn a_filled_in_reward_is_held_against_the_range_too() {
+    let source = open(&fixture("robosuite_1_4.hdf5")).unwrap();
+    let options = LoadOptions { missing_reward: Some(1.0), ..Default::default() };
+    let error = load(&*source, &spec(6, 2), &options).unwrap_err().to_string();
+    assert!(error.contains("step 0 reward: expected -1 to 0") && error.contains("found 1"), "{error}");
+}

@@ -1,9 +1,13 @@
 //! What `verify` finds, each in a file that has it.
 
-use surefoot_core::{Episode, StepEnd};
-use surefoot_datasets::{OpenOptions, Recording, Severity, VerifyReport, info, open, stats, verify, write};
+use hdf5_pure::GroupBuilder;
+use surefoot_core::{EnvSpec, Episode, StepEnd};
+use surefoot_datasets::{
+    OpenOptions, Recording, Severity, VerifyReport, info, open, open_with, stats, verify, write,
+};
 
 use crate::episodes::{episode, fixture, spec};
+use crate::hand_made::{self, array, observed, sound};
 
 fn check(path: &std::path::Path) -> VerifyReport {
     verify(path, &OpenOptions::default())
@@ -106,4 +110,119 @@ fn reports_are_readable_and_serialise() {
     ] {
         assert!(json.get("path").is_some());
     }
+}
+
+#[test]
+fn rewards_outside_the_recorded_range_are_found() {
+    let report = written(|e| {
+        e[2].reward[3] = 2.0;
+        e[4].reward[0] = -1.5;
+        e[5].reward[0] = 5e-7;
+    });
+    let (severity, place, message) = found(&report, "reward_out_of_range").unwrap();
+    assert_eq!((severity, place.as_str()), (Severity::Error, "demo_2 reward[3]"));
+    assert_eq!(message, "2 of 36 rewards lie outside the file's own range, -1 to 0; the first is 2");
+    assert!(!report.passed());
+}
+
+#[test]
+fn a_header_whose_rows_are_not_those_of_the_arrays_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let header = |observation_dim, action_dim, units: &str| {
+        let spec =
+            serde_json::to_string(&EnvSpec { reward_range: None, ..spec(observation_dim, action_dim) });
+        hand_made::file(directory.path(), &[("env_spec", &spec.unwrap()), ("action_units", units)], sound)
+    };
+    assert!(check(&header(2, 1, "rad/s")).passed());
+    let path = header(3, 2, "rad/s");
+    let report = check(&path);
+    let of: Vec<&str> =
+        report.findings.iter().filter(|f| f.code == "contradiction").map(|f| f.message.as_str()).collect();
+    assert_eq!(of.len(), 2, "{report}");
+    assert!(
+        of[0].contains("data@env_spec: observation: expected a row of 3, found arrays with rows of 2"),
+        "{report}"
+    );
+    assert!(
+        of[1].contains("data@env_spec: action: expected a row of 2, found arrays with rows of 1"),
+        "{report}"
+    );
+    assert!(!report.passed());
+    assert_eq!(info(&path, &OpenOptions::default()).unwrap().problems.len(), 2);
+    assert!(open(&path).is_err(), "such a file is not read without being told to");
+
+    // Whoever chooses keys chooses another row than was recorded.
+    let options = OpenOptions {
+        observation_keys: Some(vec!["flat".into()]),
+        action_keys: Some(vec!["actions".into()]),
+        ..OpenOptions::default()
+    };
+    assert_eq!(found(&verify(&path, &options), "contradiction"), None);
+}
+
+#[test]
+fn units_that_are_not_one_for_each_action_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = hand_made::file(directory.path(), &[("action_units", "rad")], |demo| {
+        array(demo, "actions", 4, 2);
+        observed(demo, 4, 2);
+    });
+    let (severity, _, message) = found(&check(&path), "contradiction").unwrap();
+    assert_eq!(severity, Severity::Error);
+    assert!(
+        message.contains("data@action_units: expected a row of 1, found arrays with rows of 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn env_args_that_are_not_json_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    for (text, why) in [("{'env_name': 'Lift'}", "line 1 column 2"), ("[3]", "expected a map"), ("", "EOF")] {
+        let report = check(&hand_made::file(directory.path(), &[("env_args", text)], sound));
+        let (severity, place, message) = found(&report, "bad_env_args").unwrap();
+        assert_eq!((severity, place.as_str()), (Severity::Warning, "data@env_args"));
+        assert!(message.contains("not a JSON object") && message.contains(why), "{message}");
+        assert!(report.passed(), "the episodes can be used");
+    }
+    let sound_args = r#"{"env_name": "Lift", "type": 1, "env_kwargs": {}}"#;
+    let report = check(&hand_made::file(directory.path(), &[("env_args", sound_args)], sound));
+    assert_eq!(found(&report, "bad_env_args"), None);
+}
+
+#[test]
+fn an_episode_that_cannot_be_read_is_not_called_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = |i: usize, group: &mut GroupBuilder| {
+        array(group, "actions", 4, 1);
+        array(group, "rewards", 4 + usize::from(i == 1), 1);
+        observed(group, 4, 2);
+    };
+    let report = check(&hand_made::file_of(directory.path(), &[], 3, demo, &[]));
+    assert!(found(&report, "ragged").unwrap().2.contains("data/demo_1/rewards"), "{report}");
+    assert_eq!(found(&report, "numbering_gap"), None);
+}
+
+#[test]
+fn a_gap_of_any_size_is_counted_and_its_start_is_named() {
+    let report = written(|e| e[5].name = "demo_4000000000".into());
+    let (_, place, message) = found(&report, "numbering_gap").unwrap();
+    assert_eq!(message, "3999999995 numbers are missing in the names");
+    assert!(place.starts_with("demo_5, demo_6") && place.ends_with("demo_12 and 3999999987 more"), "{place}");
+}
+
+#[test]
+fn an_episode_that_a_mask_lists_twice_is_found_and_taken_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mask = ["demo_0", "demo_2", "demo_2"];
+    let path = hand_made::file_of(directory.path(), &[], 3, |_, group| sound(group), &mask);
+    let message = found(&check(&path), "contradiction").unwrap().2;
+    assert!(message.contains("mask/train: expected every episode once, found 1 listed again"), "{message}");
+    let lenient = OpenOptions { lenient: true, ..OpenOptions::default() };
+    assert_eq!(open_with(&path, &lenient).unwrap().meta().masks, [("train".to_owned(), vec![0, 2])]);
+
+    let recording = Recording { masks: vec![("train".into(), vec![0, 2, 2])], ..Recording::new(spec(5, 2)) };
+    let episodes: Vec<Episode> = (0..3).map(|i| episode(i, 5, 2, 6, 1)).collect();
+    let error = write(&directory.path().join("push.hdf5"), &recording, &episodes).unwrap_err().to_string();
+    assert!(error.contains("mask/train: expected every episode once, found episode 2 twice"), "{error}");
 }
