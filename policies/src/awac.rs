@@ -32,6 +32,7 @@ use crate::nn::critic::{CriticConfig, Critics, Judged, Judgement, Weights};
 use crate::nn::inputs::{BatchRows, Inputs, side_by_side, tensor};
 use crate::nn::mlp::{MlpShape, Pass};
 use crate::nn::params::{Arrays, Gradients};
+use crate::nn::size::{refuse_batch, refuse_hidden, refuse_parameters};
 use crate::nn::state::Counters;
 use crate::nn::threads::Threads;
 use crate::nn::value_bounds::ValueBounds;
@@ -40,6 +41,9 @@ use crate::nn::weights::{Weighting, effective_sample_size};
 use crate::nn::{Context, gaussian};
 
 const NAME: &str = "awac";
+/// Most critics, and most samples of `V`: each is a pass over the batch.
+const MAX_CRITICS: usize = 64;
+const MAX_POLICY_SAMPLES: usize = 256;
 
 /// How `V(s)` is estimated from `Q(s, .)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -192,21 +196,32 @@ impl Awac {
         check(positive(*weight_clip), "weight_clip", "must be positive")?;
         check(advantage_clip.is_none_or(f64::is_finite), "advantage_clip", "must be finite")?;
         check(
-            *value_estimate != ValueEstimate::PolicySamples(0),
+            match value_estimate {
+                ValueEstimate::PolicySamples(n) => (1..=MAX_POLICY_SAMPLES).contains(n),
+                ValueEstimate::MeanAction => true,
+            },
             "value_estimate",
-            "needs at least one policy sample",
+            "needs 1 to 256 policy samples",
         )?;
-        check(*offline_batch > 0, "offline_batch", "must be at least 1")?;
-        check(*online_batch > 0, "online_batch", "must be at least 1")?;
+        for (key, rows) in [("offline_batch", *offline_batch), ("online_batch", *online_batch)] {
+            if let Some(reason) = refuse_batch(rows) {
+                check(false, key, &reason)?;
+            }
+        }
         check((0.0..1.0).contains(demo_action_margin), "demo_action_margin", "must be in [0, 1)")?;
         check(*observation_std_floor > 0.0, "observation_std_floor", "must be positive")?;
-        check(hidden.iter().all(|h| *h > 0), "critic.hidden", "must hold positive widths")?;
-        check(*count > 0, "critic.count", "must be at least 1")?;
         check(positive(*learning_rate), "critic.learning_rate", "must be positive")?;
         check(*target_rate > 0.0 && *target_rate <= 1.0, "critic.target_rate", "must be in (0, 1]")?;
         let dims = [spec.observation_dim(), spec.action_dim()];
         let widths = [&[dims[0] + dims[1]], hidden.as_slice(), &[1]].concat();
         let shape = MlpShape { widths, layer_norm: *layer_norm, tanh_output: false };
+        if let Some(reason) = refuse_hidden(hidden) {
+            check(false, "critic.hidden", &reason)?;
+        }
+        check((1..=MAX_CRITICS).contains(count), "critic.count", "must be 1 to 64")?;
+        if let Some(reason) = refuse_parameters(&shape, *count) {
+            check(false, "critic.hidden", &reason)?;
+        }
         Ok(Self {
             actor: Actor::new(actor, dims, *seed, NAME)?,
             critics: Critics::new(*seed, *count, &shape, [*learning_rate, *target_rate])?,
@@ -496,6 +511,10 @@ impl Learner for Awac {
         })
     }
 
+    fn heldout_metrics(&self) -> &'static [&'static str] {
+        &["heldout/log_likelihood", "heldout/td_error", "heldout/effective_sample_size"]
+    }
+
     fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
         self.threads.run(|| self.evaluate_here(batch))
     }
@@ -531,11 +550,8 @@ impl Learner for Awac {
         self.critics.check(&arrays)?;
         self.actor.import(&arrays, counters.actor_steps)?;
         self.critics.import(&arrays, counters.critic_steps)?;
-        self.seed = counters.seed;
-        self.updates = counters.updates;
         self.bounds.restore(counters.reward_range);
-        self.inputs.normalizer = counters.normalizer;
-        self.inputs.data_hashes = counters.data_hashes;
+        (self.seed, self.updates) = counters.give_back(&mut self.inputs);
         Ok(())
     }
 }

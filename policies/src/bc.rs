@@ -17,6 +17,7 @@ use crate::LearnerContext;
 use crate::nn::actor::{Actor, ActorConfig};
 use crate::nn::inputs::{Inputs, tensor};
 use crate::nn::params::Arrays;
+use crate::nn::size::refuse_batch;
 use crate::nn::state::Counters;
 use crate::nn::{Context, gaussian, scalar};
 
@@ -109,7 +110,9 @@ impl Bc {
                 Err(LearnError::Config { learner: NAME, key, reason: reason.to_owned() })
             }
         };
-        check(*batch > 0, "batch", "must be at least 1")?;
+        if let Some(reason) = refuse_batch(*batch) {
+            check(false, "batch", &reason)?;
+        }
         check((0.0..1.0).contains(demo_action_margin), "demo_action_margin", "must be in [0, 1)")?;
         check(*observation_std_floor > 0.0, "observation_std_floor", "must be positive")?;
         Ok(Self {
@@ -178,6 +181,10 @@ impl Learner for Bc {
         Ok(metrics)
     }
 
+    fn heldout_metrics(&self) -> &'static [&'static str] {
+        &["heldout/log_likelihood"]
+    }
+
     fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
         let rows = self.inputs.rows(batch, self.updates)?;
         let mut metrics = Metrics::new();
@@ -211,10 +218,7 @@ impl Learner for Bc {
         let (counters, arrays) = Counters::load(blobs, NAME, &self.inputs)?;
         self.actor.check(&arrays)?;
         self.actor.import(&arrays, counters.actor_steps)?;
-        self.seed = counters.seed;
-        self.updates = counters.updates;
-        self.inputs.normalizer = counters.normalizer;
-        self.inputs.data_hashes = counters.data_hashes;
+        (self.seed, self.updates) = counters.give_back(&mut self.inputs);
         Ok(())
     }
 }

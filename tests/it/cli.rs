@@ -41,9 +41,23 @@ fn values_out_of_range_are_refused_by_key() {
         ("training.worlds=1000000000000", &["training.worlds", "1 to 1024"]),
         ("env.push.max_tool_speed_m_per_sec=-1.0", &["max_tool_speed_m_per_sec"]),
         ("env.push.max_steps=0", &["max_steps"]),
+        ("learner.awac.actor.hidden=[1_000_000_000]", &["actor.hidden", "1 to 8192"]),
+        ("learner.awac.actor.hidden=[8192, 8192, 8192]", &["actor.hidden", "at most 67108864 parameters"]),
+        ("learner.awac.critic.count=100_000", &["critic.count", "1 to 64"]),
+        ("learner.awac.offline_batch=1_000_000_000_000", &["offline_batch", "1 to 65536"]),
+        ("training.log_every_updates=0", &["training.log_every_updates"]),
+        ("training.holdout_fraction=1.5", &["training.holdout_fraction"]),
+        (
+            "phase.0.offline.early_stop.metric=heldout/los",
+            &["phase[0].offline.early_stop.metric", "heldout/log_likelihood"],
+        ),
+        ("data.0.path=", &["data[0].path"]),
+        ("env.reach.max_steps=5", &["[env.push]", "env={reach={}}"]),
     ] {
         workplace.fail(&["train", "tiny.toml", given], 2, words);
+        workplace.fail(&["config", "check", "tiny.toml", given], 2, words);
     }
+    assert!(!workplace.path("runs").exists() && !workplace.path("demonstrations.hdf5").exists());
 }
 
 #[test]
@@ -140,6 +154,21 @@ fn a_trained_policy_is_evaluated_as_training_said_and_refused_elsewhere() {
     workplace.fail(&["eval", "run", "--min-success", "nan"], 2, &["between 0 and 1"]);
     workplace.fail(&["eval", "run", "--episodes", "10000000000000"], 2, &["--episodes"]);
     workplace.fail(&["eval", "nowhere"], 2, &["no policy.json"]);
+    // The run's own settings of the environment hold where it is named, too: 30 steps and not 60.
+    let named = workplace.succeed(&["eval", "run", "--episodes", "10", "--env", "push", "--json"]);
+    assert_eq!(named, stdout);
+    std::fs::write(workplace.path("film.gif"), "mine").unwrap();
+    workplace.fail(&["eval", "run", "--film", "film.gif"], 1, &["film.gif", "not overwritten"]);
+    assert_eq!(std::fs::read(workplace.path("film.gif")).unwrap(), b"mine");
+    workplace.fail(&["eval", "run", "--film", "nowhere/film.gif"], 1, &["cannot create nowhere/film.gif"]);
+    workplace.succeed(&["eval", "run", "--episodes", "1", "--film", "new.gif"]);
+    assert!(std::fs::read(workplace.path("new.gif")).unwrap().starts_with(b"GIF89a"));
+    for verb in ["resume", "report"] {
+        workplace.fail(&[verb, "nowhere"], 2, &["no run directory"]);
+    }
+    let events = workplace.succeed(&["report", "run", "--json"]);
+    let event: serde_json::Value = serde_json::from_str(events.trim()).unwrap();
+    assert_eq!(event["path"], "run/report.html");
     let report = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert!(!report.contains("http://") && !report.contains("https://"), "the report must need nothing else");
 }
@@ -150,4 +179,27 @@ fn completions_and_schemas_are_printed() {
     assert!(workplace.succeed(&["completions", "bash"]).contains("surefoot"));
     let schema: serde_json::Value = serde_json::from_str(&workplace.succeed(&["config", "schema"])).unwrap();
     assert_eq!(schema["title"], "RunConfig");
+    for args in [&["config", "show", "tiny.toml", "--json"][..], &["config", "schema", "--json"]] {
+        let line = workplace.succeed(args);
+        assert_eq!(line.lines().count(), 1, "{args:?}");
+        assert!(serde_json::from_str::<serde_json::Value>(&line).unwrap().is_object());
+    }
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let full = std::path::Path::new("/dev/full");
+    if !full.exists() {
+        println!("skipped: this system has no /dev/full");
+        return;
+    }
+    let workplace = Workplace::new();
+    let stdout = std::fs::OpenOptions::new().write(true).open(full).unwrap();
+    let output = workplace.command(&["list"]).stdout(stdout).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("could not be written to stdout") && stderr.contains("No space left"),
+        "{stderr}"
+    );
 }

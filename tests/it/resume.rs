@@ -5,8 +5,13 @@ use std::process::{Command, Stdio};
 
 use crate::program::{Workplace, assert_same_run};
 
-/// Starts the run, sends SIGINT when a line of its event stream contains `word` for the `nth` time, and gives the exit code.
+/// As [`signal_at`], with Ctrl-C.
 fn interrupt_at(workplace: &Workplace, args: &[&str], word: &str, nth: usize) -> i32 {
+    signal_at(workplace, args, "-INT", word, nth)
+}
+
+/// Starts the run, sends a signal when a line of its event stream contains `word` for the `nth` time, and gives the exit code.
+fn signal_at(workplace: &Workplace, args: &[&str], signal: &str, word: &str, nth: usize) -> i32 {
     let mut child =
         workplace.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -17,7 +22,7 @@ fn interrupt_at(workplace: &Workplace, args: &[&str], word: &str, nth: usize) ->
             seen += 1;
             if seen == nth {
                 let pid = child.id().to_string();
-                assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+                assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
             }
         }
     }
@@ -39,6 +44,30 @@ fn interrupted_and_resumed_runs_equal_uninterrupted_ones_bit_for_bit() {
     }
     workplace.succeed(&["resume", "cut", "--quiet"]);
     assert_same_run(&whole, &run);
+}
+
+#[test]
+fn a_run_killed_before_its_first_update_can_be_resumed() {
+    let workplace = Workplace::new();
+    let whole = workplace.train("whole");
+    let train = ["train", "tiny.toml", "--run-dir", "killed", "--json"];
+    assert_eq!(signal_at(&workplace, &train, "-KILL", "checkpointed", 1), -1, "killed by a signal");
+    workplace.succeed(&["resume", "killed", "--quiet"]);
+    assert_same_run(&whole, &workplace.path("killed"));
+}
+
+#[test]
+fn a_config_that_was_edited_after_the_run_began_is_refused() {
+    let workplace = Workplace::new();
+    let config = workplace.train("run").join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("temperature = 1.0"), "{text}");
+    std::fs::write(&config, text.replace("temperature = 1.0", "temperature = 2.0")).unwrap();
+    for verb in ["resume", "eval"] {
+        workplace.fail(&[verb, "run"], 1, &["config.toml has changed since the run began", "hint"]);
+    }
+    std::fs::write(&config, text).unwrap();
+    workplace.succeed(&["resume", "run", "--quiet"]);
 }
 
 #[test]

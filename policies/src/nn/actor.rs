@@ -11,6 +11,7 @@ use super::gaussian_policy::{Architecture, GaussianPolicy};
 use super::inputs::{Inputs, tensor};
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Gradients, Params, Part, gradient_norm, to_safetensors};
+use super::size::{refuse_hidden, refuse_parameters};
 use super::{Context, gaussian, scalar};
 
 /// Names of the flat parameters.
@@ -171,7 +172,11 @@ impl Actor {
         let check = |ok: bool, key, reason: &str| {
             if ok { Ok(()) } else { Err(LearnError::Config { learner, key, reason: reason.to_owned() }) }
         };
-        check(hidden.iter().all(|h| *h > 0), "actor.hidden", "must hold positive widths")?;
+        let widths = [&[observation_dim], hidden.as_slice(), &[action_dim]].concat();
+        let shape = MlpShape { widths, layer_norm: false, tanh_output: true };
+        if let Some(reason) = refuse_hidden(hidden).or_else(|| refuse_parameters(&shape, 1)) {
+            check(false, "actor.hidden", &reason)?;
+        }
         check(
             min_log_std.is_finite() && max_log_std.is_finite() && min_log_std < max_log_std,
             "actor.min_log_std",
@@ -193,9 +198,7 @@ impl Actor {
         check(positive(*max_explore_std), "actor.max_explore_std", "must be positive")?;
         let build = || {
             let mut params = Params::default();
-            let widths = [&[observation_dim], hidden.as_slice(), &[action_dim]].concat();
-            let shape = MlpShape { widths, layer_norm: false, tanh_output: true };
-            let mlp = Mlp::new(&mut params, seed, NETWORK, shape)?;
+            let mlp = Mlp::new(&mut params, seed, NETWORK, shape.clone())?;
             let start = (part / (1.0 - part)).ln() as f32;
             let part = Part { name: LOG_STD.into(), dims: vec![action_dim], at: 0 };
             let log_std_parameter = params.add(LOG_STD, vec![part], &vec![start; action_dim])?;

@@ -68,6 +68,12 @@ impl MlpShape {
         self.widths.windows(2).enumerate().map(place).collect()
     }
 
+    /// Numbers that it learns.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.layers().last().map_or(0, |l| l.end())
+    }
+
     /// The output's dimensions for an input of this layout.
     fn check(&self, x: &Layout) -> Result<(usize, usize)> {
         let (n, input) = x.shape().dims2()?;

@@ -11,6 +11,7 @@ pub mod inputs;
 pub mod kernels;
 pub mod mlp;
 pub mod params;
+pub mod size;
 pub mod state;
 pub mod threads;
 pub mod value_bounds;

@@ -97,4 +97,11 @@ impl Counters {
         }
         Ok((counters, arrays))
     }
+
+    /// Puts normaliser and data hashes back into the inputs; gives seed and updates.
+    pub fn give_back(self, inputs: &mut Inputs) -> (u64, u64) {
+        inputs.normalizer = self.normalizer;
+        inputs.data_hashes = self.data_hashes;
+        (self.seed, self.updates)
+    }
 }

@@ -12,8 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "surefoot", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "\
-Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 3 safety stop, 4 inconclusive,
-            5 not comparable, 130 interrupted.
+Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 130 interrupted.
 Results go to stdout, everything else to stderr.
 
 Examples:
@@ -75,7 +74,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Seed of everything: demonstrations, learning, exploration. Evaluation seeds stay the same.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,
     /// Where run directories are made.
     #[arg(long, default_value = "runs")]

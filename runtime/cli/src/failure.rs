@@ -47,13 +47,21 @@ impl Failure {
 /// The chain of causes on one line, hints below it. A source that repeats its parent's text is left out.
 fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
+    let mut hints = Vec::new();
     for cause in error.chain() {
         let cause = cause.to_string();
+        let (cause, hint) = cause.split_once("\n\nhint: ").unwrap_or((&cause, ""));
         if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
+            cause.clone_into(&mut text);
+        } else if !text.contains(cause) {
             text = format!("{text}: {cause}");
         }
+        if !hint.is_empty() && !hints.contains(&hint.to_owned()) {
+            hints.push(hint.to_owned());
+        }
+    }
+    for hint in hints {
+        text = format!("{text}\n\nhint: {hint}");
     }
     text
 }
@@ -68,5 +76,7 @@ mod tests {
         assert_eq!(message(&error), "cannot write checkpoint: disk full");
         let error = anyhow::anyhow!("disk full").context("cannot write checkpoint");
         assert_eq!(message(&error), "cannot write checkpoint: disk full");
+        let error = anyhow::anyhow!("no such file").context("cannot read x.toml\n\nhint: try y.toml");
+        assert_eq!(message(&error), "cannot read x.toml: no such file\n\nhint: try y.toml");
     }
 }

@@ -19,7 +19,7 @@ use clap::Parser;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = args::Cli::parse();
-    match commands::run(&cli) {
+    match commands::run(&cli).and_then(|()| output::check_stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

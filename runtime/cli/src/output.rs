@@ -1,10 +1,24 @@
 //! What goes to stdout (results) and to stderr (everything else).
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::sync::OnceLock;
 
+use anyhow::anyhow;
 use serde::Serialize;
 
 use crate::args::GlobalArgs;
+use crate::failure::CommandResult;
+
+/// Why results could not be written.
+static STDOUT_FAILURE: OnceLock<String> = OnceLock::new();
+
+/// Fails when results could not be written to stdout.
+pub fn check_stdout() -> CommandResult {
+    STDOUT_FAILURE
+        .get()
+        .map_or(Ok(()), |reason| Err(anyhow!("results could not be written to stdout: {reason}").into()))
+}
 
 /// Where a command's words go.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +43,16 @@ impl Output {
         self.bars
     }
 
-    /// A result, as text. A reader that has gone away ends the program quietly.
+    /// A result, as text. A reader that has gone away is no error; any other failure is kept for the end of the program, so
+    /// that hours of training are not lost over a line of output.
     pub fn text(self, text: &str) {
         let mut stdout = std::io::stdout().lock();
-        let _closed_pipe = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            // The first failure is the one to tell.
+            let _ = STDOUT_FAILURE.set(error.to_string());
+        }
     }
     /// A result line.
     pub fn line(self, line: &str) {
@@ -42,6 +62,14 @@ impl Output {
     pub fn value(self, value: &impl Serialize) {
         if let Ok(line) = serde_json::to_string(value) {
             self.line(&line);
+        }
+    }
+    /// A file that was written: its path, or an event with it.
+    pub fn written(self, what: &str, path: &Path) {
+        if self.json {
+            self.value(&serde_json::json!({ "event": "written", "what": what, "path": path }));
+        } else {
+            self.line(&path.display().to_string());
         }
     }
     /// Something worth knowing, on stderr.

@@ -99,6 +99,8 @@ pub trait Learner: Send {
     /// # Errors
     /// When a loss is not finite or the tensor library fails.
     fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError>;
+    /// Names of the metrics that [`evaluate`](Self::evaluate) gives: what early stopping can go by.
+    fn heldout_metrics(&self) -> &'static [&'static str];
     /// Judges held-out data without changing anything: `heldout/log_likelihood` (nats per step), `heldout/td_error`,
     /// `heldout/effective_sample_size` where they apply.
     ///

@@ -24,6 +24,14 @@ impl Field {
     pub fn bounded(name: impl Into<String>, unit: impl Into<String>, low: f32, high: f32) -> Self {
         Self { name: name.into(), unit: unit.into(), low: Some(low), high: Some(high) }
     }
+    fn bounds(&self) -> String {
+        match (self.low, self.high) {
+            (None, None) => "none".into(),
+            (low, high) => {
+                format!("[{}, {}]", low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY))
+            }
+        }
+    }
     /// An unbounded number.
     #[must_use]
     pub fn unbounded(name: impl Into<String>, unit: impl Into<String>) -> Self {
@@ -95,13 +103,7 @@ impl EnvSpec {
                     .or_else(|| {
                         differ(format!("{row}[{i}] ({}) unit", a.name), a.unit.clone(), b.unit.clone())
                     })
-                    .or_else(|| {
-                        differ(
-                            format!("{row}[{i}] ({}) bounds", a.name),
-                            format!("{:?}..{:?}", a.low, a.high),
-                            format!("{:?}..{:?}", b.low, b.high),
-                        )
-                    });
+                    .or_else(|| differ(format!("{row}[{i}] ({}) bounds", a.name), a.bounds(), b.bounds()));
                 if d.is_some() {
                     return d;
                 }
@@ -137,6 +139,10 @@ mod tests {
         other.action[0].unit = "mm/s".into();
         let difference = spec().first_difference(&other).unwrap().to_string();
         assert_eq!(difference, "action[0] (tool_velocity_x) unit: expected m/s, found mm/s");
+        other = spec();
+        other.action[0].high = None;
+        let difference = spec().first_difference(&other).unwrap().to_string();
+        assert_eq!(difference, "action[0] (tool_velocity_x) bounds: expected [-0.3, 0.3], found [-0.3, inf]");
         other = spec();
         other.step_secs = 0.05;
         assert_eq!(spec().first_difference(&other).unwrap().what, "step_secs");

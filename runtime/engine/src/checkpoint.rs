@@ -184,9 +184,11 @@ impl Checkpoints {
             },
         };
         let plain = !wanted.is_empty() && !wanted.contains(['/', '\\']) && wanted != "..";
-        if !plain || !self.path(&wanted).is_dir() {
+        let followed = matches!(name, None | Some("last" | "best"));
+        if !plain || !(followed || self.path(&wanted).is_dir()) {
             return Err(missing());
         }
+        // Where a link leads nowhere, the manifest is what is missing.
         match self.read_checked(&wanted) {
             Err(EngineError::CheckpointDamaged(mut damage)) => {
                 damage.hint = self.newest_intact_but(&wanted)?.map_or_else(
@@ -343,6 +345,20 @@ mod tests {
         std::fs::remove_file(checkpoints.path("c0").join(MANIFEST)).unwrap();
         let manifest = checkpoints.read(Some("c0")).unwrap_err().to_string();
         assert!(manifest.contains("manifest.json") && manifest.contains("no other intact"), "{manifest}");
+    }
+
+    #[test]
+    fn a_link_to_a_checkpoint_that_is_gone_names_the_newest_intact_one() {
+        let (_dir, checkpoints) = run();
+        for i in 0..3 {
+            checkpoints.write(&format!("c{i}"), i, true, &files(i as u8, 100)).unwrap();
+        }
+        std::fs::remove_dir_all(checkpoints.path("c2")).unwrap();
+        for name in [None, Some("last")] {
+            let gone = checkpoints.read(name).unwrap_err().to_string();
+            assert!(gone.contains("checkpoint c2") && gone.contains("--checkpoint c1"), "{gone}");
+        }
+        assert!(matches!(checkpoints.read(Some("c2")).unwrap_err(), EngineError::CheckpointMissing { .. }));
     }
 
     /// Needs the right to mount: says so and passes where it is missing.

@@ -99,11 +99,21 @@ pub enum EngineError {
         /// What is there.
         found: String,
     },
+    /// A run's settings were changed after it began.
+    #[error("{} has changed since the run began: blake3 was {expected}, is {found}\n\nhint: put the original back; other settings make another run: `surefoot train {}`", path.display(), path.display())]
+    ConfigChanged {
+        /// The run's `config.toml`.
+        path: PathBuf,
+        /// By `run.json`.
+        expected: String,
+        /// On disk.
+        found: String,
+    },
     /// A checkpoint that was cut or changed.
     #[error(transparent)]
     CheckpointDamaged(Box<CheckpointDamage>),
     /// There is nothing to resume from.
-    #[error("{}: no checkpoint{}", path.display(), name.as_ref().map_or(String::new(), |n| format!(" named {n}")))]
+    #[error("{}: no checkpoint{}\n\nhint: `ls {0}/checkpoints` shows those there are; without one, start a new run with `surefoot train {0}/config.toml`", path.display(), name.as_ref().map_or(String::new(), |n| format!(" named {n}")))]
     CheckpointMissing {
         /// The run.
         path: PathBuf,

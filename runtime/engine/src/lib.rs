@@ -27,6 +27,7 @@ pub use evaluation::{EvalConfig, Evaluation, evaluate, wilson_interval};
 pub use events::{Activity, Event, Observer, Progress};
 pub use interrupt::Interrupt;
 pub use phases::{Better, EarlyStopConfig, OfflineConfig, OnlineConfig, PhaseConfig};
+pub use plan::{MAX_EPISODES, MAX_FILMS, MAX_WORLDS, check_plan};
 pub use results::{Results, StageKind, StageResult};
 pub use rollout::{EpisodeSeeds, Film, RolloutProgress, Watch, film, rollout};
 pub use run_dir::{RunDir, RunInfo};

@@ -1,15 +1,28 @@
 //! The list of stages that a run works through, and what cannot be run.
 
+use surefoot_core::Learner;
+
 use crate::EngineError;
 use crate::evaluation::EvalConfig;
-use crate::phases::PhaseConfig;
+use crate::phases::{OfflineConfig, PhaseConfig};
 use crate::results::StageKind;
 use crate::state::{LearnerId, StagePlan};
 use crate::trainer::{Baseline, TrainingConfig};
 
-/// Refuses what cannot be run, by key.
-pub(crate) fn check(
+/// Worlds side by side, at most: each takes memory, and results do not depend on their number.
+pub const MAX_WORLDS: usize = 1024;
+/// Episodes of one evaluation or recording, at most: they are held in memory.
+pub const MAX_EPISODES: usize = 100_000;
+/// Films of a stage, at most: they are held in memory and embedded in the report.
+pub const MAX_FILMS: usize = 16;
+
+/// Refuses what cannot be run, by key: all that can be told without data.
+///
+/// # Errors
+/// [`EngineError::Config`] with the first such key.
+pub fn check_plan(
     phases: &[PhaseConfig],
+    learner: &dyn Learner,
     baselines: &[Baseline],
     evaluation: &EvalConfig,
     training: &TrainingConfig,
@@ -24,10 +37,24 @@ pub(crate) fn check(
         log_every_updates,
         checkpoint_every_updates: _,
         keep_checkpoints: _,
-        films: _,
+        films,
     } = training;
+    let goes_by = |key: String, offline: &OfflineConfig, learner: &dyn Learner| {
+        let known = learner.heldout_metrics();
+        match &offline.early_stop {
+            Some(stop) if !known.contains(&stop.metric.as_str()) => Err(EngineError::Config {
+                key: format!("{key}.early_stop.metric"),
+                expected: format!("a held-out metric of {} ({})", learner.name(), known.join(", ")),
+                found: format!("{:?}", stop.metric),
+            }),
+            _ => Ok(()),
+        }
+    };
     for (i, phase) in phases.iter().enumerate() {
         phase.check(i)?;
+        if let PhaseConfig::Offline(offline) = phase {
+            goes_by(format!("phase[{i}].offline"), offline, learner)?;
+        }
         if !has_env && matches!(phase, PhaseConfig::Online(_)) {
             let key = format!("phase[{i}].online");
             return refuse(&key, "an environment to act in", "recordings only".into());
@@ -37,8 +64,9 @@ pub(crate) fn check(
         return refuse("phase", "at least one phase", "none".into());
     }
     for baseline in baselines {
-        let Baseline { name, learner: _, offline } = baseline;
+        let Baseline { name, learner, offline } = baseline;
         offline.check(&format!("baseline.{name}"))?;
+        goes_by(format!("baseline.{name}"), offline, &**learner)?;
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let taken = ["offline", "online"].contains(&name.as_str())
             || baselines.iter().filter(|b| b.name == *name).count() > 1;
@@ -52,11 +80,14 @@ pub(crate) fn check(
     if *log_every_updates == 0 {
         return refuse("training.log_every_updates", "at least 1", "0".into());
     }
-    if has_env && *worlds == 0 {
-        return refuse("training.worlds", "at least 1", "0".into());
+    if has_env && !(1..=MAX_WORLDS).contains(worlds) {
+        return refuse("training.worlds", &format!("1 to {MAX_WORLDS}"), worlds.to_string());
     }
-    if has_env && evaluation.episodes == 0 {
-        return refuse("evaluation.episodes", "at least 1", "0".into());
+    if *films > MAX_FILMS {
+        return refuse("training.films", &format!("at most {MAX_FILMS}"), films.to_string());
+    }
+    if has_env && !(1..=MAX_EPISODES).contains(&evaluation.episodes) {
+        return refuse("eval.episodes", &format!("1 to {MAX_EPISODES}"), evaluation.episodes.to_string());
     }
     Ok(())
 }

@@ -38,6 +38,8 @@ pub struct RunInfo {
     pub datasets: BTreeMap<String, String>,
     /// Hash of the robot contract, where a robot is behind the task.
     pub contract_hash: Option<String>,
+    /// blake3 of `config.toml`: results mean something only beside the settings they came from.
+    pub config_blake3: String,
 }
 
 /// An open run directory. Holds its lock until dropped.
@@ -68,7 +70,7 @@ impl RunDir {
         }
     }
 
-    /// Makes a run directory of exactly this path; `started` is filled in where it is empty.
+    /// Makes a run directory of exactly this path; `started` is filled in where it is empty, `config_blake3` always.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -90,6 +92,7 @@ impl RunDir {
         if info.started.is_empty() {
             info.started = utc(unix_time());
         }
+        info.config_blake3 = blake3::hash(config.as_bytes()).to_hex().to_string();
         run.write_json("run.json", &info)?;
         Ok(run)
     }
@@ -165,10 +168,13 @@ pub fn read_info(run: &Path) -> Result<RunInfo, EngineError> {
 /// Reads a run's `config.toml`, as text.
 ///
 /// # Errors
-/// When it is missing.
+/// When it is missing, or is not the one that the run began with.
 pub fn read_config(run: &Path) -> Result<String, EngineError> {
     let path = run.join("config.toml");
-    std::fs::read_to_string(&path).map_err(EngineError::io("read", &path))
+    let text = std::fs::read_to_string(&path).map_err(EngineError::io("read", &path))?;
+    let expected = read_info(run)?.config_blake3;
+    let found = blake3::hash(text.as_bytes()).to_hex().to_string();
+    if expected == found { Ok(text) } else { Err(EngineError::ConfigChanged { path, expected, found }) }
 }
 
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(

@@ -11,7 +11,7 @@ use crate::evaluation::EvalConfig;
 use crate::events::{Event, Observer};
 use crate::metrics::{EventFile, MetricsLog};
 use crate::phases::{OfflineConfig, PhaseConfig};
-use crate::plan::{check, early_stopping, plan};
+use crate::plan::{check_plan, early_stopping, plan};
 use crate::results::Results;
 use crate::resume::{Damaged, restore};
 use crate::run_dir::RunDir;
@@ -187,7 +187,7 @@ impl Trainer {
             evaluation,
             training,
         } = parts;
-        check(&phases, &baselines, &evaluation, &training, make_env.is_some())?;
+        check_plan(&phases, &*learner, &baselines, &evaluation, &training, make_env.is_some())?;
         let demonstrations = Demonstrations::new(demonstrations, &spec, training.holdout_fraction, seed)?;
         if demonstrations.heldout.n == 0
             && let Some(key) = early_stopping(&phases, &baselines)
@@ -288,7 +288,10 @@ impl Trainer {
         interrupt: &Interrupt,
         observer: &mut dyn Observer,
     ) -> Result<TrainEnd, EngineError> {
-        if self.state.checkpoints > 0 && self.state.progress.entered {
+        if self.state.checkpoints == 0 {
+            // Whatever happens from here on, a power cut included, there is something to resume from.
+            self.checkpoint(false, observer)?;
+        } else if self.state.progress.entered {
             self.announce_stage(true, observer)?;
         }
         loop {

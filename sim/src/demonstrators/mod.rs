@@ -3,6 +3,7 @@
 
 pub mod push;
 pub mod reach;
+mod scripted;
 
 use surefoot_core::{EnvSpec, Policy, PolicyError, Rows, RowsMut, SpecDifference};
 

@@ -2,10 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::policy::{ActMode, Policy, PolicyError, ResetScope};
-use surefoot_core::{Rows, RowsMut, Stream};
+use surefoot_core::Stream;
+use surefoot_core::policy::{Policy, PolicyError};
 
-use super::{DemonstratorContext, check_range, observation_indices};
+use super::scripted::{Script, Scripted};
+use super::{DemonstratorContext, check_range};
 
 /// Distance from the puck's centre at which it is rounded, m.
 const ROUNDING_RADIUS: f64 = 0.085;
@@ -45,13 +46,7 @@ impl PushDemonstratorConfig {
         check_range("pace[1]", pace[1], pace[0], 1.0)?;
         check_range("aim_error_rad", *aim_error_rad, 0.0, std::f64::consts::PI)?;
         check_range("failure_share", *failure_share, 0.0, 1.0)?;
-        let names = ["tool_to_puck_x", "tool_to_puck_y", "puck_to_goal_x", "puck_to_goal_y"];
-        Ok(Box::new(PushDemonstrator {
-            config: self.clone(),
-            indices: observation_indices(&context.spec, names)?,
-            observation_dim: context.spec.observation_dim(),
-            slots: (0..context.slots).map(|_| Slot::new(self, 0)).collect(),
-        }))
+        Ok(Box::new(Scripted::<Slot, 4, 2>::new(self, context)?))
     }
 }
 
@@ -75,7 +70,10 @@ struct Slot {
     step: usize,
 }
 
-impl Slot {
+impl Script<4, 2> for Slot {
+    type Config = PushDemonstratorConfig;
+    const NAMES: [&'static str; 4] = ["tool_to_puck_x", "tool_to_puck_y", "puck_to_goal_x", "puck_to_goal_y"];
+
     fn new(config: &PushDemonstratorConfig, seed: u64) -> Self {
         let mut noise = Stream::new(seed, "push demonstrator", 0);
         let pace = noise.uniform(config.pace[0], config.pace[1]);
@@ -97,8 +95,8 @@ impl Slot {
         Self { noise, pace, aim_error, failing, pushing: false, step: 0 }
     }
 
-    /// `[2]`, normalised; `to_puck` and `to_goal` in m.
-    fn act(&mut self, config: &PushDemonstratorConfig, to_puck: [f64; 2], to_goal: [f64; 2]) -> [f64; 2] {
+    fn act(&mut self, config: &PushDemonstratorConfig, observation: [f64; 4]) -> [f64; 2] {
+        let [to_puck, to_goal] = [[observation[0], observation[1]], [observation[2], observation[3]]];
         let beside = if let Failing::Beside(angle) = self.failing { angle } else { 0.0 };
         let push = to_goal[1].atan2(to_goal[0]) + self.aim_error + beside;
         let at = (-to_puck[1]).atan2(-to_puck[0]);
@@ -133,38 +131,5 @@ impl Slot {
             *a = (*a + config.action_noise * self.noise.normal()).clamp(-1.0, 1.0);
         }
         action
-    }
-}
-
-struct PushDemonstrator {
-    config: PushDemonstratorConfig,
-    indices: [usize; 4],
-    observation_dim: usize,
-    slots: Vec<Slot>,
-}
-
-impl Policy for PushDemonstrator {
-    fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn reset(&mut self, slot: usize, _scope: ResetScope, seed: u64) {
-        self.slots[slot] = Slot::new(&self.config, seed);
-    }
-
-    fn act(
-        &mut self,
-        observations: Rows<'_>,
-        _: ActMode,
-        mut actions: RowsMut<'_>,
-    ) -> Result<(), PolicyError> {
-        super::check_shapes(&observations, &actions, self.observation_dim, 2, self.slots.len())?;
-        for (i, slot) in self.slots.iter_mut().enumerate().take(observations.len()) {
-            let row = observations.row(i);
-            let [px, py, gx, gy] = self.indices.map(|k| f64::from(row[k]));
-            let action = slot.act(&self.config, [px, py], [gx, gy]);
-            actions.row(i).copy_from_slice(&action.map(|a| a as f32));
-        }
-        Ok(())
     }
 }

@@ -2,10 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::policy::{ActMode, Policy, PolicyError, ResetScope};
-use surefoot_core::{Rows, RowsMut, Stream};
+use surefoot_core::Stream;
+use surefoot_core::policy::{Policy, PolicyError};
 
-use super::{DemonstratorContext, check_range, observation_indices};
+use super::scripted::{Script, Scripted};
+use super::{DemonstratorContext, check_range};
 
 /// Configuration of [`reach`](self).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,13 +37,7 @@ impl ReachDemonstratorConfig {
         check_range("pace[0]", pace[0], 0.0, pace[1])?;
         check_range("pace[1]", pace[1], pace[0], 1.0)?;
         check_range("failure_share", *failure_share, 0.0, 1.0)?;
-        let names = ["tool_to_target_x", "tool_to_target_y", "tool_to_target_z"];
-        Ok(Box::new(ReachDemonstrator {
-            config: self.clone(),
-            indices: observation_indices(&context.spec, names)?,
-            observation_dim: context.spec.observation_dim(),
-            slots: (0..context.slots).map(|_| Slot::new(self, 0)).collect(),
-        }))
+        Ok(Box::new(Scripted::<Slot, 3, 3>::new(self, context)?))
     }
 }
 
@@ -55,7 +50,10 @@ struct Slot {
     step: usize,
 }
 
-impl Slot {
+impl Script<3, 3> for Slot {
+    type Config = ReachDemonstratorConfig;
+    const NAMES: [&'static str; 3] = ["tool_to_target_x", "tool_to_target_y", "tool_to_target_z"];
+
     fn new(config: &ReachDemonstratorConfig, seed: u64) -> Self {
         let mut noise = Stream::new(seed, "reach demonstrator", 0);
         let pace = noise.uniform(config.pace[0], config.pace[1]);
@@ -72,46 +70,19 @@ impl Slot {
         }
         Self { noise, pace, beside, gives_up_at, step: 0 }
     }
-}
 
-struct ReachDemonstrator {
-    config: ReachDemonstratorConfig,
-    indices: [usize; 3],
-    observation_dim: usize,
-    slots: Vec<Slot>,
-}
-
-impl Policy for ReachDemonstrator {
-    fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
-    fn reset(&mut self, slot: usize, _scope: ResetScope, seed: u64) {
-        self.slots[slot] = Slot::new(&self.config, seed);
-    }
-
-    fn act(
-        &mut self,
-        observations: Rows<'_>,
-        _: ActMode,
-        mut actions: RowsMut<'_>,
-    ) -> Result<(), PolicyError> {
-        super::check_shapes(&observations, &actions, self.observation_dim, 3, self.slots.len())?;
-        for (i, slot) in self.slots.iter_mut().enumerate().take(observations.len()) {
-            let row = observations.row(i);
-            let mut to_target = self.indices.map(|k| f64::from(row[k]));
-            for (t, b) in to_target.iter_mut().zip(slot.beside) {
-                *t += b;
-            }
-            let distance = to_target.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-9);
-            // Slows down over the last five centimetres.
-            let pace = slot.pace * (distance / 0.05).min(1.0);
-            for (a, t) in actions.row(i).iter_mut().zip(to_target) {
-                let wanted = if slot.step >= slot.gives_up_at { 0.0 } else { pace * t / distance };
-                *a = (wanted + self.config.action_noise * slot.noise.normal()).clamp(-1.0, 1.0) as f32;
-            }
-            slot.step += 1;
+    fn act(&mut self, config: &ReachDemonstratorConfig, mut to_target: [f64; 3]) -> [f64; 3] {
+        for (t, b) in to_target.iter_mut().zip(self.beside) {
+            *t += b;
         }
-        Ok(())
+        let distance = to_target.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-9);
+        // Slows down over the last five centimetres.
+        let pace = self.pace * (distance / 0.05).min(1.0);
+        let stopped = self.step >= self.gives_up_at;
+        self.step += 1;
+        to_target.map(|t| {
+            let wanted = if stopped { 0.0 } else { pace * t / distance };
+            (wanted + config.action_noise * self.noise.normal()).clamp(-1.0, 1.0)
+        })
     }
 }

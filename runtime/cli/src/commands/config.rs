@@ -3,6 +3,8 @@
 use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
+use crate::commands::train::Learners;
+use crate::composition;
 use crate::config::{self, RunConfig};
 use crate::failure::{CommandResult, usage};
 use crate::output::Output;
@@ -12,17 +14,43 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     match command {
         ConfigCommand::Check { file, overrides, kind } => {
             match kind {
-                SchemaKind::Run => drop(config::load(file, overrides)?),
+                SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
                 SchemaKind::Robot => drop(RobotContract::read(file).map_err(usage)?),
             }
-            output.note(&format!("{}: valid", file.display()));
+            if output.json() {
+                output.value(&serde_json::json!({ "event": "checked", "path": file, "valid": true }));
+            } else {
+                output.note(&format!("{}: valid", file.display()));
+            }
         }
         ConfigCommand::Show { file, overrides } => {
-            output.text(&config::load(file, overrides)?.resolved);
+            let loaded = config::load(file, overrides)?;
+            if output.json() {
+                output.value(&loaded.config);
+            } else {
+                output.text(&loaded.resolved);
+            }
         }
-        ConfigCommand::Schema { kind } => output.text(&schema(*kind)?),
+        ConfigCommand::Schema { kind } => {
+            let text = schema(*kind)?;
+            if output.json() {
+                output.value(&serde_json::from_str::<serde_json::Value>(&text)?);
+            } else {
+                output.text(&text);
+            }
+        }
     }
     Ok(())
+}
+
+/// Builds what can be built without data: the world, the learners.
+fn check_run(config: &RunConfig) -> CommandResult {
+    if config.env.is_none() {
+        // Recordings say what a learner is built for; they are looked at when the run begins.
+        return Ok(());
+    }
+    let spec = composition::spec(config)?;
+    Learners::build(config, &spec)?.check(config)
 }
 
 /// The JSON schema of a kind of file, as it is checked in under `configs/schema/`.

@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::anyhow;
 use surefoot_core::{DataError, EpisodeSource};
 use surefoot_datasets::{FORMATS, OpenOptions};
+use surefoot_engine::MAX_EPISODES;
 use surefoot_sim::{DemonstratorConfig, EnvConfig};
 
 use crate::args::{DataArgs, DataCommand, RecordArgs};
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{MAX_EPISODES, RecordConfig, nearest};
+use crate::config::{RecordConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -96,6 +97,6 @@ fn record(args: &RecordArgs, output: Output) -> CommandResult {
     composition::record(&env, &config, args.seed, &args.to, &interrupt).map_err(|e| {
         if interrupt.requested() { Failure::Interrupted("nothing was written".into()) } else { e }
     })?;
-    output.line(&args.to.display().to_string());
+    output.written("recording", &args.to);
     Ok(())
 }

@@ -1,16 +1,17 @@
 //! `surefoot eval`: a trained policy on fixed seeds.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use surefoot_core::{PolicyArtifact, PolicyCard};
-use surefoot_engine::{EvalConfig, Watch, evaluate, film, report};
+use surefoot_engine::{EngineError, EvalConfig, MAX_EPISODES, Watch, evaluate, film, report, run_dir};
 use surefoot_sim::EnvConfig;
 
 use crate::args::EvalArgs;
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{self, MAX_EPISODES, nearest};
+use crate::config::{self, RunConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -32,30 +33,13 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
     let artifact = read_artifact(&policy_dir)?;
     let run_config = match run {
         Some(run) => {
-            let path = run.join("config.toml");
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Some(config::parse(&text, &path.display().to_string(), &[])?.config)
+            let text = run_dir::read_config(&run)?;
+            Some(config::parse(&text, &run.join("config.toml").display().to_string(), &[])?.config)
         }
         None => None,
     };
-    let env = match (&args.env, run_config.as_ref().and_then(|c| c.env.clone())) {
-        (Some(name), _) => EnvConfig::default_of(name).ok_or_else(|| {
-            let hint = nearest(name, EnvConfig::NAMES.iter().copied())
-                .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-            usage(anyhow!(
-                "unknown environment {name:?}: expected one of {}{hint}",
-                EnvConfig::NAMES.join(", ")
-            ))
-        })?,
-        (None, Some(env)) => env,
-        (None, None) => EnvConfig::default_of(&artifact.card.spec.name).ok_or_else(|| {
-            usage(anyhow!(
-                "this policy is for {:?}, which is no built-in environment\n\nhint: name one with --env",
-                artifact.card.spec.name
-            ))
-        })?,
-    };
+    let env = environment(args.env.as_deref(), run_config.as_ref(), &artifact.card)?;
+    let film_file = args.film.as_deref().map(NewFile::create).transpose()?;
     let interrupt = on_interrupt()?;
     let mut envs = composition::worlds(&env, WORLDS)?;
     artifact.card.check(envs.spec())?;
@@ -64,9 +48,11 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
     eval.episodes = args.episodes;
     eval.seed = args.seed.unwrap_or(eval.seed);
     let mut watch = Watch { interrupt: &interrupt, progress: &mut |_| {} };
-    let e = evaluate(&mut envs, policy.as_mut(), &eval, &mut watch).map_err(|error| {
-        if interrupt.requested() { Failure::Interrupted("nothing was changed".into()) } else { error.into() }
-    })?;
+    let interrupted = |error: EngineError| match error {
+        EngineError::Interrupted => Failure::Interrupted("nothing was changed".into()),
+        other => other.into(),
+    };
+    let e = evaluate(&mut envs, policy.as_mut(), &eval, &mut watch).map_err(interrupted)?;
     if output.json() {
         output.value(&serde_json::json!({ "event": "evaluated", "policy": policy_dir, "evaluation": e }));
     } else {
@@ -86,20 +72,80 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
             e.safety.violations
         ));
     }
-    if let Some(path) = &args.film {
+    if let Some(file) = film_file {
         let mut env = composition::env(&env)?;
         let mut policy = surefoot_policies::load_policy(&artifact, 1)?;
         let filmed =
-            film(env.as_mut(), policy.as_mut(), eval.seeds()[0], 1, (FILM_WIDTH, FILM_HEIGHT), &interrupt)?;
+            film(env.as_mut(), policy.as_mut(), eval.seeds()[0], 1, (FILM_WIDTH, FILM_HEIGHT), &interrupt)
+                .map_err(interrupted)?;
         let gif = report::animation(&filmed.frames, filmed.frame_secs)?;
-        std::fs::write(path, gif).with_context(|| format!("cannot write {}", path.display()))?;
-        output.note(&format!("film {}", path.display()));
+        output.note(&format!("film {}", file.write(&gif)?.display()));
     }
     match args.min_success {
         Some(bar) if e.success_rate < bar => {
             Err(anyhow!("success rate {:.3} is below the required {bar}", e.success_rate).into())
         }
         _ => Ok(()),
+    }
+}
+
+/// The environment that was named, with the run's own settings where it is the run's; else the run's; else the policy's.
+fn environment(
+    named: Option<&str>,
+    run: Option<&RunConfig>,
+    card: &PolicyCard,
+) -> Result<EnvConfig, Failure> {
+    let own = run.and_then(|c| c.env.clone());
+    match (named, own) {
+        (None, Some(env)) => Ok(env),
+        (Some(name), Some(env)) if env.name() == name => Ok(env),
+        (Some(name), _) => EnvConfig::default_of(name).ok_or_else(|| {
+            let hint = nearest(name, EnvConfig::NAMES.iter().copied())
+                .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
+            usage(anyhow!(
+                "unknown environment {name:?}: expected one of {}{hint}",
+                EnvConfig::NAMES.join(", ")
+            ))
+        }),
+        (None, None) => EnvConfig::default_of(&card.spec.name).ok_or_else(|| {
+            usage(anyhow!(
+                "this policy is for {:?}, which is no built-in environment\n\nhint: name one with --env",
+                card.spec.name
+            ))
+        }),
+    }
+}
+
+/// A file that was not there before: made at once, so that a bad path is known early; removed again unless it is written.
+struct NewFile {
+    path: PathBuf,
+    written: bool,
+}
+
+impl NewFile {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        File::create_new(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                anyhow!("{} exists and is not overwritten\n\nhint: choose another name", path.display())
+            }
+            _ => anyhow!(e).context(format!("cannot create {}", path.display())),
+        })?;
+        Ok(Self { path: path.to_owned(), written: false })
+    }
+
+    fn write(mut self, bytes: &[u8]) -> Result<PathBuf, Failure> {
+        std::fs::write(&self.path, bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.written = true;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.written {
+            // What went wrong is reported already.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 use surefoot_engine::report;
 
 use crate::args::ReportArgs;
+use crate::commands::resume::is_run;
 use crate::failure::CommandResult;
 use crate::output::Output;
 
 /// Runs the verb.
 pub fn run(args: &ReportArgs, output: Output) -> CommandResult {
+    is_run(&args.run)?;
     report::write_report(&args.run)?;
-    output.line(&args.run.join("report.html").display().to_string());
+    output.written("report", &args.run.join("report.html"));
     Ok(())
 }

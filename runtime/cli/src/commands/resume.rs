@@ -1,5 +1,7 @@
 //! `surefoot resume`: continue an interrupted run, bit for bit.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use surefoot_engine::{RunDir, Trainer, run_dir};
 
@@ -7,11 +9,23 @@ use crate::args::ResumeArgs;
 use crate::commands::train::{Learners, carry_on, configuration, on_interrupt, with_parts};
 use crate::composition;
 use crate::config;
-use crate::failure::CommandResult;
+use crate::failure::{CommandResult, usage};
 use crate::output::Output;
+
+/// Refuses a directory that is no run.
+pub fn is_run(path: &Path) -> CommandResult {
+    if path.join("run.json").is_file() {
+        return Ok(());
+    }
+    Err(usage(anyhow!(
+        "{} is no run directory: it has no run.json\n\nhint: runs stand in runs/, one directory each",
+        path.display()
+    )))
+}
 
 /// Runs the verb.
 pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
+    is_run(&args.run)?;
     let info = run_dir::read_info(&args.run)?;
     let run = RunDir::open(&args.run)?;
     let text = run_dir::read_config(&args.run)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use surefoot_core::{EnvSpec, Learner};
 use surefoot_engine::{
-    Baseline, EngineError, Interrupt, RunDir, RunInfo, TrainEnd, Trainer, TrainerParts, report,
+    Baseline, EngineError, Interrupt, RunDir, RunInfo, TrainEnd, Trainer, TrainerParts, check_plan, report,
 };
 
 use crate::args::TrainArgs;
@@ -56,6 +56,7 @@ pub fn start(
     }
     let spec = composition::spec(config)?;
     let learners = Learners::build(config, &spec)?;
+    learners.check(config)?;
     let demonstrations =
         composition::load(config, &spec, interrupt, output).map_err(|e| interrupted_early(e, interrupt))?;
     let info = run_info(config, &spec, &demonstrations.hashes);
@@ -86,6 +87,15 @@ impl Learners {
             main: composition::learner(&config.learner, spec, config.seed)?,
             baselines: composition::baselines(config, spec)?,
         })
+    }
+
+    /// Refuses what cannot be run, before any data is recorded or read.
+    ///
+    /// # Errors
+    /// With the first key that cannot be used.
+    pub fn check(&self, config: &RunConfig) -> CommandResult {
+        let RunConfig { phase, eval, training, env, .. } = config;
+        check_plan(phase, &*self.main, &self.baselines, eval, training, env.is_some()).map_err(configuration)
     }
 }
 
@@ -165,5 +175,6 @@ fn run_info(config: &RunConfig, spec: &EnvSpec, datasets: &BTreeMap<String, Stri
         argv: std::env::args().collect(),
         datasets: datasets.clone(),
         contract_hash: spec.contract_hash.clone(),
+        config_blake3: String::new(),
     }
 }

@@ -38,6 +38,9 @@ pub fn load(
     let mut episodes = Vec::new();
     let mut hashes = BTreeMap::new();
     for data in &config.data {
+        if data.record.is_some() && data.path.exists() {
+            output.note(&format!("using {} as it is: it was recorded before", data.path.display()));
+        }
         if let (false, Some(recording), Some(env)) = (data.path.exists(), &data.record, &config.env) {
             let seed = recording.seed.unwrap_or(config.seed);
             output.note(&format!(

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_datasets::{DoneMeans, OpenOptions};
-use surefoot_engine::{EvalConfig, OfflineConfig, PhaseConfig, TrainingConfig};
+use surefoot_engine::{EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, PhaseConfig, TrainingConfig};
 use surefoot_policies::LearnerConfig;
 use surefoot_sim::{DemonstratorConfig, EnvConfig};
 
@@ -117,12 +117,6 @@ pub struct BaselineConfig {
     pub offline: OfflineConfig,
 }
 
-/// Worlds side by side, at most: each takes memory, and results do not depend on their number.
-const MAX_WORLDS: usize = 1024;
-
-/// Episodes of one evaluation or recording, at most: they are held in memory.
-pub const MAX_EPISODES: usize = 100_000;
-
 /// A config and the text it came from.
 pub struct LoadedConfig {
     /// The config.
@@ -200,6 +194,9 @@ fn check(config: &RunConfig) -> anyhow::Result<()> {
     }
     if !(1..=MAX_EPISODES).contains(&config.eval.episodes) {
         wrong.push(format!("eval.episodes = {}: 1 to {MAX_EPISODES}", config.eval.episodes));
+    }
+    for (index, data) in config.data.iter().enumerate().filter(|(_, d)| d.path.as_os_str().is_empty()) {
+        wrong.push(format!("data[{index}].path = {:?}: the path of a file", data.path));
     }
     for record in config.data.iter().filter_map(|d| d.record.as_ref()) {
         if !(1..=MAX_EPISODES).contains(&record.episodes) {

@@ -14,9 +14,25 @@ pub fn apply(text: &str, overrides: &[String]) -> Result<Table, Failure> {
                 "override {given:?} has no '='\n\nhint: write key=value, as in learner.awac.temperature=0.5"
             )));
         };
+        same_choice(&table, key.trim()).map_err(usage)?;
         set(&mut table, key.trim(), value_of(value.trim())).map_err(usage)?;
     }
     Ok(table)
+}
+
+/// `[env.NAME]` and `[learner.NAME]` choose one of several: an override sets keys of the chosen one.
+fn same_choice(table: &Table, key: &str) -> anyhow::Result<()> {
+    let mut parts = key.split('.');
+    let (Some(section @ ("env" | "learner")), Some(wanted)) = (parts.next(), parts.next()) else {
+        return Ok(());
+    };
+    let chosen = table.get(section).and_then(Value::as_table).and_then(|t| t.keys().next());
+    match chosen {
+        Some(chosen) if chosen != wanted => Err(anyhow!(
+            "override {key}: the file chooses [{section}.{chosen}], and a run has one {section}\n\nhint: `{section}={{{wanted}={{}}}}` chooses another"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn value_of(text: &str) -> Value {
@@ -80,6 +96,16 @@ mod tests {
         assert_eq!(t["learner"]["awac"]["temperature"].as_float(), Some(0.5));
         assert_eq!(t["name"].as_str(), Some("reach-2"));
         assert_eq!(t["phase"][0]["offline"]["updates"].as_integer(), Some(20));
+    }
+
+    #[test]
+    fn a_key_of_what_the_file_does_not_choose_is_refused_and_the_choice_can_be_changed() {
+        let text = "[env.push]\nmax_steps = 60\n";
+        let given = |s: &str| apply(text, &[s.to_owned()]);
+        let refused = format!("{:?}", given("env.reach.max_steps=5").unwrap_err());
+        assert!(refused.contains("chooses [env.push]") && refused.contains("env={reach={}}"), "{refused}");
+        assert_eq!(given("env.push.max_steps=5").unwrap()["env"]["push"]["max_steps"].as_integer(), Some(5));
+        assert!(given("env={reach={}}").unwrap()["env"]["reach"].is_table());
     }
 
     #[test]

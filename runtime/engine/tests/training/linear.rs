@@ -92,6 +92,9 @@ impl Learner for Linear {
         metrics.push("train/effective_sample_size", f64::from(total * total / squares / batch.n as f32));
         Ok(metrics)
     }
+    fn heldout_metrics(&self) -> &'static [&'static str] {
+        &["heldout/log_likelihood"]
+    }
     fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
         let squares: f64 = (0..batch.n)
             .flat_map(|i| (0..ACT).map(move |axis| f64::from(self.error(batch, i, axis)).powi(2)))

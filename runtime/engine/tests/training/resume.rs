@@ -105,7 +105,7 @@ fn resuming_something_else_is_refused() {
     let again = setup.start(&run, &none).err().unwrap();
     assert!(matches!(again, EngineError::RunExists { .. }), "{again}");
     let missing = setup.resume(&run, &none, Some("nowhere")).err().unwrap().to_string();
-    assert!(missing.ends_with("no checkpoint named nowhere"), "{missing}");
+    assert!(missing.contains("no checkpoint named nowhere"), "{missing}");
 
     setup.evaluation.episodes += 1;
     let other = setup.resume(&run, &none, None).err().unwrap().to_string();
@@ -130,7 +130,7 @@ fn a_run_goes_on_after_the_disk_was_full() {
         let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).output();
         done.is_ok_and(|o| o.status.success())
     };
-    if !mount("size=160k") {
+    if !mount("size=200k") {
         println!("skipped: this process may not mount a tmpfs");
         return;
     }

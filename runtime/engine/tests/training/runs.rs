@@ -240,9 +240,10 @@ fn early_stopping_keeps_the_best_state() {
         early_stop: Some(EarlyStopConfig { metric: "heldout/td_error".into(), ..EarlyStopConfig::default() }),
         ..OfflineConfig::default()
     })];
-    let mut trainer = setup.start(&dir.path().join("typo"), &Tripwire::default()).unwrap();
-    let e = trainer.run(&Interrupt::new(), &mut ()).unwrap_err().to_string();
+    let typo = dir.path().join("typo");
+    let e = setup.start(&typo, &Tripwire::default()).err().unwrap().to_string();
     assert!(e.contains("heldout/log_likelihood") && e.contains("heldout/td_error"), "{e}");
+    assert!(!typo.exists(), "a setting that cannot be used leaves nothing behind");
 }
 
 #[test]
