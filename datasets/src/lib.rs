@@ -15,7 +15,7 @@ pub use formats::{FORMATS, Format};
 pub use h5::Backend;
 pub use info::{ArrayLine, InfoReport, MaskLine, info};
 pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, read_all};
-pub use open::{DoneMeans, OpenOptions, Opened, open, open_as, open_with};
+pub use open::{DoneMeans, OpenOptions, Opened, open, open_with};
 pub use stats::{SourceStats, Spread, StatsReport, stats};
 pub use survey::{Channel, Place};
 pub use verify::{Finding, Severity, VerifyReport, verify};

@@ -81,18 +81,6 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Box<dyn EpisodeSo
     }
 }
 
-/// [`open_with`] with the format beside the options, where it comes before theirs.
-///
-/// # Errors
-/// As [`open_with`].
-pub fn open_as(
-    path: &Path,
-    format: &str,
-    options: &OpenOptions,
-) -> Result<Box<dyn EpisodeSource>, DataError> {
-    open_with(path, &OpenOptions { format: Some(format.to_owned()), ..options.clone() })
-}
-
 pub(crate) fn open_any(path: &Path, options: &OpenOptions) -> Result<Opened, DataError> {
     let format = options.format.as_deref().map(|name| named(path, name)).transpose()?;
     let first = attempt(path, format, options);

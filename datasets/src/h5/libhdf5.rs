@@ -163,7 +163,12 @@ impl CFile {
         if !accept(info.element) {
             return Err(Hdf5Error::WrongType { item: path.to_owned(), expected, found: info.element });
         }
-        let count: usize = info.shape.iter().product();
+        // The length of a file does not bound a virtual dataset: it is refused where memory would not hold it.
+        let count = info.shape.iter().fold(1_u128, |n, d| n.saturating_mul(*d as u128));
+        if !usize::try_from(count).is_ok_and(|n| Vec::<T>::new().try_reserve_exact(n).is_ok()) {
+            let claimed = count.saturating_mul(size_of::<T>() as u128);
+            return Err(Hdf5Error::TooLarge { item: path.to_owned(), claimed, file: self.bytes });
+        }
         let data = if count == 0 { Vec::new() } else { read(&dataset)? };
         Ok(Array { info, data })
     }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use surefoot_core::DataError;
-use surefoot_datasets::{OpenOptions, info, open, open_as, open_with, stats, verify};
+use surefoot_datasets::{OpenOptions, info, open, open_with, stats, verify};
 
 use crate::episodes::fixture;
 use crate::hand_made::{array, file, no_columns, observed, sound};
@@ -28,7 +28,6 @@ fn the_named_format_is_used_by_open_info_verify_and_stats() {
     assert_eq!(stats(&*source).unwrap().total.episodes, 3);
     assert_eq!(info(&path, &format("robosuite")).unwrap().format, "robosuite");
     assert_eq!(verify(&path, &format("robosuite")).format, Some("robosuite"));
-    assert_eq!(open_as(&path, "robosuite", &OpenOptions::default()).unwrap().meta().format, "robosuite");
 
     // D4RL has no such arrays.
     let error = info(&path, &format("d4rl")).unwrap_err().to_string();
@@ -39,11 +38,8 @@ fn the_named_format_is_used_by_open_info_verify_and_stats() {
 #[test]
 fn an_unknown_format_is_refused_with_the_known_ones() {
     let path = fixture("robomimic_dones.hdf5");
-    let errors = [
-        open_with(&path, &format("rosbag")).err().unwrap(),
-        open_as(&path, "rosbag", &OpenOptions::default()).err().unwrap(),
-        info(&path, &format("rosbag")).unwrap_err(),
-    ];
+    let errors =
+        [open_with(&path, &format("rosbag")).err().unwrap(), info(&path, &format("rosbag")).unwrap_err()];
     for error in errors {
         let DataError::Shape { item, expected, found, .. } = &error else { panic!("{error}") };
         assert!(item.contains("format") && expected.contains("robomimic, robosuite, d4rl"), "{error}");
