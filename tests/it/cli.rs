@@ -108,6 +108,12 @@ fn damaged_and_foreign_data_is_refused_with_one_error() {
     }
     assert!(!workplace.path("runs").exists());
     workplace.succeed(&["data", "verify", "good.hdf5"]);
+    // Said to be of another format, it is read as that and refused.
+    for verb in ["info", "verify", "stats"] {
+        workplace.succeed(&["data", verb, "good.hdf5", "--format", "robomimic"]);
+        workplace.fail(&["data", verb, "good.hdf5", "--format", "d4rl"], 1, &["good.hdf5"]);
+        workplace.fail(&["data", verb, "good.hdf5", "--format", "d5rl"], 2, &["unknown format", "robomimic"]);
+    }
     // The right kind of file, of another task.
     workplace.succeed(&["data", "record", "reach", "--to", "reach.hdf5", "--episodes", "2", "--quiet"]);
     let data = "data=[{path=\"reach.hdf5\"}]";

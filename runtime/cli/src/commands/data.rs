@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use surefoot_core::{DataError, EpisodeSource};
+use surefoot_core::DataError;
 use surefoot_datasets::{FORMATS, OpenOptions};
 use surefoot_engine::MAX_EPISODES;
 use surefoot_sim::{DemonstratorConfig, EnvConfig};
@@ -18,17 +18,17 @@ use crate::output::Output;
 /// Runs the verb.
 pub fn run(command: &DataCommand, output: Output) -> CommandResult {
     match command {
-        DataCommand::Info(args) => each(args, |path, _| {
-            let report = surefoot_datasets::info(path, &OpenOptions::default())?;
+        DataCommand::Info(args) => each(args, |path, options| {
+            let report = surefoot_datasets::info(path, options)?;
             print(&report, output);
             Ok(true)
         }),
-        DataCommand::Stats(args) => each(args, |path, format| {
-            print(&surefoot_datasets::stats(open(path, format)?.as_ref())?, output);
+        DataCommand::Stats(args) => each(args, |path, options| {
+            print(&surefoot_datasets::stats(surefoot_datasets::open_with(path, options)?.as_ref())?, output);
             Ok(true)
         }),
-        DataCommand::Verify(args) => each(args, |path, _| {
-            let report = surefoot_datasets::verify(path, &OpenOptions::default());
+        DataCommand::Verify(args) => each(args, |path, options| {
+            let report = surefoot_datasets::verify(path, options);
             print(&report, output);
             Ok(report.passed())
         }),
@@ -45,28 +45,21 @@ fn print<T: serde::Serialize + std::fmt::Display>(report: &T, output: Output) {
 }
 
 /// Runs over all files; one that fails does not keep the others from being looked at.
-fn each(args: &DataArgs, look: impl Fn(&Path, Option<&str>) -> Result<bool, DataError>) -> CommandResult {
+fn each(args: &DataArgs, look: impl Fn(&Path, &OpenOptions) -> Result<bool, DataError>) -> CommandResult {
     let names: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
-    let format = args.format.as_deref();
-    if let Some(name) = format.filter(|name| !names.contains(name)) {
+    if let Some(name) = args.format.as_deref().filter(|name| !names.contains(name)) {
         return Err(usage(anyhow!("unknown format {name:?}: expected one of {}", names.join(", "))));
     }
+    let options = OpenOptions { format: args.format.clone(), ..OpenOptions::default() };
     let mut failed = Vec::new();
     for path in &args.files {
-        match look(path, format) {
+        match look(path, &options) {
             Ok(true) => {}
             Ok(false) => failed.push(format!("{} has errors", path.display())),
             Err(error) => failed.push(error.to_string()),
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::Request(anyhow!("{}", failed.join("\nerror: ")))) }
-}
-
-fn open(path: &Path, format: Option<&str>) -> Result<Box<dyn EpisodeSource>, DataError> {
-    match format {
-        None => surefoot_datasets::open(path),
-        Some(format) => surefoot_datasets::open_as(path, format, &OpenOptions::default()),
-    }
 }
 
 /// Records scripted demonstrations in the environment of the demonstrator's name.
