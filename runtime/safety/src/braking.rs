@@ -22,11 +22,19 @@
 //!
 //! So position, velocity and acceleration limits hold for ever, for *any* sequence of inputs; and since braking at `D` is
 //! the fastest stop, `S` is the largest such set: the filter never interferes earlier than it must.
+//!
+//! **Speed scale and soft limits.** A scale `s` makes `s V` the velocity and `s² A` the acceleration that a command may ask for, as
+//! if time were stretched by `1/s`; `D` stays whole. The choice is then made from `[lo', hi']`, where `hi'` is the smaller of
+//! `s V` and the soft limit, put into `[lo, hi]`, and `lo'` likewise. This interval is a part of `[lo, hi]` and not empty, and
+//! `s² A <= A` only removes choices that speed up, never `w0`; `S` itself mentions neither `s` nor `A`. So the theorem holds
+//! for any sequence of scales, and lowering `s` needs no ramp of its own: where `v > s V`, `hi' = max(s V, v - D h)`, that
+//! is, braking at `D` until the new bound is met. Scaling `D` as well would break it: a velocity that was admitted because `D` stops
+//! it in time may not be stoppable with less.
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::positive;
-use crate::{CommandState, JointLimits, Reasons, SafetyError, SafetyFilter, Verdict};
+use crate::limits::Bounds;
+use crate::{CommandState, JointLimits, Reasons, SafetyFilter, Verdict};
 
 /// Keeps the command strictly inside the position range in spite of rounding, rad or m.
 const INTERIOR_MARGIN: f64 = 1e-12;
@@ -63,8 +71,8 @@ pub fn braking_velocity(d: f64, decel: f64, h: f64) -> f64 {
 }
 
 /// The velocity change allowed in one period from `v`, upward: braking while it reduces the speed, accelerating after.
-fn highest_next(v: f64, limits: &JointLimits, h: f64) -> f64 {
-    let (up, down) = (limits.max_acceleration * h, limits.max_deceleration * h);
+fn highest_next(v: f64, limits: &JointLimits, scale: f64, h: f64) -> f64 {
+    let (up, down) = (limits.max_acceleration * (scale * scale) * h, limits.max_deceleration * h);
     if v >= 0.0 {
         v + up
     } else if -v >= down {
@@ -77,17 +85,39 @@ fn highest_next(v: f64, limits: &JointLimits, h: f64) -> f64 {
 /// The set-points that one joint may take next: `[lo, hi]`, never empty.
 #[must_use]
 pub fn admissible(limits: &JointLimits, position: f64, velocity: f64, h: f64) -> (f64, f64) {
+    admissible_within(limits, &Bounds::of(limits), 1.0, position, velocity, h)
+}
+
+fn admissible_within(
+    limits: &JointLimits,
+    bounds: &Bounds,
+    scale: f64,
+    position: f64,
+    velocity: f64,
+    h: f64,
+) -> (f64, f64) {
     let decel = limits.max_deceleration;
-    let to_max = braking_velocity(limits.max_position - position - INTERIOR_MARGIN, decel, h);
-    let to_min = braking_velocity(position - limits.min_position - INTERIOR_MARGIN, decel, h);
-    let hi = limits.max_velocity.min(highest_next(velocity, limits, h)).min(to_max);
-    let lo = (-limits.max_velocity).max(-highest_next(-velocity, limits, h)).max(-to_min);
+    let to_max = braking_velocity(bounds.max_position - position - INTERIOR_MARGIN, decel, h);
+    let to_min = braking_velocity(position - bounds.min_position - INTERIOR_MARGIN, decel, h);
+    let hi = bounds.max_velocity.min(highest_next(velocity, limits, scale, h)).min(to_max);
+    let lo = bounds.min_velocity.max(-highest_next(-velocity, limits, scale, h)).max(-to_min);
     if lo <= hi {
         (lo, hi)
     } else {
         // Only rounding brings us here, by parts in 1e-16.
         let middle = f64::midpoint(lo, hi);
         (middle, middle)
+    }
+}
+
+/// Puts a number into a range. Unlike `f64::clamp` it has no way to panic.
+pub(crate) fn into_range(x: f64, lo: f64, hi: f64) -> f64 {
+    if x < lo {
+        lo
+    } else if x > hi {
+        hi
+    } else {
+        x
     }
 }
 
@@ -110,7 +140,9 @@ enum Base {
 #[derive(Clone, Debug)]
 pub struct BrakingFilter {
     limits: Vec<JointLimits>,
+    bounds: Vec<Bounds>,
     scaling: Scaling,
+    scale: f64,
     lo: Vec<f64>,
     hi: Vec<f64>,
     reasons: Reasons,
@@ -121,13 +153,59 @@ impl BrakingFilter {
     #[must_use]
     pub fn new(limits: Vec<JointLimits>, scaling: Scaling) -> Self {
         let n = limits.len();
-        Self { limits, scaling, lo: vec![0.0; n], hi: vec![0.0; n], reasons: Reasons::NONE }
+        let bounds = limits.iter().map(Bounds::of).collect();
+        Self {
+            limits,
+            bounds,
+            scaling,
+            scale: 1.0,
+            lo: vec![0.0; n],
+            hi: vec![0.0; n],
+            reasons: Reasons::NONE,
+        }
     }
 
     /// The limits, one per joint.
     #[must_use]
     pub fn limits(&self) -> &[JointLimits] {
         &self.limits
+    }
+
+    pub(crate) fn set_bounds(&mut self, joint: usize, bounds: Bounds) {
+        self.bounds[joint] = bounds;
+    }
+
+    pub(crate) const fn set_speed_scale(&mut self, scale: f64) {
+        self.scale = scale;
+    }
+
+    /// Whether a joint can be stopped from here inside its bounds: membership in `S`.
+    pub(crate) fn can_stop(&self, joint: usize, position: f64, velocity: f64, h: f64) -> bool {
+        let (bounds, decel) = (&self.bounds[joint], self.limits[joint].max_deceleration);
+        let ahead = braking_distance(velocity.abs() - decel * h, decel, h);
+        let end = if velocity < 0.0 { position - ahead } else { position + ahead };
+        let inside = bounds.min_position..=bounds.max_position;
+        (bounds.min_velocity..=bounds.max_velocity).contains(&velocity)
+            && inside.contains(&position)
+            && inside.contains(&end)
+    }
+
+    /// Brakes every joint as fast as it may.
+    pub(crate) fn brake(&mut self, state: CommandState<'_>, command: &mut [f64]) -> Verdict {
+        self.find_admissible(state);
+        for (i, w) in command.iter_mut().enumerate() {
+            *w = into_range(0.0, self.lo[i], self.hi[i]);
+        }
+        self.reasons = Reasons::STOP;
+        Verdict::Stopped
+    }
+
+    fn find_admissible(&mut self, state: CommandState<'_>) {
+        for (i, limits) in self.limits.iter().enumerate() {
+            let (p, v) = (state.position[i], state.velocity[i]);
+            (self.lo[i], self.hi[i]) =
+                admissible_within(limits, &self.bounds[i], self.scale, p, v, state.period_secs);
+        }
     }
 
     /// How much of a desired command every joint allows at once, and from where that share is counted.
@@ -152,7 +230,7 @@ impl BrakingFilter {
         }
         let mut share = 1.0_f64;
         for (i, w) in desired.iter().enumerate() {
-            let from = velocity[i].clamp(self.lo[i], self.hi[i]);
+            let from = into_range(velocity[i], self.lo[i], self.hi[i]);
             if *w > self.hi[i] {
                 share = share.min((self.hi[i] - from) / (w - from));
             } else if *w < self.lo[i] {
@@ -162,12 +240,22 @@ impl BrakingFilter {
         (share, Base::Present)
     }
 
-    fn reasons_for(limits: &JointLimits, desired: f64, velocity: f64, h: f64) -> Reasons {
+    fn reasons_for(&self, i: usize, desired: f64, state: CommandState<'_>) -> Reasons {
+        let (limits, bounds, v) = (&self.limits[i], &self.bounds[i], state.velocity[i]);
         let mut reasons = Reasons::NONE;
         if desired.abs() > limits.max_velocity {
             reasons = reasons.union(Reasons::VELOCITY);
+        } else if desired > bounds.max_velocity || desired < bounds.min_velocity {
+            reasons = reasons.union(Reasons::RECOVERY);
+        } else if desired.abs() > self.scale * limits.max_velocity {
+            reasons = reasons.union(Reasons::SPEED_SCALE);
         }
-        let within = -highest_next(-velocity, limits, h)..=highest_next(velocity, limits, h);
+        let (slowest, fastest) = limits.comfortable(state.position[i], 1.0);
+        if limits.soft.is_some() && !(slowest..=fastest).contains(&desired) {
+            reasons = reasons.union(Reasons::SOFT_LIMIT);
+        }
+        let h = state.period_secs;
+        let within = -highest_next(-v, limits, self.scale, h)..=highest_next(v, limits, self.scale, h);
         if !within.contains(&desired) {
             reasons = reasons.union(Reasons::ACCELERATION);
         }
@@ -178,23 +266,22 @@ impl BrakingFilter {
 impl SafetyFilter for BrakingFilter {
     /// Real-time safe: does not allocate, lock or block.
     fn filter(&mut self, state: CommandState<'_>, command: &mut [f64]) -> Verdict {
-        let h = state.period_secs;
-        self.reasons = Reasons::NONE;
-        for (i, limits) in self.limits.iter().enumerate() {
-            (self.lo[i], self.hi[i]) = admissible(limits, state.position[i], state.velocity[i], h);
-        }
         if command.iter().any(|w| !w.is_finite()) {
             // One bad number condemns the whole command: its other joints were computed by the same broken source.
-            for (i, w) in command.iter_mut().enumerate() {
-                *w = 0.0_f64.clamp(self.lo[i], self.hi[i]);
-            }
+            self.brake(state, command);
             self.reasons = Reasons::NON_FINITE;
             return Verdict::Stopped;
         }
+        self.reasons = Reasons::NONE;
+        self.find_admissible(state);
+        for i in 0..command.len() {
+            let (slowest, fastest) = self.limits[i].comfortable(state.position[i], self.scale);
+            let (lo, hi) = (self.lo[i], self.hi[i]);
+            (self.lo[i], self.hi[i]) = (into_range(slowest, lo, hi), into_range(fastest, lo, hi));
+        }
         for (i, w) in command.iter().enumerate() {
             if *w < self.lo[i] || *w > self.hi[i] {
-                self.reasons =
-                    self.reasons.union(Self::reasons_for(&self.limits[i], *w, state.velocity[i], h));
+                self.reasons = self.reasons.union(self.reasons_for(i, *w, state));
             }
         }
         if self.reasons.is_empty() {
@@ -203,7 +290,7 @@ impl SafetyFilter for BrakingFilter {
         match self.scaling {
             Scaling::PerJoint => {
                 for (i, w) in command.iter_mut().enumerate() {
-                    *w = w.clamp(self.lo[i], self.hi[i]);
+                    *w = into_range(*w, self.lo[i], self.hi[i]);
                 }
             }
             Scaling::Synchronized => {
@@ -211,9 +298,9 @@ impl SafetyFilter for BrakingFilter {
                 for (i, w) in command.iter_mut().enumerate() {
                     let from = match base {
                         Base::Zero => 0.0,
-                        Base::Present => state.velocity[i].clamp(self.lo[i], self.hi[i]),
+                        Base::Present => into_range(state.velocity[i], self.lo[i], self.hi[i]),
                     };
-                    *w = (from + share * (*w - from)).clamp(self.lo[i], self.hi[i]);
+                    *w = into_range(from + share * (*w - from), self.lo[i], self.hi[i]);
                 }
                 if command.len() > 1 {
                     self.reasons = self.reasons.union(Reasons::DIRECTION);
@@ -230,10 +317,6 @@ impl SafetyFilter for BrakingFilter {
     fn reasons(&self) -> Reasons {
         self.reasons
     }
-}
-
-pub(crate) fn check_period(period_secs: f64) -> Result<f64, SafetyError> {
-    positive("period_secs", period_secs)
 }
 
 #[cfg(test)]

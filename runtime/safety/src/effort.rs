@@ -40,7 +40,7 @@ impl SafetyFilter for EffortLimiter {
         }
         for (effort, max) in command.iter_mut().zip(&self.max_effort) {
             if effort.abs() > *max {
-                *effort = effort.clamp(-max, *max);
+                *effort = effort.min(*max).max(-max);
                 self.reasons = Reasons::EFFORT;
             }
         }

@@ -25,17 +25,25 @@
 //! ```
 
 pub mod braking;
+pub mod certified;
 mod chain;
+mod clearance;
 mod command;
 mod effort;
+mod error;
 mod limits;
 mod monitor;
+#[cfg(test)]
+mod testing;
 mod verdict;
 
 pub use braking::{BrakingFilter, Scaling};
+pub use certified::CertifiedFilter;
 pub use chain::{CommandState, SafetyChain, SafetyFilter};
+pub use clearance::Clearance;
 pub use command::{SafeCommand, StopPlan};
 pub use effort::EffortLimiter;
-pub use limits::{JointLimits, SafetyError};
+pub use error::SafetyError;
+pub use limits::{JointLimits, SoftJointLimits};
 pub use monitor::{LimitMonitor, SafetyCounts};
 pub use verdict::{Reasons, Verdict};

@@ -39,6 +39,7 @@ pub struct LimitMonitor {
     period_secs: f64,
     last: Vec<f64>,
     last_velocity: Vec<f64>,
+    last_acceleration: Vec<f64>,
     counts: SafetyCounts,
 }
 
@@ -52,14 +53,23 @@ impl LimitMonitor {
             period_secs,
             last: vec![0.0; n],
             last_velocity: vec![0.0; n],
+            last_acceleration: vec![0.0; n],
             counts: SafetyCounts::default(),
         }
     }
 
-    /// Starts from a pose at rest and clears the counts.
+    /// Starts from a pose in motion and clears the counts.
+    pub fn arm_moving(&mut self, position: &[f64], velocity: &[f64]) {
+        self.arm(position);
+        self.last_velocity.copy_from_slice(velocity);
+    }
+
+    /// Starts from a pose at rest and clears the counts. A joint that starts outside its limits may come back; each step that
+    /// takes it farther out is a violation.
     pub fn arm(&mut self, position: &[f64]) {
         self.last.copy_from_slice(position);
         self.last_velocity.fill(0.0);
+        self.last_acceleration.fill(0.0);
         self.counts = SafetyCounts::default();
     }
 
@@ -83,13 +93,18 @@ impl LimitMonitor {
             let fastest = l.max_acceleration.max(l.max_deceleration);
             // Differences of positions near 1 rad carry rounding of 1e-16/h in velocity and 1e-16/h^2 in acceleration.
             let noise = 8.0 * f64::EPSILON * position.abs().max(1.0) / self.period_secs;
-            let within = *position >= l.min_position
-                && *position <= l.max_position
+            let jerk = (acceleration - self.last_acceleration[joint]) / self.period_secs;
+            let last = self.last[joint];
+            let jerk_noise = 4.0 * noise / (self.period_secs * self.period_secs);
+            let within = *position >= l.min_position.min(last)
+                && *position <= l.max_position.max(last)
+                && l.max_jerk.is_none_or(|max| jerk.abs() <= max * (1.0 + TOLERANCE) + jerk_noise)
                 && velocity.abs() <= l.max_velocity * (1.0 + TOLERANCE) + noise
                 && acceleration.abs() <= fastest * (1.0 + TOLERANCE) + 2.0 * noise / self.period_secs;
             self.counts.violations += u64::from(!within);
             self.last[joint] = *position;
             self.last_velocity[joint] = velocity;
+            self.last_acceleration[joint] = acceleration;
         }
     }
 

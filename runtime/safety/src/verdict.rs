@@ -17,7 +17,7 @@ pub enum Verdict {
 
 /// Why a command was changed: a set of limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Reasons(u8);
+pub struct Reasons(u16);
 
 impl Reasons {
     /// Nothing was changed.
@@ -36,6 +36,30 @@ impl Reasons {
     pub const DIRECTION: Self = Self(1 << 5);
     /// A filter ahead of the last envelope changed it.
     pub const FILTER: Self = Self(1 << 6);
+    /// Above the jerk limit.
+    pub const JERK: Self = Self(1 << 7);
+    /// A geometric condition would be violated on the way to rest.
+    pub const GEOMETRY: Self = Self(1 << 8);
+    /// Above the velocity that the speed scale leaves.
+    pub const SPEED_SCALE: Self = Self(1 << 9);
+    /// Above the velocity that the soft limits leave.
+    pub const SOFT_LIMIT: Self = Self(1 << 10);
+    /// A joint is being brought back inside its limits.
+    pub const RECOVERY: Self = Self(1 << 11);
+    /// The stop plan is being executed: it was asked for, or the robot was armed in motion.
+    pub const STOP: Self = Self(1 << 12);
+
+    /// As a number, for records.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// From a record's number; bits that mean nothing are kept.
+    #[must_use]
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
 
     /// Both sets together.
     #[must_use]
@@ -65,6 +89,12 @@ impl Reasons {
             (Self::NON_FINITE, "non_finite"),
             (Self::DIRECTION, "direction"),
             (Self::FILTER, "filter"),
+            (Self::JERK, "jerk"),
+            (Self::GEOMETRY, "geometry"),
+            (Self::SPEED_SCALE, "speed_scale"),
+            (Self::SOFT_LIMIT, "soft_limit"),
+            (Self::RECOVERY, "recovery"),
+            (Self::STOP, "stop"),
         ]
         .into_iter()
         .filter(move |(reason, _)| self.contains(*reason))

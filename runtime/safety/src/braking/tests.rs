@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{LimitMonitor, SafetyChain};
+use crate::{LimitMonitor, SafetyChain, SafetyError};
 
 const PERIODS: [f64; 6] = [0.001, 0.002, 0.01, 0.02, 0.05, 0.1];
 
