@@ -319,6 +319,20 @@ impl Robot for RapierWorld {
         Ok(())
     }
 
+    /// The servos hold their last set-points; efforts are zero.
+    fn without_command(&mut self) -> Result<(), RobotError> {
+        let hold = std::mem::take(&mut self.last_position);
+        self.set_servo_targets(|i| hold[i], |_| 0.0);
+        self.last_position = hold;
+        let rest = vec![0.0; self.drives.len()];
+        self.apply_efforts(&rest);
+        for _ in 0..self.stepping.steps_per_tick {
+            self.physics.step();
+        }
+        self.ticks += 1;
+        Ok(())
+    }
+
     fn stop(&mut self) -> Result<(), RobotError> {
         let hold = self.last_position.clone();
         self.set_servo_targets(|i| hold[i], |_| 0.0);

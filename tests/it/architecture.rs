@@ -50,7 +50,10 @@ fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let mut graph = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
         let names = package["dependencies"].as_array().unwrap().iter();
-        let names = names.filter(|d| d["kind"] != "dev").map(|d| d["name"].as_str().unwrap().to_owned());
+        // What a crate can do without is not in its tree: optional parts are the choice of whoever switches them on.
+        let names = names
+            .filter(|d| d["kind"] != "dev" && d["optional"] != true)
+            .map(|d| d["name"].as_str().unwrap().to_owned());
         graph.insert(package["name"].as_str().unwrap().to_owned(), names.collect::<BTreeSet<_>>());
     }
     graph

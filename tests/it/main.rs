@@ -5,5 +5,6 @@
 mod architecture;
 mod cli;
 mod determinism;
+mod fault_matrix;
 mod program;
 mod resume;

@@ -102,6 +102,10 @@ pub struct RobotContract {
     pub control_hz: f64,
     /// Actions decided per second; divides `control_hz`.
     pub policy_hz: f64,
+    /// Control ticks from an observation to the command that answers it: the policy's thinking time, declared, so that training
+    /// and deployment agree on it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub action_delay_ticks: usize,
     /// How a command of several joints is brought inside the limits.
     #[serde(default)]
     pub scaling: Scaling,
@@ -110,6 +114,11 @@ pub struct RobotContract {
     /// Further channels of the state.
     #[serde(default)]
     pub channels: Vec<ChannelContract>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(ticks: &usize) -> bool {
+    *ticks == 0
 }
 
 impl RobotContract {

@@ -51,6 +51,14 @@ pub enum RobotError {
         /// Name of the robot.
         robot: String,
     },
+    /// The robot does not answer.
+    #[error("robot {robot} is lost: {reason}")]
+    Lost {
+        /// Name of the robot.
+        robot: String,
+        /// What the link says.
+        reason: String,
+    },
     /// The initial state asked for cannot be set.
     #[error("robot {robot} cannot be reset: {reason}")]
     Reset {
@@ -75,6 +83,14 @@ pub trait Robot: Send {
     /// # Errors
     /// When the command could not be delivered.
     fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError>;
+    /// Called in place of [`write`](Self::write) when a control period passes without a command. A simulation goes on in time; a
+    /// real robot does that by itself.
+    ///
+    /// # Errors
+    /// When the robot is lost.
+    fn without_command(&mut self) -> Result<(), RobotError> {
+        Ok(())
+    }
     /// Brings the robot to rest now.
     ///
     /// # Errors

@@ -88,9 +88,16 @@ impl PushConfig {
     /// # Errors
     /// When a range is empty or unreachable.
     pub fn build(&self, _context: &EnvContext) -> Result<Box<dyn Env>, EnvError> {
-        let task = PushTask::new(self.clone())?;
-        let world = arm::world()?;
-        Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(world), arm::TRACKING_TOLERANCE_RAD)?))
+        let world = Box::new(arm::world()?);
+        Ok(Box::new(RobotEnv::new(self.task()?, world, arm::TRACKING_TOLERANCE_RAD)?))
+    }
+
+    /// The task alone, for a robot that is not this crate's world.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn task(&self) -> Result<Box<dyn Task>, EnvError> {
+        Ok(Box::new(PushTask::new(self.clone())?))
     }
 
     fn check(&self) -> Result<(), EnvError> {

@@ -1,0 +1,221 @@
+//! A robot that wraps any other and injects faults, seeded, on a schedule of control ticks: what a link, a sensor or a joint does
+//! on a bad day.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_safety::SafeCommand;
+
+use crate::{Robot, RobotContract, RobotError, RobotState, Stamp, Stream};
+
+/// Samples remembered, at least as many as the longest delay.
+const HISTORY: usize = 64;
+
+/// Something that goes wrong. Joints are indices in the contract's order.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// Samples get lost with this probability.
+    DroppedObservations(f64),
+    /// Samples come this many ticks late (at most 63).
+    DelayedObservations(usize),
+    /// The last sample comes again and again.
+    RepeatedObservations,
+    /// Every other sample is overtaken by a newer one.
+    ReorderedObservations,
+    /// Stamps go on, values do not.
+    FrozenObservations,
+    /// A joint's position is NaN.
+    NanObservations(usize),
+    /// A joint's position is off by this much, rad or m.
+    JumpingObservations(usize, f64),
+    /// All positions carry normal noise of this deviation, rad or m.
+    NoisyObservations(f64),
+    /// Commands get lost with this probability.
+    DroppedCommands(f64),
+    /// A joint does not move, as far as can be measured.
+    StuckJoint(usize),
+    /// A joint does not move faster than this, as far as can be measured, rad/s or m/s.
+    SaturatedJoint(usize, f64),
+    /// A joint is knocked off by this much and swings back, rad or m.
+    ContactImpulse(usize, f64),
+    /// Neither reads nor writes get through.
+    Lost,
+}
+
+/// A fault between two control ticks (`from` included, `until` not), counted from the first read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduledFault {
+    /// First tick.
+    pub from: u64,
+    /// The tick after the last.
+    pub until: u64,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+#[derive(Clone)]
+struct Sample {
+    stamp: Stamp,
+    state: RobotState,
+}
+
+/// The wrapper. One read is one tick.
+pub struct FaultyRobot<R> {
+    inner: R,
+    faults: Vec<ScheduledFault>,
+    noise: Stream,
+    ticks: u64,
+    history: Vec<Sample>,
+    delivered: Option<Sample>,
+    /// Measured state when the present fault began.
+    onset: Option<RobotState>,
+}
+
+impl<R: Robot> FaultyRobot<R> {
+    /// Wraps a robot; `seed` is where its bad luck comes from.
+    #[must_use]
+    pub fn new(inner: R, faults: Vec<ScheduledFault>, seed: u64) -> Self {
+        Self {
+            inner,
+            faults,
+            noise: Stream::new(seed, "faults", 0),
+            ticks: 0,
+            history: Vec::with_capacity(HISTORY),
+            delivered: None,
+            onset: None,
+        }
+    }
+
+    /// The robot inside.
+    pub const fn inner(&self) -> &R {
+        &self.inner
+    }
+    /// The robot inside, to do something to it that the link does not see.
+    pub const fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+    /// Ticks so far.
+    pub const fn ticks(&self) -> u64 {
+        self.ticks
+    }
+    /// Adds a fault to the schedule.
+    pub fn inject(&mut self, fault: ScheduledFault) {
+        self.faults.push(fault);
+    }
+
+    fn active(&self) -> impl Iterator<Item = Fault> + '_ {
+        // A tick is counted by its read; its write comes after.
+        let now = self.ticks.saturating_sub(1);
+        self.faults.iter().filter(move |f| (f.from..f.until).contains(&now)).map(|f| f.fault)
+    }
+
+    fn lost(&self) -> Result<(), RobotError> {
+        if self.active().any(|f| f == Fault::Lost) {
+            let robot = self.inner.contract().name.clone();
+            return Err(RobotError::Lost { robot, reason: "injected fault".into() });
+        }
+        Ok(())
+    }
+
+    fn sample_of(&self, ago: usize) -> Option<&Sample> {
+        self.history.len().checked_sub(1 + ago).map(|at| &self.history[at])
+    }
+}
+
+impl<R: Robot> Robot for FaultyRobot<R> {
+    fn contract(&self) -> &RobotContract {
+        self.inner.contract()
+    }
+
+    fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
+        self.ticks += 1;
+        let stamp = self.inner.read(state)?;
+        if self.history.len() == HISTORY {
+            self.history.remove(0);
+        }
+        self.history.push(Sample { stamp, state: state.clone() });
+        self.lost()?;
+        let faults: Vec<Fault> = self.active().collect();
+        if faults.is_empty() {
+            self.onset = None;
+        }
+        let onset = self.onset.get_or_insert_with(|| state.clone()).clone();
+        let mut sample = Sample { stamp, state: state.clone() };
+        for fault in faults {
+            let again = self.delivered.clone().unwrap_or_else(|| sample.clone());
+            match fault {
+                Fault::DroppedObservations(probability) => {
+                    if self.noise.unit() < probability {
+                        sample = again;
+                    }
+                }
+                Fault::DelayedObservations(ticks) => {
+                    sample =
+                        self.sample_of(ticks).or_else(|| self.history.first()).cloned().unwrap_or(sample);
+                }
+                Fault::RepeatedObservations => sample = again,
+                Fault::ReorderedObservations => {
+                    if self.ticks % 2 == 1 {
+                        sample = self.sample_of(2).cloned().unwrap_or(sample);
+                    }
+                }
+                Fault::FrozenObservations => sample.state = onset.clone(),
+                Fault::NanObservations(joint) => sample.state.position[joint] = f64::NAN,
+                Fault::JumpingObservations(joint, by) => sample.state.position[joint] += by,
+                Fault::NoisyObservations(std) => {
+                    for p in &mut sample.state.position {
+                        *p += std * self.noise.normal();
+                    }
+                }
+                Fault::StuckJoint(joint) => {
+                    sample.state.position[joint] = onset.position[joint];
+                    sample.state.velocity[joint] = 0.0;
+                }
+                Fault::SaturatedJoint(joint, speed) => {
+                    let from =
+                        self.delivered.as_ref().map_or(onset.position[joint], |d| d.state.position[joint]);
+                    let reach = speed * self.inner.contract().control_secs();
+                    let to = sample.state.position[joint];
+                    sample.state.position[joint] = to.clamp(from - reach, from + reach);
+                    sample.state.velocity[joint] = sample.state.velocity[joint].clamp(-speed, speed);
+                }
+                Fault::ContactImpulse(joint, by) => {
+                    let began = self.faults.iter().filter(|f| f.fault == fault).map(|f| f.from).max();
+                    let since = self.ticks.saturating_sub(1 + began.unwrap_or(0)) as f64;
+                    let left = by * (-since * 0.1).exp() * (since * 0.5).cos();
+                    sample.state.position[joint] += left;
+                }
+                Fault::DroppedCommands(_) | Fault::Lost => {}
+            }
+        }
+        state.clone_from(&sample.state);
+        let stamp = sample.stamp;
+        self.delivered = Some(sample);
+        Ok(stamp)
+    }
+
+    fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
+        if let Err(lost) = self.lost() {
+            self.inner.without_command()?;
+            return Err(lost);
+        }
+        let drop = self.active().find_map(|f| match f {
+            Fault::DroppedCommands(probability) => Some(probability),
+            _ => None,
+        });
+        if drop.is_some_and(|probability| self.noise.unit() < probability) {
+            return self.inner.without_command();
+        }
+        self.inner.write(command)
+    }
+
+    fn without_command(&mut self) -> Result<(), RobotError> {
+        self.inner.without_command()
+    }
+
+    fn stop(&mut self) -> Result<(), RobotError> {
+        self.lost()?;
+        self.inner.stop()
+    }
+}

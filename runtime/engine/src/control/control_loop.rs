@@ -1,0 +1,648 @@
+//! One control period: read, judge, arbitrate, filter, write, record.
+//!
+//! ```text
+//! observe: Robot::read -> age, gap and finite checks -> requests -> observation to the policy (every policy period)
+//! command: newest due action -> arbitration (emergency stop > person > policy > hold) -> Task::desired -> fade and hand-over
+//!          -> SafetyChain::admit -> Robot::write -> tracking check -> Tick
+//! ```
+//! Time is given from outside, so the same code runs on simulated time, bit-reproducibly, and on a real-time thread. Beyond the
+//! robot's own I/O a period does not allocate, lock, log or make a system call. A loop judges and never guesses: what it did
+//! and why stands in its ticks.
+
+use surefoot_core::contract::CommandKind;
+use surefoot_core::recycled::{self, Receiver, Sender};
+use surefoot_core::{ContractError, Robot, RobotState, Stamp, Task};
+use surefoot_safety::{LimitMonitor, SafetyChain, SafetyCounts, SafetyError, Verdict};
+
+use crate::EngineError;
+use crate::control::config::ControlConfig;
+use crate::control::mode::{Cause, Driver, Mode, Refusal, Request, Rest, Situation, Supervisor};
+use crate::control::tick::Tick;
+use crate::control::watch::{ObservationWatch, Observed, OverrunWatch, TrackingWatch};
+
+/// Why a loop cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The robot's contract is unusable.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// A setting is unusable.
+    #[error(transparent)]
+    Config(#[from] EngineError),
+    /// A robot without motion set-points: braking it is its own controller's business.
+    #[error(
+        "robot {robot} takes efforts: the control loop commands positions and velocities only, because only those can be braked for certain"
+    )]
+    Effort {
+        /// Name of the robot.
+        robot: String,
+    },
+    /// The task is of another robot.
+    #[error("task {task} and robot {robot} differ: {what}: expected {expected}, found {found}")]
+    Task {
+        /// Name of the task.
+        task: String,
+        /// Name of the robot.
+        robot: String,
+        /// In what.
+        what: &'static str,
+        /// By the task.
+        expected: String,
+        /// By the robot.
+        found: String,
+    },
+}
+
+/// An observation on its way to the policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyInput {
+    /// Control tick at which it was made.
+    pub tick: u64,
+    /// Clock at that tick, ns.
+    pub now_nanos: i64,
+    /// `[observation_dim]`.
+    pub observation: Vec<f32>,
+}
+
+/// The policy's answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyOutput {
+    /// Tick of the observation that it answers.
+    pub from_tick: u64,
+    /// Version of the policy.
+    pub version: u64,
+    /// Time it took, ns.
+    pub latency_nanos: i64,
+    /// `[action_dim]`, normalised.
+    pub action: Vec<f32>,
+}
+
+/// A person's action, with the same meaning as the policy's.
+pub type HumanAction = Vec<f32>;
+
+/// The other ends of a loop's queues. None of them ever makes the loop wait.
+#[derive(Debug)]
+pub struct ControlPorts {
+    /// What a person or the program asks for.
+    pub requests: Sender<Request>,
+    /// Observations for the policy, one each policy period while it drives.
+    pub observations: Receiver<PolicyInput>,
+    /// The policy's answers.
+    pub actions: Sender<PolicyOutput>,
+    /// A person's actions.
+    pub human: Sender<HumanAction>,
+    /// What happened, tick by tick.
+    pub ticks: Receiver<Tick>,
+}
+
+/// Places in the queues of observations and actions.
+const ACTIONS: usize = 16;
+/// Places in the queue of requests.
+const REQUESTS: usize = 64;
+
+/// The owner of a robot.
+pub struct ControlLoop {
+    robot: Box<dyn Robot>,
+    task: Box<dyn Task>,
+    chain: SafetyChain,
+    monitor: LimitMonitor,
+    config: ControlConfig,
+    period_secs: f64,
+    ticks_per_step: u64,
+    delay_ticks: u64,
+    supervisor: Supervisor,
+    observation_watch: ObservationWatch,
+    tracking: TrackingWatch,
+    overruns: OverrunWatch,
+    requests: Receiver<Request>,
+    observations: Sender<PolicyInput>,
+    actions: Receiver<PolicyOutput>,
+    human: Receiver<HumanAction>,
+    ticks: Sender<Tick>,
+    tick: u64,
+    now: i64,
+    jitter: i64,
+    missed: u32,
+    incoming: RobotState,
+    state: RobotState,
+    desired: Vec<f64>,
+    /// Velocity from which a new driver takes over, and ticks left of the hand-over.
+    handover_from: Vec<f64>,
+    handover_left: u64,
+    driving_since: u64,
+    /// Answers that are not due yet, oldest first.
+    pending: Vec<PolicyOutput>,
+    active: PolicyOutput,
+    /// When the active action, a person's or a policy's, came into force; `None` before the first.
+    active_since: Option<i64>,
+    human_action: HumanAction,
+    human_since: Option<i64>,
+    not_finite_commands: u32,
+    robot_failures: u32,
+    starting_ticks: u64,
+    refusal: Option<(Request, Refusal)>,
+    observed: bool,
+}
+
+impl ControlLoop {
+    /// A loop over a robot, idle until it is asked to arm. `recorded_ticks` is how many ticks the reader may be behind.
+    ///
+    /// # Errors
+    /// When contract, settings and task do not fit together.
+    pub fn new(
+        robot: Box<dyn Robot>,
+        task: Box<dyn Task>,
+        config: ControlConfig,
+        recorded_ticks: usize,
+    ) -> Result<(Self, ControlPorts), ControlError> {
+        config.check("control")?;
+        let contract = robot.contract();
+        let spec = task.spec();
+        if contract.command == CommandKind::Effort {
+            return Err(ControlError::Effort { robot: contract.name.clone() });
+        }
+        if let Some(hash) = spec.contract_hash.as_ref().filter(|hash| **hash != contract.hash()) {
+            return Err(ControlError::Task {
+                task: spec.name.clone(),
+                robot: contract.name.clone(),
+                what: "robot contract hash",
+                expected: hash.clone(),
+                found: contract.hash(),
+            });
+        }
+        let chain = contract.safety_chain()?;
+        let period_secs = contract.control_secs();
+        let ticks_per_step = contract.ticks_per_step()? as u64;
+        let (joints, actions) = (contract.joints.len(), spec.action_dim());
+        let observation_dim = spec.observation_dim();
+        let (request_sender, requests) = recycled::queue(REQUESTS, || Request::Hold);
+        let (observations, observation_receiver) = recycled::queue(ACTIONS, || PolicyInput {
+            observation: vec![0.0; observation_dim],
+            ..PolicyInput::default()
+        });
+        let output = || PolicyOutput { action: vec![0.0; actions], ..PolicyOutput::default() };
+        let (action_sender, action_receiver) = recycled::queue(ACTIONS, output);
+        let (human_sender, human) = recycled::queue(ACTIONS, || vec![0.0; actions]);
+        let (ticks, tick_receiver) = recycled::queue(recorded_ticks.max(2), || Tick::new(contract, spec));
+        let window = (config.overrun_window_secs / period_secs).ceil() as usize;
+        let made = Self {
+            monitor: LimitMonitor::new(chain.limits(), period_secs),
+            incoming: RobotState::zeros(contract),
+            state: RobotState::zeros(contract),
+            delay_ticks: contract.action_delay_ticks as u64,
+            chain,
+            period_secs,
+            ticks_per_step,
+            supervisor: Supervisor::default(),
+            observation_watch: ObservationWatch::default(),
+            tracking: TrackingWatch::default(),
+            overruns: OverrunWatch::new(window.min(1_000_000)),
+            requests,
+            observations,
+            actions: action_receiver,
+            human,
+            ticks,
+            tick: 0,
+            now: i64::MIN,
+            jitter: 0,
+            missed: 0,
+            desired: vec![0.0; joints],
+            handover_from: vec![0.0; joints],
+            handover_left: 0,
+            driving_since: 0,
+            pending: Vec::with_capacity(ACTIONS),
+            active: output(),
+            active_since: None,
+            human_action: vec![0.0; actions],
+            human_since: None,
+            not_finite_commands: 0,
+            robot_failures: 0,
+            starting_ticks: 0,
+            refusal: None,
+            observed: false,
+            config,
+            robot,
+            task,
+        };
+        let ports = ControlPorts {
+            requests: request_sender,
+            observations: observation_receiver,
+            actions: action_sender,
+            human: human_sender,
+            ticks: tick_receiver,
+        };
+        Ok((made, ports))
+    }
+
+    /// The present mode.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.supervisor.mode()
+    }
+    /// Ticks so far.
+    #[must_use]
+    pub const fn tick_count(&self) -> u64 {
+        self.tick
+    }
+    /// Control period, s.
+    #[must_use]
+    pub const fn period_secs(&self) -> f64 {
+        self.period_secs
+    }
+    /// What an independent witness counted since arming, on this side of the link.
+    #[must_use]
+    pub const fn counts(&self) -> SafetyCounts {
+        self.monitor.counts()
+    }
+    /// Ticks that nobody fetched in time.
+    #[must_use]
+    pub const fn dropped_ticks(&self) -> u64 {
+        self.ticks.dropped()
+    }
+    /// The robot, between two periods.
+    pub fn robot(&mut self) -> &mut dyn Robot {
+        &mut *self.robot
+    }
+
+    /// One whole period at `now_nanos` of a monotonic clock.
+    pub fn step(&mut self, now_nanos: i64) {
+        self.observe(now_nanos, 0, 0);
+        self.command();
+    }
+
+    /// First half of a period. `jitter_nanos` is how late it begins, `overruns` how many deadlines passed unused before it.
+    pub fn observe(&mut self, now_nanos: i64, overruns: u32, jitter_nanos: i64) {
+        self.tick += 1;
+        self.supervisor.begin_tick(self.tick);
+        (self.jitter, self.missed) = (jitter_nanos, overruns);
+        if now_nanos <= self.now {
+            let back = (self.now.saturating_sub(now_nanos)) as f64 * 1e-9;
+            self.supervisor.brake(Rest::ProtectiveStop, Cause::ClockJump, back, 0.0);
+        }
+        self.now = self.now.max(now_nanos);
+        let (in_a_row, share) = self.overruns.judge(overruns > 0);
+        if in_a_row > self.config.max_overruns_in_a_row {
+            let limit = f64::from(self.config.max_overruns_in_a_row);
+            self.supervisor.brake(Rest::ProtectiveStop, Cause::Overruns, f64::from(in_a_row), limit);
+        } else if share > self.config.max_overrun_share {
+            self.supervisor.brake(
+                Rest::ProtectiveStop,
+                Cause::Overruns,
+                share,
+                self.config.max_overrun_share,
+            );
+        }
+        self.read();
+        self.follow_requests();
+        self.publish();
+    }
+
+    fn read(&mut self) {
+        match self.robot.read(&mut self.incoming) {
+            Ok(stamp) => {
+                self.robot_failures = 0;
+                self.judge_observation(stamp);
+            }
+            Err(surefoot_core::RobotError::NotFinite { .. }) => {
+                self.supervisor.brake(Rest::Holding, Cause::ObservationNotFinite, f64::NAN, 0.0);
+            }
+            Err(_) => self.count_failure(),
+        }
+        let age = self.observation_watch.age_nanos(self.now);
+        let limit = self.config.observation_max_age_periods * self.period_secs;
+        let age_secs = age.map_or(f64::INFINITY, |nanos| nanos as f64 * 1e-9);
+        // Whole periods must not be told apart by rounding.
+        self.observed = age_secs <= limit + 1e-9;
+        if !self.observed {
+            self.supervisor.brake(Rest::Holding, Cause::ObservationStale, age_secs, limit);
+        }
+    }
+
+    fn judge_observation(&mut self, stamp: Stamp) {
+        match self.observation_watch.judge(stamp, &self.incoming, self.now) {
+            Observed::New { lost } => {
+                std::mem::swap(&mut self.state, &mut self.incoming);
+                if lost > self.config.observation_max_gap {
+                    let limit = self.config.observation_max_gap as f64;
+                    self.supervisor.brake(Rest::Holding, Cause::ObservationGap, lost as f64, limit);
+                }
+            }
+            Observed::Old => {}
+            Observed::NotFinite => {
+                self.supervisor.brake(Rest::Holding, Cause::ObservationNotFinite, f64::NAN, 0.0);
+            }
+        }
+    }
+
+    fn count_failure(&mut self) {
+        self.robot_failures = self.robot_failures.saturating_add(1);
+        if self.robot_failures > self.config.max_robot_failures {
+            let before = self.mode();
+            let limit = f64::from(self.config.max_robot_failures);
+            self.supervisor.fault(f64::from(self.robot_failures), limit);
+            if self.mode() != before {
+                // It does not answer: one more word may still reach it.
+                let _ = self.robot.stop();
+            }
+        }
+    }
+
+    fn situation(&self) -> Situation {
+        let inside =
+            |(p, l): (&f64, &surefoot_safety::JointLimits)| *p >= l.min_position() && *p <= l.max_position();
+        let slow = |v: &f64| v.abs() <= self.config.startup_max_speed;
+        Situation {
+            observed: self.observed,
+            inside_limits: self.state.position.iter().zip(self.chain.limits()).all(inside),
+            still: self.state.velocity.iter().all(slow),
+            command_at_rest: self.chain.state().velocity.iter().all(|v| *v == 0.0),
+        }
+    }
+
+    fn follow_requests(&mut self) {
+        while let Some(request) = self.requests.receive() {
+            if let Err(refusal) = self.follow(request) {
+                self.refusal = Some((request, refusal));
+            }
+            self.requests.give_back(request);
+        }
+    }
+
+    fn follow(&mut self, request: Request) -> Result<(), Refusal> {
+        let (before, now) = (self.mode(), self.situation());
+        // The chain is armed before the mode says so: what it refuses has not happened.
+        match (request, before) {
+            (Request::Arm, Mode::Idle) if now.observed && now.inside_limits && now.still => {
+                self.arm()?;
+            }
+            (Request::Recover, Mode::Idle) if now.observed && !now.inside_limits && now.still => {
+                let speed = self.config.recovery_max_speed;
+                self.chain.arm_recovery(&self.state.position, speed).map_err(refused)?;
+                self.monitor.arm(&self.state.position);
+                self.begin_session();
+            }
+            // A robot that was pushed while it stood is held where it is now, not pulled back.
+            (Request::Acknowledge, Mode::ProtectiveStop)
+                if now.observed && now.inside_limits && now.still =>
+            {
+                self.arm()?;
+            }
+            _ => {}
+        }
+        self.supervisor.request(request, now)?;
+        match (before, self.mode()) {
+            (_, Mode::Running(driver)) if before != Mode::Running(driver) => self.begin_driving(),
+            (_, Mode::Starting) => self.starting_ticks = 0,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self) -> Result<(), Refusal> {
+        self.chain.arm(&self.state.position).map_err(refused)?;
+        self.monitor.arm(&self.state.position);
+        self.begin_session();
+        Ok(())
+    }
+
+    fn begin_session(&mut self) {
+        self.tracking.reset();
+        self.overruns.reset();
+        self.not_finite_commands = 0;
+    }
+
+    /// A driver takes over: what it said before does not count, and its motion is blended in.
+    fn begin_driving(&mut self) {
+        while let Some(old) = self.actions.receive() {
+            self.actions.give_back(old);
+        }
+        for old in self.pending.drain(..) {
+            self.actions.give_back(old);
+        }
+        while let Some(old) = self.human.receive() {
+            self.human.give_back(old);
+        }
+        (self.active_since, self.human_since) = (None, None);
+        self.driving_since = self.tick;
+        self.handover_from.copy_from_slice(self.chain.state().velocity);
+        self.handover_left = (self.config.handover_secs / self.period_secs).round() as u64;
+    }
+
+    /// Hands the policy an observation at the beginning of each policy period.
+    fn publish(&mut self) {
+        let driving = matches!(self.mode(), Mode::Running(_));
+        if !driving || !(self.tick - self.driving_since).is_multiple_of(self.ticks_per_step) {
+            return;
+        }
+        if let Some(mut input) = self.observations.lend() {
+            (input.tick, input.now_nanos) = (self.tick, self.now);
+            self.task.observe(&self.state, &mut input.observation);
+            self.observations.send(input);
+        }
+    }
+
+    /// Second half of a period.
+    pub fn command(&mut self) {
+        let latency = self.take_actions();
+        let driver = self.arbitrate();
+        let mut verdict = Verdict::Passed;
+        let mut delta = 0.0_f64;
+        let mut reasons = 0;
+        let commanded = self.mode().is_armed() && self.mode() != Mode::EmergencyStop;
+        if commanded {
+            let command = self.chain.admit(&self.desired);
+            self.monitor.observe(&command);
+            verdict = command.verdict();
+            reasons = command.reasons().bits();
+            for (desired, executed) in self.desired.iter().zip(command.velocity()) {
+                delta = delta.max((desired - executed).abs());
+            }
+            match self.robot.write(command) {
+                Ok(()) => self.robot_failures = 0,
+                Err(_) => self.count_failure(),
+            }
+        } else if self.robot.without_command().is_err() {
+            self.count_failure();
+        }
+        if verdict == Verdict::Stopped && driver.is_some() {
+            self.not_finite_commands = self.not_finite_commands.saturating_add(1);
+            let (count, limit) = (self.not_finite_commands, self.config.max_not_finite_commands);
+            let rest = if count >= limit { Rest::ProtectiveStop } else { Rest::Holding };
+            self.supervisor.brake(rest, Cause::CommandNotFinite, f64::from(count), f64::from(limit));
+        }
+        self.check_tracking();
+        self.settle();
+        self.record(driver, commanded, verdict, reasons, delta, latency);
+    }
+
+    /// Fetches answers and lets those come into force that are due. Gives the latency of the newest.
+    fn take_actions(&mut self) -> i64 {
+        let mut latency = 0;
+        while let Some(output) = self.actions.receive() {
+            latency = output.latency_nanos;
+            if self.pending.len() == self.pending.capacity() {
+                let oldest = self.pending.remove(0);
+                self.actions.give_back(oldest);
+            }
+            self.pending.push(output);
+        }
+        while self.pending.first().is_some_and(|o| o.from_tick + self.delay_ticks <= self.tick) {
+            let mut due = self.pending.remove(0);
+            // An answer to an observation of an earlier driver is no answer.
+            if due.from_tick >= self.driving_since {
+                std::mem::swap(&mut self.active, &mut due);
+                self.active_since = Some(self.now);
+            }
+            self.actions.give_back(due);
+        }
+        while let Some(mut action) = self.human.receive() {
+            std::mem::swap(&mut self.human_action, &mut action);
+            self.human_since = Some(self.now);
+            self.human.give_back(action);
+        }
+        latency
+    }
+
+    /// Who decides in this period; fills `desired`.
+    fn arbitrate(&mut self) -> Option<Driver> {
+        self.desired.fill(0.0);
+        match self.mode() {
+            Mode::Running(driver) => self.drive(driver),
+            Mode::Recovery => {
+                let limits = self.chain.limits().iter();
+                let position = self.chain.state().position.iter();
+                for ((desired, p), l) in self.desired.iter_mut().zip(position).zip(limits) {
+                    let inside = p.clamp(l.min_position(), l.max_position());
+                    *desired = (inside - p) / self.period_secs;
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn drive(&mut self, driver: Driver) -> Option<Driver> {
+        let period = self.period_secs * self.ticks_per_step as f64;
+        let since_start = (self.tick - self.driving_since) as f64 * self.period_secs / period;
+        let (since, brake_at, action) = match driver {
+            Driver::Policy => (self.active_since, self.config.policy_brake_periods, &self.active.action),
+            Driver::Human => (self.human_since, self.config.human_brake_periods, &self.human_action),
+        };
+        // Before its first word a driver holds still; it has as long for that as between any two.
+        let age = since.map_or(since_start, |since| (self.now - since) as f64 * 1e-9 / period);
+        if age > brake_at + 1e-9 {
+            self.supervisor.brake(Rest::Holding, Cause::PolicyLate, age * period, brake_at * period);
+            return None;
+        }
+        since?;
+        self.task.desired(&self.state, self.chain.state(), action, &mut self.desired);
+        let fade_at = match driver {
+            Driver::Policy => self.config.policy_fade_periods,
+            Driver::Human => brake_at,
+        };
+        if age > fade_at {
+            let left = (brake_at - age) / (brake_at - fade_at).max(f64::MIN_POSITIVE);
+            self.desired.iter_mut().for_each(|d| *d *= left);
+        }
+        if self.handover_left > 0 {
+            let total = (self.config.handover_secs / self.period_secs).round().max(1.0);
+            let old = self.handover_left as f64 / (total + 1.0);
+            for (d, from) in self.desired.iter_mut().zip(&self.handover_from) {
+                *d = (1.0 - old) * *d + old * from;
+            }
+            self.handover_left -= 1;
+        }
+        Some(driver)
+    }
+
+    fn check_tracking(&mut self) {
+        if !self.mode().is_armed() || !self.observed {
+            return;
+        }
+        let limit = self.config.max_tracking_error;
+        let commanded = self.chain.state().position;
+        let (error, ticks) = self.tracking.judge(commanded, &self.state.position, limit);
+        if self.mode() == Mode::Starting && error > limit {
+            self.supervisor.brake(Rest::ProtectiveStop, Cause::StartupGuard, error, limit);
+        } else if ticks >= self.config.tracking_error_ticks {
+            self.supervisor.brake(Rest::ProtectiveStop, Cause::TrackingError, error, limit);
+        }
+    }
+
+    fn settle(&mut self) {
+        match self.mode() {
+            Mode::Braking(rest) if self.situation().command_at_rest => {
+                self.supervisor.settled();
+                if rest == Rest::EmergencyStop && self.robot.stop().is_err() {
+                    self.count_failure();
+                }
+            }
+            Mode::Starting => {
+                self.starting_ticks += 1;
+                let speed = self.state.velocity.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+                let limit = self.config.startup_max_speed;
+                if speed > limit {
+                    self.supervisor.brake(Rest::ProtectiveStop, Cause::StartupGuard, speed, limit);
+                } else if self.starting_ticks as f64 * self.period_secs >= self.config.startup_secs {
+                    self.supervisor.settled();
+                }
+            }
+            Mode::Recovery => {
+                let now = self.situation();
+                let commanded_inside = self.chain.state().position.iter().zip(self.chain.limits());
+                let inside = commanded_inside
+                    .into_iter()
+                    .all(|(p, l)| *p >= l.min_position() && *p <= l.max_position());
+                if inside && now.inside_limits && now.command_at_rest {
+                    self.supervisor.settled();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn record(
+        &mut self,
+        driver: Option<Driver>,
+        commanded: bool,
+        verdict: Verdict,
+        reasons: u16,
+        delta: f64,
+        latency: i64,
+    ) {
+        let Some(mut tick) = self.ticks.lend() else { return };
+        tick.set_state(&self.state, self.observation_watch.stamp());
+        (tick.tick, tick.now_nanos, tick.mode) = (self.tick, self.now, self.mode());
+        for (slot, transition) in tick
+            .transitions
+            .iter_mut()
+            .zip(self.supervisor.transitions().iter().map(|t| Some(*t)).chain(std::iter::repeat(None)))
+        {
+            *slot = transition;
+        }
+        self.supervisor.clear_transitions();
+        tick.refusal = self.refusal.take();
+        tick.driver = driver;
+        tick.policy_version = if driver == Some(Driver::Policy) { self.active.version } else { 0 };
+        tick.observation_age_nanos = self.observation_watch.age_nanos(self.now).unwrap_or(i64::MAX);
+        (tick.policy_latency_nanos, tick.jitter_nanos, tick.overruns) = (latency, self.jitter, self.missed);
+        (tick.verdict, tick.reasons, tick.filter_delta, tick.commanded) =
+            (verdict, reasons, delta, commanded);
+        match driver {
+            Some(Driver::Policy) => tick.action.copy_from_slice(&self.active.action),
+            Some(Driver::Human) => tick.action.copy_from_slice(&self.human_action),
+            None => tick.action.fill(0.0),
+        }
+        tick.policy_action.copy_from_slice(&self.active.action);
+        tick.desired.copy_from_slice(&self.desired);
+        tick.command_position.copy_from_slice(self.chain.state().position);
+        tick.command_velocity.copy_from_slice(self.chain.state().velocity);
+        self.ticks.send(tick);
+    }
+}
+
+/// Whatever the chain has against a pose, it is the pose.
+fn refused(_error: SafetyError) -> Refusal {
+    Refusal::OutsideLimits
+}

@@ -1,0 +1,14 @@
+//! The control plane: one owner of a robot, one period at a time.
+
+pub mod config;
+pub mod control_loop;
+pub mod lockstep;
+pub mod mode;
+pub mod tick;
+pub mod watch;
+
+pub use config::ControlConfig;
+pub use control_loop::{ControlError, ControlLoop, ControlPorts, HumanAction, PolicyInput, PolicyOutput};
+pub use lockstep::Lockstep;
+pub use mode::{Cause, Driver, Mode, Refusal, Request, Rest, Transition};
+pub use tick::Tick;
