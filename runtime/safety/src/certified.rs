@@ -29,7 +29,7 @@
 //! only points that were certified), or about rounding: the rollout *is* the arithmetic that will be executed, the states of
 //! a plan are stored and replayed bit for bit. `N = ceil(V/(D h)) + 2 ceil(max(A, D)/(J h)) + 4` bounds the length of every stop (two
 //! ramps of the acceleration and braking from `V`), and so the memory, all of it allocated at construction, and the time:
-//! at most 21 rollouts of each joint, 22 more with [`Scaling::Synchronized`], 21 more of all joints with geometry.
+//! at most 21 rollouts of each joint, 23 more with [`Scaling::Synchronized`], 21 more of all joints with geometry.
 //!
 //! **Segments.** A condition states how much its clearance can change per rad of each joint
 //! ([`Clearance::reach`](crate::Clearance::reach)). Positions `m` metres of such motion apart, each with a clearance of at least `m/2`,

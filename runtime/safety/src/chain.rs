@@ -363,3 +363,6 @@ fn check_can_stop(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

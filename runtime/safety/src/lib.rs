@@ -18,6 +18,24 @@
 //! # Ok::<(), surefoot_safety::SafetyError>(())
 //! ```
 //!
+//! What each part guarantees, for any sequence of inputs:
+//!
+//! | part | used when | guarantees | cost |
+//! |---|---|---|---|
+//! | [`BrakingFilter`] | default | position, velocity, acceleration; the largest safe set | closed form |
+//! | [`CertifiedFilter`] | a joint has a jerk limit, or there is geometry | also jerk and every [`Clearance`] condition, also between ticks | at most `(65 N)` states per joint, `N` the longest stop in periods |
+//! | [`EffortLimiter`] | robots commanded by torque | finite, within the effort limits; no position limit | a comparison |
+//! | [`StopPlan`] | in every [`SafeCommand`] | comes to rest inside the same limits without another command | none |
+//! | soft limits, [speed scale](SafetyChain::set_speed_scale) | where set | comfort: they never weaken, nor are guaranteed beyond, the hard limits | none |
+//! | [`SafetyFilter`] | added by the user | none by itself; whatever it does, the envelope holds | its own |
+//! | [`LimitMonitor`] | beside the chain | changes nothing: counts what went over a limit, with other code | closed form |
+//!
+//! The guarantees are about *commands*. They are about the robot as far as it follows them: watch its tracking error.
+//!
+//! **No panics.** [`SafetyChain::admit`] and [`SafetyChain::brake`] return a command for every input: rows of any length, NaN, infinities.
+//! They do not allocate, lock, block or call the system. What is unusable is refused with a [`SafetyError`] when the
+//! chain is made or armed.
+//!
 //! A command cannot be made by hand:
 //!
 //! ```compile_fail,E0451
@@ -31,6 +49,8 @@ mod clearance;
 mod command;
 mod effort;
 mod error;
+#[cfg(feature = "geometry")]
+pub mod geometry;
 mod limits;
 mod monitor;
 #[cfg(test)]

@@ -111,7 +111,13 @@ impl BackupStop {
             self.down.min(self.ramp(x.velocity.abs()))
         };
         let wanted = if x.velocity > 0.0 { -braking } else { braking };
-        self.accelerated(x, self.within_jerk(x, wanted))
+        let next = self.accelerated(x, self.within_jerk(x, wanted));
+        let crossed = next.velocity * x.velocity < 0.0;
+        if crossed && next.velocity.abs() <= ROUNDING * self.jerk_step * self.period {
+            // A stop never turns round: rounding must not make a joint that may only move one way move back by 1e-18.
+            return self.moved(x, 0.0, next.acceleration);
+        }
+        next
     }
 
     /// The acceleration nearest to the one wanted that the jerk limit allows next.

@@ -358,14 +358,15 @@ impl CertifiedFilter {
                 factor = factor.min(plan.first().map_or(0.0, |x| x.velocity) / w);
             }
         }
-        let factor = factor.max(0.0);
-        let scaled = |f: &Self, j: usize| {
-            let (stop, x) = (&f.joints[j], f.now(j));
-            let w = factor * desired[j];
-            stop.moved(x, w, stop.direct(x, w))
-        };
-        if self.try_together(false, scaled) {
-            return;
+        // Recomputed from the factor a velocity may differ by rounding from the one that was just certified, so a hair less is tried, too.
+        for factor in [factor.max(0.0), factor.max(0.0) * (1.0 - 1e-9)] {
+            let scaled = |f: &Self, j: usize| {
+                let (stop, x, w) = (&f.joints[j], f.now(j), factor * desired[j]);
+                stop.moved(x, w, stop.direct(x, w))
+            };
+            if self.try_together(false, scaled) {
+                return;
+            }
         }
         let mut share = 1.0_f64;
         for (joint, w) in desired.iter().enumerate() {

@@ -1,0 +1,84 @@
+//! What each filter costs: ns per joint and tick, for a seven-joint arm under changing commands.
+//!
+//! ```text
+//! cargo run --release -p surefoot-safety --features geometry --example filter_speed
+//! ```
+#![allow(clippy::print_stdout)]
+#![allow(clippy::disallowed_methods, reason = "this measures time and decides nothing by it")]
+
+#[path = "../tests/arm/mod.rs"]
+mod arm;
+
+use std::error::Error;
+use std::time::Instant;
+
+use surefoot_safety::{JointLimits, SafetyChain, Scaling};
+
+const TICKS: usize = 50_000;
+
+fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
+    chain.arm(&arm::HOME)?;
+    let n = arm::HOME.len();
+    let hold = (0.1 / chain.state().period_secs).round() as usize;
+    let mut desired = vec![0.0; n];
+    let (mut worst_ticks, mut sum_ticks, mut worst_evaluations, mut sum_evaluations) = (0, 0, 0, 0);
+    let mut slowest = 0.0_f64;
+    let mut total = 0.0;
+    for tick in 0..TICKS {
+        // Changes ten times a second, and asks for more than the limits allow for half of the time.
+        if tick % hold == 0 {
+            for (joint, w) in desired.iter_mut().enumerate() {
+                *w = 4.0 * ((tick / hold) as f64 * 0.37 + joint as f64 * 1.3).sin();
+            }
+        }
+        let start = Instant::now();
+        std::hint::black_box(chain.admit(std::hint::black_box(&desired)));
+        let took = start.elapsed().as_secs_f64();
+        total += took;
+        slowest = slowest.max(took);
+        if let Some(filter) = chain.certified() {
+            worst_ticks = worst_ticks.max(filter.rollout_ticks());
+            sum_ticks += filter.rollout_ticks();
+            worst_evaluations = worst_evaluations.max(filter.evaluations());
+            sum_evaluations += filter.evaluations();
+        }
+    }
+    let mean = |sum: u64| sum as f64 / TICKS as f64;
+    print!(
+        "{name:<44} {:8.0} ns/joint, slowest tick {:7.1} us",
+        total / (TICKS * n) as f64 * 1e9,
+        slowest * 1e6
+    );
+    if let Some(filter) = chain.certified() {
+        print!(
+            "; N {}, states per joint and tick {:.0} (worst {}), evaluations per tick {:.1} (worst {worst_evaluations})",
+            filter.max_stop_ticks(),
+            mean(sum_ticks) / n as f64,
+            worst_ticks / n as u64,
+            mean(sum_evaluations),
+        );
+    }
+    println!();
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for (scaling, name) in [(Scaling::PerJoint, "per joint"), (Scaling::Synchronized, "synchronized")] {
+        let plain = arm::limits(500.0)
+            .iter()
+            .map(|l| {
+                JointLimits::new(l.min_position(), l.max_position(), l.max_velocity(), l.max_acceleration())
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        measure(&format!("braking, {name}, 100 Hz"), &mut SafetyChain::motion(plain, scaling, 0.01)?)?;
+        for (jerk, h, hz) in [(500.0, 0.01, 100), (5000.0, 0.001, 1000)] {
+            let limits = arm::limits(jerk);
+            let mut chain = SafetyChain::motion(limits.clone(), scaling, h)?;
+            measure(&format!("certified, {name}, {hz} Hz"), &mut chain)?;
+            let model = Box::new(arm::in_a_cell(&limits)?);
+            let mut chain = SafetyChain::motion(limits, scaling, h)?.with_clearance(model)?;
+            measure(&format!("certified with geometry, {name}, {hz} Hz"), &mut chain)?;
+        }
+    }
+    Ok(())
+}
