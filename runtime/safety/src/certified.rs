@@ -29,12 +29,12 @@
 //! only points that were certified), or about rounding: the rollout *is* the arithmetic that will be executed, the states of
 //! a plan are stored and replayed bit for bit. `N = ceil(V/(D h)) + 2 ceil(max(A, D)/(J h)) + 4` bounds the length of every stop (two
 //! ramps of the acceleration and braking from `V`), and so the memory, all of it allocated at construction, and the time:
-//! at most 21 rollouts of each joint, 23 more with [`Scaling::Synchronized`], 21 more of all joints with geometry.
+//! at most 13 rollouts of each joint, 11 more with [`Scaling::Synchronized`], 8 more with geometry.
 //!
 //! **Segments.** A condition states how much its clearance can change per rad of each joint
 //! ([`Clearance::reach`](crate::Clearance::reach)). Positions `m` metres of such motion apart, each with a clearance of at least `m/2`,
 //! have no violation between them; and from a clearance `c` nothing within `m <= c` of motion needs to be evaluated. So the
-//! check is complete between the samples, and far from obstacles one evaluation per tick suffices.
+//! check is complete between the samples, and far from obstacles two evaluations per tick suffice: here, and at the end of the stop.
 //!
 //! **Speed scale.** With a scale `s` candidates must keep `|v| <= max(s V, fastest of the stored plan)`. The stored plan meets it by
 //! definition, so the theorem is untouched; and since that bound never rises from one tick to the next, the speed falls to

@@ -51,7 +51,7 @@ proptest! {
                 match limits.max_jerk {
                     None => prop_assert_eq!(admitted.to_bits(), again.to_bits()),
                     // The acceleration is read back from the velocity with rounding, and the bisection has a resolution.
-                    Some(jerk) => prop_assert!((admitted - again).abs() <= 1e-5 * jerk * period * period, "{admitted} then {again}"),
+                    Some(jerk) => prop_assert!((admitted - again).abs() <= 1e-3 * jerk * period * period, "{admitted} then {again}"),
                 }
                 other.arm(&[0.0]).unwrap();
                 one.arm(&[0.0]).unwrap();

@@ -66,6 +66,11 @@ pub(super) fn to_box(a: &Point3<f64>, b: &Point3<f64>, half: &Vector3<f64>) -> f
     least.sqrt()
 }
 
+/// A lower bound of [`to_box`], from the ball around the segment: cheap.
+pub(super) fn to_box_at_least(a: &Point3<f64>, b: &Point3<f64>, half: &Vector3<f64>) -> f64 {
+    outside(&nalgebra::center(a, b), half).norm() - (b - a).norm() / 2.0
+}
+
 /// The vector from the box to a point; zero inside.
 fn outside(p: &Point3<f64>, half: &Vector3<f64>) -> Vector3<f64> {
     p.coords - p.coords.zip_map(half, |x, h| x.max(-h).min(h))
