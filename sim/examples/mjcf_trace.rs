@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         name: "trace".to_owned(),
         command: CommandKind::Effort,
         control_hz: 1.0 / dt,
+        action_delay_ticks: 0,
         policy_hz: 1.0 / dt,
         scaling: Default::default(),
         joints: model.joints().map(wide).collect(),

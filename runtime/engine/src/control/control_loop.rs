@@ -143,6 +143,7 @@ pub struct ControlLoop {
     starting_ticks: u64,
     refusal: Option<(Request, Refusal)>,
     observed: bool,
+    latency: i64,
 }
 
 impl ControlLoop {
@@ -221,6 +222,7 @@ impl ControlLoop {
             starting_ticks: 0,
             refusal: None,
             observed: false,
+            latency: 0,
             config,
             robot,
             task,
@@ -263,6 +265,31 @@ impl ControlLoop {
     /// The robot, between two periods.
     pub fn robot(&mut self) -> &mut dyn Robot {
         &mut *self.robot
+    }
+
+    /// How long the policy took for the answer that came in this period, ns; 0 where none came.
+    #[must_use]
+    pub const fn policy_latency_nanos(&self) -> i64 {
+        self.latency
+    }
+
+    /// Brakes for a reason from outside the loop: a limit of the session, the end of the program.
+    pub fn brake_for(&mut self, rest: Rest, cause: Cause) {
+        self.supervisor.brake(rest, cause, 0.0, 0.0);
+    }
+
+    /// Follows a request at once, as if it had come through the queue.
+    ///
+    /// # Errors
+    /// Why it is not followed.
+    pub fn obey(&mut self, request: Request) -> Result<(), Refusal> {
+        self.follow(request)
+    }
+
+    /// Leaves the robot to its own stop: nothing more is commanded.
+    pub fn abandon(&mut self) {
+        // There is nobody left to tell.
+        let _ = self.robot.stop();
     }
 
     /// One whole period at `now_nanos` of a monotonic clock.
@@ -444,7 +471,7 @@ impl ControlLoop {
 
     /// Second half of a period.
     pub fn command(&mut self) {
-        let latency = self.take_actions();
+        self.latency = self.take_actions();
         let driver = self.arbitrate();
         let mut verdict = Verdict::Passed;
         let mut delta = 0.0_f64;
@@ -473,7 +500,7 @@ impl ControlLoop {
         }
         self.check_tracking();
         self.settle();
-        self.record(driver, commanded, verdict, reasons, delta, latency);
+        self.record(driver, commanded, verdict, reasons, delta);
     }
 
     /// Fetches answers and lets those come into force that are due. Gives the latency of the newest.
@@ -609,7 +636,6 @@ impl ControlLoop {
         verdict: Verdict,
         reasons: u16,
         delta: f64,
-        latency: i64,
     ) {
         let Some(mut tick) = self.ticks.lend() else { return };
         tick.set_state(&self.state, self.observation_watch.stamp());
@@ -626,7 +652,8 @@ impl ControlLoop {
         tick.driver = driver;
         tick.policy_version = if driver == Some(Driver::Policy) { self.active.version } else { 0 };
         tick.observation_age_nanos = self.observation_watch.age_nanos(self.now).unwrap_or(i64::MAX);
-        (tick.policy_latency_nanos, tick.jitter_nanos, tick.overruns) = (latency, self.jitter, self.missed);
+        (tick.policy_latency_nanos, tick.jitter_nanos, tick.overruns) =
+            (self.latency, self.jitter, self.missed);
         (tick.verdict, tick.reasons, tick.filter_delta, tick.commanded) =
             (verdict, reasons, delta, commanded);
         match driver {

@@ -1,14 +1,18 @@
 //! The control plane: one owner of a robot, one period at a time.
 
+pub mod cadence;
 pub mod config;
 pub mod control_loop;
 pub mod lockstep;
 pub mod mode;
+pub mod realtime;
 pub mod tick;
 pub mod watch;
 
+pub use cadence::{Cadence, CadenceReport, PeriodTimes};
 pub use config::ControlConfig;
 pub use control_loop::{ControlError, ControlLoop, ControlPorts, HumanAction, PolicyInput, PolicyOutput};
 pub use lockstep::Lockstep;
 pub use mode::{Cause, Driver, Mode, Refusal, Request, Rest, Transition};
+pub use realtime::{ControlThread, Granted, RealtimeConfig};
 pub use tick::Tick;
