@@ -209,3 +209,21 @@ fn results_that_cannot_be_written_are_an_error() {
         "{stderr}"
     );
 }
+
+#[test]
+fn the_doctor_measures_each_rate_it_is_asked_for() {
+    let workplace = Workplace::new();
+    let line = workplace.succeed(&["doctor", "--secs", "1", "--hz", "50,100", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+    let runs = found["cadence"].as_array().unwrap();
+    assert_eq!(
+        runs.iter().map(|r| r["wanted_hz"].as_f64().unwrap().round()).collect::<Vec<_>>(),
+        [50.0, 100.0]
+    );
+    for run in runs {
+        assert!(run["periods"].as_u64().unwrap() > 0);
+        assert!(run["jitter_us"]["max"].as_f64() >= run["jitter_us"]["p50"].as_f64());
+    }
+    assert!(found["checks"].as_array().unwrap().iter().any(|c| c["what"] == "SCHED_FIFO"));
+    workplace.fail(&["doctor", "--hz", "0"], 2, &["--hz 0", "1 to 10000"]);
+}

@@ -63,6 +63,8 @@ pub enum Command {
     /// Check, show or document configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// What this machine can promise a control loop, and what to change.
+    Doctor(DoctorArgs),
     /// Print a shell's completion script.
     Completions {
         /// The shell.
@@ -141,6 +143,23 @@ pub struct EvalArgs {
 pub struct ReportArgs {
     /// The run directory.
     pub run: PathBuf,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  surefoot doctor --hz 100,500,1000 --secs 60 --with-learner")]
+pub struct DoctorArgs {
+    /// Seconds for each rate.
+    #[arg(long, default_value_t = 5)]
+    pub secs: u32,
+    /// Control rates to try.
+    #[arg(long, value_delimiter = ',', default_value = "100,500,1000")]
+    pub hz: Vec<u32>,
+    /// Keep a learner busy meanwhile, as training beside a robot does.
+    #[arg(long)]
+    pub with_learner: bool,
 }
 
 /// Arguments of every `data` verb.

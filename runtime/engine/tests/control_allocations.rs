@@ -4,11 +4,8 @@
 
 use std::path::Path;
 
-use surefoot_core::{
-    EnvSpec, Field, Robot, RobotContract, RobotError, RobotState, Stamp, Stream, Task, TaskOutcome,
-};
+use surefoot_core::{IdealRobot, JointVelocityTask, RobotContract, Stream};
 use surefoot_engine::control::{ControlConfig, ControlLoop, ControlPorts, Driver, Mode, Request};
-use surefoot_safety::{CommandState, SafeCommand};
 
 const TICKS: u64 = 100_000;
 const PERIOD_NANOS: i64 = 1_000_000;
@@ -33,76 +30,11 @@ max_velocity = 1.0
 max_acceleration = 5.0
 "#;
 
-/// Follows its set-points exactly.
-struct Ideal {
-    contract: RobotContract,
-    state: RobotState,
-    ticks: u64,
-}
-
-impl Robot for Ideal {
-    fn contract(&self) -> &RobotContract {
-        &self.contract
-    }
-    fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
-        self.ticks += 1;
-        state.position.copy_from_slice(&self.state.position);
-        state.velocity.copy_from_slice(&self.state.velocity);
-        Ok(Stamp { nanos: self.ticks as i64 * PERIOD_NANOS, seq: self.ticks })
-    }
-    fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
-        self.state.position.copy_from_slice(command.position());
-        self.state.velocity.copy_from_slice(command.velocity());
-        Ok(())
-    }
-    fn stop(&mut self) -> Result<(), RobotError> {
-        Ok(())
-    }
-}
-
-/// Joint velocities are the action.
-struct Velocities(EnvSpec);
-
-impl Task for Velocities {
-    fn spec(&self) -> &EnvSpec {
-        &self.0
-    }
-    fn reset(&mut self, _: &mut Stream, _: &mut RobotState) {}
-    fn desired(&mut self, _: &RobotState, _: CommandState<'_>, action: &[f32], desired: &mut [f64]) {
-        for (d, a) in desired.iter_mut().zip(action) {
-            *d = 2.0 * f64::from(*a);
-        }
-    }
-    fn executed(&self, before: &[f64], after: &[f64], _: &[f64], step_secs: f64, action: &mut [f32]) {
-        for (a, (before, after)) in action.iter_mut().zip(before.iter().zip(after)) {
-            *a = ((after - before) / step_secs / 2.0) as f32;
-        }
-    }
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
-        for (o, p) in observation.iter_mut().zip(&state.position) {
-            *o = *p as f32;
-        }
-    }
-    fn outcome(&self, _: &RobotState, _: &[f32]) -> TaskOutcome {
-        TaskOutcome::default()
-    }
-}
-
 fn control() -> (ControlLoop, ControlPorts) {
     let contract = RobotContract::parse(CONTRACT, Path::new("ideal.toml")).unwrap();
-    let row = |n: &str| Field::bounded(n, "rad", -2.0, 2.0);
-    let spec = EnvSpec {
-        name: "velocities".into(),
-        observation: vec![row("a"), row("b")],
-        action: vec![row("a"), row("b")],
-        step_secs: 0.02,
-        max_steps: 100,
-        reward_range: None,
-        contract_hash: Some(contract.hash()),
-    };
-    let state = RobotState::zeros(&contract);
-    let robot = Ideal { contract, state, ticks: 0 };
-    ControlLoop::new(Box::new(robot), Box::new(Velocities(spec)), ControlConfig::default(), 32).unwrap()
+    let task = JointVelocityTask::new(&contract, 100).unwrap();
+    let robot = IdealRobot::new(contract);
+    ControlLoop::new(Box::new(robot), Box::new(task), ControlConfig::default(), 32).unwrap()
 }
 
 fn ask(ports: &mut ControlPorts, request: Request) {

@@ -3,6 +3,7 @@
 mod config;
 mod data;
 mod demo;
+mod doctor;
 mod eval;
 mod list;
 mod report;
@@ -24,6 +25,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Resume(args) => resume::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Report(args) => report::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Data(command) => data::run(command, output),
         Command::List => list::run(output),
         Command::Config(command) => config::run(command, output),
