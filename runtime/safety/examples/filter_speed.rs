@@ -22,8 +22,7 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
     let hold = (0.1 / chain.state().period_secs).round() as usize;
     let mut desired = vec![0.0; n];
     let (mut worst_ticks, mut sum_ticks, mut worst_evaluations, mut sum_evaluations) = (0, 0, 0, 0);
-    let mut slowest = 0.0_f64;
-    let mut total = 0.0;
+    let mut seconds = Vec::with_capacity(TICKS);
     for tick in 0..TICKS {
         // Changes ten times a second, and asks for more than the limits allow for half of the time.
         if tick % hold == 0 {
@@ -33,9 +32,7 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
         }
         let start = Instant::now();
         std::hint::black_box(chain.admit(std::hint::black_box(&desired)));
-        let took = start.elapsed().as_secs_f64();
-        total += took;
-        slowest = slowest.max(took);
+        seconds.push(start.elapsed().as_secs_f64());
         if let Some(filter) = chain.certified() {
             worst_ticks = worst_ticks.max(filter.rollout_ticks());
             sum_ticks += filter.rollout_ticks();
@@ -44,10 +41,13 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
         }
     }
     let mean = |sum: u64| sum as f64 / TICKS as f64;
+    seconds.sort_unstable_by(f64::total_cmp);
+    let per_joint = |quantile: f64| seconds[(TICKS as f64 * quantile) as usize] * 1e9 / n as f64;
+    let mean_ns = seconds.iter().sum::<f64>() * 1e9 / (TICKS * n) as f64;
     print!(
-        "{name:<44} {:8.0} ns/joint, slowest tick {:7.1} us",
-        total / (TICKS * n) as f64 * 1e9,
-        slowest * 1e6
+        "{name:<46} ns/joint: mean {mean_ns:6.0}, median {:6.0}, p99 {:6.0}",
+        per_joint(0.5),
+        per_joint(0.99)
     );
     if let Some(filter) = chain.certified() {
         print!(

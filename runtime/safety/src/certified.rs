@@ -15,6 +15,9 @@
 //! last point found in S_κ;  else follow the stored plan.  Store the plan of what was accepted.
 //! ```
 //!
+//! A wish that can be reached is executed bit for bit, even where the acceleration that it takes cannot be taken back in the next
+//! period: a velocity that is asked for in a step may then be overshot, never a limit.
+//!
 //! **Theorem.** Let the filter be armed in a state of `S_κ` and store its plan. Then every commanded state is in `S_κ`, for any
 //! sequence of inputs: position, velocity, acceleration and jerk limits and all geometric conditions hold for ever, also
 //! between the ticks, and a plan that stops within them is stored at every tick.
@@ -29,7 +32,7 @@
 //! only points that were certified), or about rounding: the rollout *is* the arithmetic that will be executed, the states of
 //! a plan are stored and replayed bit for bit. `N = ceil(V/(D h)) + 2 ceil(max(A, D)/(J h)) + 4` bounds the length of every stop (two
 //! ramps of the acceleration and braking from `V`), and so the memory, all of it allocated at construction, and the time:
-//! at most 13 rollouts of each joint, 11 more with [`Scaling::Synchronized`], 8 more with geometry.
+//! at most 13 rollouts of each joint, 10 more with [`Scaling::Synchronized`], 8 more with geometry.
 //!
 //! **Segments.** A condition states how much its clearance can change per rad of each joint
 //! ([`Clearance::reach`](crate::Clearance::reach)). Positions `m` metres of such motion apart, each with a clearance of at least `m/2`,

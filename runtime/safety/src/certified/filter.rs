@@ -373,15 +373,17 @@ impl CertifiedFilter {
                 factor = factor.min(plan.first().map_or(0.0, |x| x.velocity) / w);
             }
         }
-        // Recomputed from the factor a velocity may differ by rounding from the one that was just certified, so a hair less is tried, too.
-        for factor in [factor.max(0.0), factor.max(0.0) * (1.0 - 1e-9)] {
-            let scaled = |f: &Self, j: usize| {
-                let (stop, x, w) = (&f.joints[j], f.now(j), factor * desired[j]);
-                stop.moved(x, w, stop.direct(x, w))
-            };
-            if self.try_together(false, scaled) {
-                return;
+        let factor = factor.max(0.0);
+        let scaled = |f: &Self, j: usize| {
+            let (stop, x, w) = (&f.joints[j], f.now(j), factor * desired[j]);
+            match f.best[j].first() {
+                // The joint that sets the factor: recomputed from it, its state could be off a limit by rounding.
+                Some(best) if (best.velocity - w).abs() <= 1e-12 * w.abs() => *best,
+                _ => stop.moved(x, w, stop.direct(x, w)),
             }
+        };
+        if self.try_together(false, scaled) {
+            return;
         }
         let mut share = 1.0_f64;
         for (joint, w) in desired.iter().enumerate() {

@@ -130,17 +130,18 @@ proptest! {
         }
     }
 
-    /// P8: from rest, with like joints far from their position limits, the executed command is a share of the desired one.
+    /// P8: speeding up from rest, with like joints far from their limits, the executed command is a share of the desired one.
     #[test]
     fn synchronized_scaling_keeps_the_direction(
         limits in jerk_limits(),
         raw in prop::collection::vec(-10.0..10.0_f64, 2..6),
     ) {
+        prop_assume!(raw.iter().any(|w| w.abs() > 0.2));
         let n = raw.len();
-        let limits = JointLimits::new(-100.0, 100.0, limits.max_velocity(), limits.max_acceleration())
+        let limits = JointLimits::new(-100.0, 100.0, 1.0 + limits.max_velocity(), limits.max_acceleration())
             .and_then(|l| l.with_max_jerk(limits.max_jerk().unwrap()))
             .unwrap();
-        let mut chain = SafetyChain::motion(vec![limits; n], Scaling::Synchronized, 0.01).unwrap();
+        let mut chain = SafetyChain::motion(vec![limits; n], Scaling::Synchronized, 0.001).unwrap();
         chain.arm(&vec![0.0; n]).unwrap();
         let largest = (0..n).max_by(|a, b| raw[*a].abs().total_cmp(&raw[*b].abs())).unwrap();
         for _ in 0..5 {

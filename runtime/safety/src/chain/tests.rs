@@ -77,14 +77,16 @@ proptest! {
                 monitor.observe(&chain.admit(&[sign * v]));
             }
             chain.set_speed_scale(scale).unwrap();
-            let bound = chain.admit(&[sign * v]).stop_plan().ticks() + 1;
+            let bound = chain.admit(&[sign * v]).stop_plan().ticks() + 4;
             monitor.arm_moving(chain.state().position, chain.state().velocity);
             let mut slow = false;
             for tick in 0..bound + 100 {
                 let command = chain.admit(&[sign * v]);
                 let (reached, plan) = (command.velocity()[0].abs(), command.stop_plan());
                 // A joint that is still speeding up as the scale falls cannot but overshoot it.
-                slow |= (0..=plan.ticks()).all(|t| plan.at(t, 0).1.abs() <= scale * v * (1.0 + 1e-12));
+                // (A braking plan is fastest at its start.)
+                let ahead = if limits.max_jerk.is_some() { plan.ticks() } else { 0 };
+                slow |= (0..=ahead).all(|t| plan.at(t, 0).1.abs() <= scale * v * (1.0 + 1e-12));
                 prop_assert!(slow || tick < bound, "{reached} after {tick} ticks");
                 prop_assert!(!slow || reached <= scale * v * (1.0 + 1e-12), "{reached} above {}", scale * v);
             }

@@ -205,8 +205,11 @@ impl Clearance for CollisionModel {
         }
         for (capsule, (a, b)) in self.capsules.iter().zip(&self.ends) {
             for zone in &self.keep_out_boxes {
-                let apart =
-                    distance::to_box(&(zone.from_base * a), &(zone.from_base * b), &zone.half_extents);
+                let (a, b) = (zone.from_base * a, zone.from_base * b);
+                if distance::to_box_at_least(&a, &b, &zone.half_extents) - capsule.radius >= least {
+                    continue;
+                }
+                let apart = distance::to_box(&a, &b, &zone.half_extents);
                 least = least.min(apart - capsule.radius);
             }
             for (center, radius) in &self.keep_out_balls {
