@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_acceleration: 1e9,
         max_deceleration: None,
         max_effort: Some(1e6),
+        max_jerk: None,
+        soft_limits: None,
     };
     let contract = RobotContract {
         name: "trace".to_owned(),

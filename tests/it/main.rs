@@ -5,6 +5,7 @@
 mod architecture;
 mod cli;
 mod determinism;
+mod driven_episodes;
 mod fault_matrix;
 mod program;
 mod resume;

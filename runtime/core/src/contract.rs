@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_safety::{JointLimits, SafetyChain, SafetyError, Scaling};
+use surefoot_safety::{JointLimits, SafetyChain, SafetyError, Scaling, SoftJointLimits};
 
 /// Why a contract cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,24 @@ pub struct JointContract {
     /// Torque or force limit, N m or N.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_effort: Option<f64>,
+    /// Jerk limit, per second cubed: with one, every command is certified by a stop that keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_jerk: Option<f64>,
+    /// Where the joint is slowed before its limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_limits: Option<SoftLimitsContract>,
+}
+
+/// A softer range inside a joint's limits: `-k (q - min) <= velocity <= -k (q - max)`, as in `ros2_control`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SoftLimitsContract {
+    /// Lower end, rad or m.
+    pub min_position: f64,
+    /// Upper end, rad or m.
+    pub max_position: f64,
+    /// Velocity for each unit of distance that is left, 1/s.
+    pub k_position: f64,
 }
 
 /// A further channel of the state: an object's pose, a sensor.
@@ -160,6 +178,13 @@ impl RobotContract {
                     }
                     if let Some(e) = j.max_effort {
                         l = l.with_max_effort(e)?;
+                    }
+                    if let Some(jerk) = j.max_jerk {
+                        l = l.with_max_jerk(jerk)?;
+                    }
+                    if let Some(SoftLimitsContract { min_position, max_position, k_position }) = j.soft_limits
+                    {
+                        l = l.with_soft_limits(SoftJointLimits { min_position, max_position, k_position })?;
                     }
                     Ok(l)
                 };
@@ -254,6 +279,21 @@ max_acceleration = 10.0
             ("policy_hz = 10.0", "policy_hz = 30.0", "must be positive and divide"),
             ("policy_hz = 10.0", "policy_hz = 0.0", "must be positive and divide"),
             ("max_velocity = 2.0", "max_velocty = 2.0", "unknown field `max_velocty`"),
+            (
+                "max_velocity = 2.0",
+                "max_velocity = 2.0\nmax_jerk = 0.0",
+                "joint shoulder: max_jerk must be finite",
+            ),
+            (
+                "max_velocity = 2.0",
+                "max_velocity = 2.0\nsoft_limits = { min_position = -2.0, max_position = 0.9, k_position = 1.0 }",
+                "joint shoulder: the soft range",
+            ),
+            (
+                "max_velocity = 2.0",
+                "max_velocity = 2.0\nsoft_limits = { min_position = -0.9, max_position = 0.9, k_position = 50.0 }",
+                "joint shoulder: ",
+            ),
         ] {
             let message = parse(&ARM.replace(from, to)).unwrap_err().to_string();
             assert!(message.contains(expected), "{to}: {message}");

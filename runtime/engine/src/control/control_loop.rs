@@ -143,6 +143,8 @@ pub struct ControlLoop {
     starting_ticks: u64,
     refusal: Option<(Request, Refusal)>,
     observed: bool,
+    /// Whether the last command was rest and planned nothing but rest.
+    at_rest: bool,
     latency: i64,
 }
 
@@ -222,6 +224,7 @@ impl ControlLoop {
             starting_ticks: 0,
             refusal: None,
             observed: false,
+            at_rest: true,
             latency: 0,
             config,
             robot,
@@ -383,7 +386,7 @@ impl ControlLoop {
             observed: self.observed,
             inside_limits: self.state.position.iter().zip(self.chain.limits()).all(inside),
             still: self.state.velocity.iter().all(slow),
-            command_at_rest: self.chain.state().velocity.iter().all(|v| *v == 0.0),
+            command_at_rest: self.at_rest,
         }
     }
 
@@ -478,8 +481,11 @@ impl ControlLoop {
         let mut reasons = 0;
         let commanded = self.mode().is_armed() && self.mode() != Mode::EmergencyStop;
         if commanded {
-            let command = self.chain.admit(&self.desired);
+            // Nobody drives: the stop plan is followed to its end, and rest is kept.
+            let stopping = driver.is_none() && !self.at_rest && self.supervisor.mode() != Mode::Recovery;
+            let command = if stopping { self.chain.brake() } else { self.chain.admit(&self.desired) };
             self.monitor.observe(&command);
+            self.at_rest = command.stop_plan().ticks() == 0 && command.velocity().iter().all(|v| *v == 0.0);
             verdict = command.verdict();
             reasons = command.reasons().bits();
             for (desired, executed) in self.desired.iter().zip(command.velocity()) {

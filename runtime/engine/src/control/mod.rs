@@ -3,6 +3,7 @@
 pub mod cadence;
 pub mod config;
 pub mod control_loop;
+pub mod episodes;
 pub mod lockstep;
 pub mod mode;
 pub mod realtime;
@@ -12,6 +13,7 @@ pub mod watch;
 pub use cadence::{Cadence, CadenceReport, PeriodTimes};
 pub use config::ControlConfig;
 pub use control_loop::{ControlError, ControlLoop, ControlPorts, HumanAction, PolicyInput, PolicyOutput};
+pub use episodes::{DrivenEpisode, EpisodesFromTicks};
 pub use lockstep::Lockstep;
 pub use mode::{Cause, Driver, Mode, Refusal, Request, Rest, Transition};
 pub use realtime::{ControlThread, Granted, RealtimeConfig};

@@ -1,0 +1,180 @@
+//! From ticks to what is learned from: episodes of transitions with the executed action and who drove.
+//!
+//! A pure function of the ticks, so a recording of them gives a learner the same input as the run did. An episode is the time
+//! in which somebody drives, from the first tick of a driver to the task's end or to the loop's leaving that mode; taking over and
+//! handing back stay inside it, and cut the step in which they happen short.
+
+use surefoot_core::{
+    ContractError, Episode, EpisodeBuilder, Outcome, RobotContract, RobotState, StepEnd, Task,
+};
+use surefoot_safety::{SafetyCounts, Verdict};
+
+use crate::control::mode::{Driver, Mode};
+use crate::control::tick::Tick;
+
+/// An episode, and which of its steps a person drove.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrivenEpisode {
+    /// Transitions, with executed and proposed actions. A limit or a stop truncates; only the task terminates.
+    pub episode: Episode,
+    /// `[T]`: whether a person drove.
+    pub human: Vec<bool>,
+    /// The mode that ended it, where not the task did.
+    pub ended_by: Option<Mode>,
+}
+
+struct Driving {
+    builder: EpisodeBuilder,
+    human: Vec<bool>,
+    driver: Driver,
+    /// Ticks of the present step.
+    step_ticks: u64,
+    counts: SafetyCounts,
+}
+
+/// Builds episodes tick by tick.
+pub struct EpisodesFromTicks {
+    task: Box<dyn Task>,
+    period_secs: f64,
+    ticks_per_step: u64,
+    state: RobotState,
+    /// Commanded positions before the present step, and after its last tick.
+    before: Vec<f64>,
+    after: Vec<f64>,
+    observation: Vec<f32>,
+    next_observation: Vec<f32>,
+    proposed: Vec<f32>,
+    executed: Vec<f32>,
+    driving: Option<Driving>,
+    /// After the task has ended the rest of the drive belongs to no episode.
+    over: bool,
+    episodes: u64,
+}
+
+impl EpisodesFromTicks {
+    /// For the task and the robot that the ticks are of.
+    ///
+    /// # Errors
+    /// When the contract's rates are unusable.
+    pub fn new(task: Box<dyn Task>, contract: &RobotContract) -> Result<Self, ContractError> {
+        let (joints, observation, actions) =
+            (contract.joints.len(), task.spec().observation_dim(), task.spec().action_dim());
+        Ok(Self {
+            period_secs: contract.control_secs(),
+            ticks_per_step: contract.ticks_per_step()? as u64,
+            state: RobotState::zeros(contract),
+            before: vec![0.0; joints],
+            after: vec![0.0; joints],
+            observation: vec![0.0; observation],
+            next_observation: vec![0.0; observation],
+            proposed: vec![0.0; actions],
+            executed: vec![0.0; actions],
+            driving: None,
+            over: false,
+            episodes: 0,
+            task,
+        })
+    }
+
+    /// Takes a tick; gives an episode when one has ended with it.
+    pub fn push(&mut self, tick: &Tick) -> Option<DrivenEpisode> {
+        tick.state(&mut self.state);
+        let driver = match tick.mode {
+            Mode::Running(driver) => Some(driver),
+            _ => None,
+        };
+        let ended = match (&self.driving, driver) {
+            (Some(_), None) => self.end(Some(tick.mode)),
+            (Some(driving), Some(driver))
+                if driving.step_ticks == self.ticks_per_step || driving.driver != driver =>
+            {
+                let judged = self.step(false, driver);
+                if judged { self.end(None) } else { None }
+            }
+            _ => None,
+        };
+        match driver {
+            None => self.over = false,
+            Some(driver) if self.driving.is_none() && !self.over => self.begin(driver),
+            Some(_) => {}
+        }
+        if let Some(driving) = &mut self.driving {
+            // The state was read at the beginning of this tick, and what was commanded in it follows.
+            if driving.step_ticks == 0 {
+                for ((before, p), v) in
+                    self.before.iter_mut().zip(&tick.command_position).zip(&tick.command_velocity)
+                {
+                    *before = p - v * self.period_secs;
+                }
+            }
+            driving.step_ticks += 1;
+            driving.counts.ticks += u64::from(tick.commanded);
+            driving.counts.adjusted += u64::from(tick.verdict == Verdict::Adjusted);
+            driving.counts.stops += u64::from(tick.verdict == Verdict::Stopped);
+            self.proposed.copy_from_slice(&tick.action);
+            self.after.copy_from_slice(&tick.command_position);
+        }
+        ended
+    }
+
+    fn begin(&mut self, driver: Driver) {
+        let name = format!("drive_{}", self.episodes);
+        self.task.observe(&self.state, &mut self.observation);
+        self.driving = Some(Driving {
+            builder: EpisodeBuilder::new(name, word(driver), self.episodes),
+            human: Vec::new(),
+            driver,
+            step_ticks: 0,
+            counts: SafetyCounts::default(),
+        });
+        self.episodes += 1;
+    }
+
+    /// Ends the present step at the state of this tick. True when the task is over.
+    fn step(&mut self, truncated: bool, next: Driver) -> bool {
+        let Some(driving) = &mut self.driving else { return false };
+        let step_secs = driving.step_ticks as f64 * self.period_secs;
+        // Motion robots only: there is no effort to tell of.
+        self.task.executed(&self.before, &self.after, &[], step_secs, &mut self.executed);
+        self.task.observe(&self.state, &mut self.next_observation);
+        let judged = self.task.outcome(&self.state, &self.executed);
+        let outcome = Outcome {
+            reward: judged.reward,
+            end: StepEnd::from_flags(judged.terminated, truncated),
+            success: judged.success,
+            safety: std::mem::take(&mut driving.counts),
+        };
+        driving.builder.push(
+            &self.observation,
+            &self.proposed,
+            &self.executed,
+            &self.next_observation,
+            outcome,
+        );
+        driving.human.push(driving.driver == Driver::Human);
+        driving.driver = next;
+        driving.step_ticks = 0;
+        std::mem::swap(&mut self.observation, &mut self.next_observation);
+        judged.terminated
+    }
+
+    /// Ends the episode; a step that has begun is cut short at the state of this tick.
+    fn end(&mut self, by: Option<Mode>) -> Option<DrivenEpisode> {
+        let begun = self.driving.as_ref().is_some_and(|d| d.step_ticks > 0);
+        if by.is_some() && begun {
+            let driver = self.driving.as_ref().map_or(Driver::Policy, |d| d.driver);
+            self.step(true, driver);
+        }
+        let Driving { builder, human, .. } = self.driving.take()?;
+        self.over = by.is_none();
+        let episode = builder.finish();
+        (!episode.is_empty()).then_some(DrivenEpisode { episode, human, ended_by: by })
+    }
+}
+
+const fn word(driver: Driver) -> &'static str {
+    match driver {
+        Driver::Policy => "policy",
+        Driver::Human => "human",
+    }
+}
