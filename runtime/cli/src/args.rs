@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "surefoot", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "\
-Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 130 interrupted.
+Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 3 safety stop (a limit of the
+session was reached; nothing is lost, `surefoot resume` goes on), 130 interrupted.
 Results go to stdout, everything else to stderr.
 
 Examples:

@@ -9,6 +9,8 @@ pub enum Failure {
     Request(anyhow::Error),
     /// Exit code 2: the command line or a configuration is wrong.
     Usage(anyhow::Error),
+    /// Exit code 3: a limit of the session stopped the robot's learning; the text says which and how to go on.
+    SafetyStop(String),
     /// Exit code 130: interrupted; the text says how to go on.
     Interrupted(String),
 }
@@ -34,6 +36,10 @@ impl Failure {
         let (text, code) = match self {
             Self::Request(e) => (message(e), 1),
             Self::Usage(e) => (message(e), 2),
+            Self::SafetyStop(why) => {
+                eprintln!("safety stop: {why}");
+                return ExitCode::from(3);
+            }
             Self::Interrupted(how) => {
                 eprintln!("interrupted: {how}");
                 return ExitCode::from(130);

@@ -95,6 +95,16 @@ impl Observer for Reporter {
                 e.wilson_high * 100.0,
                 e.return_mean
             )),
+            Event::LimitsActed { env_steps, counts, .. } => {
+                self.say(&format!("  limits acted before {env_steps} env steps: {}", counts.words().join(", ")));
+            }
+            Event::PromotionRefused { updates, refusal, .. } => {
+                self.say(&format!("  policy of {updates} updates was not let through: {refusal}"));
+            }
+            Event::RolledBack { from_updates, to_updates, record, trial, .. } => self.say(&format!(
+                "  rolled back from {from_updates} to {to_updates} updates: {} of {} episodes solved, {} of {} before",
+                trial.0, trial.1, record.0, record.1
+            )),
             Event::StageFinished { stopped_early_at, wall_secs, .. } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();

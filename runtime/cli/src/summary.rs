@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use surefoot_engine::{Results, StageKind, StageResult};
+use surefoot_engine::{LimitCounts, Results, StageKind, StageResult};
 use surefoot_safety::SafetyCounts;
 
 use crate::output::Output;
@@ -35,6 +35,15 @@ pub fn print(results: &Results, run: &Path, output: Output) {
             percent(training.adjusted, training.ticks),
             training.stops,
             training.violations
+        ));
+        let mut limits = LimitCounts::default();
+        for stage in &results.stages {
+            limits.add(&stage.limits);
+        }
+        let words = limits.words();
+        lines.push(format!(
+            "limits on learning: {}",
+            if words.is_empty() { "none acted".to_owned() } else { words.join(", ") }
         ));
     }
     lines.push(format!("run directory {}", run.display()));

@@ -86,6 +86,19 @@ pub trait Env: Send {
         executed: &mut [f32],
     ) -> Result<Outcome, EnvError>;
 
+    /// Slows the robot's motion down to `scale` (above 0, at most 1) of its velocity limits from the next command on; 1 is full
+    /// speed. The action's meaning stays: what is asked for beyond the scaled limits is not executed.
+    ///
+    /// # Errors
+    /// When the scale cannot be used, or there is no robot with a safety chain that could be slowed down.
+    fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
+        if scale == 1.0 {
+            return Ok(());
+        }
+        let reason = format!("speed scale {scale}: it has no robot that could be slowed down");
+        Err(EnvError::Build { env: self.spec().name.clone(), reason })
+    }
+
     /// Draws the world as it is, `[height, width, 3]`; `None` where there is nothing to see.
     fn render(&self, _width: usize, _height: usize) -> Option<Frame> {
         None

@@ -51,7 +51,7 @@ pub use robot_env::RobotEnv;
 pub use rows::{Rows, RowsMut};
 pub use seed::Stream;
 pub use spec::{EnvSpec, Field, SpecDifference};
-pub use step::{Outcome, StepEnd};
+pub use step::{Outcome, StepEnd, StepFigures};
 pub use surefoot_safety as safety;
 pub use task::{Marker, MarkerShape, Task, TaskOutcome};
 pub use vec_env::VecEnv;

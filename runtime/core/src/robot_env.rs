@@ -1,9 +1,9 @@
 //! A task in a world, with the safety chain between: the environment that every simulated robot is trained in.
 
-use surefoot_safety::{LimitMonitor, SafetyChain};
+use surefoot_safety::{LimitMonitor, SafetyChain, Verdict};
 
 use crate::env::check_row;
-use crate::{Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, Stream, Task, World};
+use crate::{Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Stream, Task, World};
 
 /// `Task` over `World` with a chain that every command goes through.
 pub struct RobotEnv {
@@ -19,6 +19,11 @@ pub struct RobotEnv {
     before: Vec<f64>,
     effort: Vec<f64>,
     tracking_tolerance: f64,
+    control_secs: f64,
+    /// Ticks in a row, up to now, in which the chain changed or refused a command.
+    filter_run_ticks: u64,
+    /// Whether the last command was refused.
+    stopping: bool,
 }
 
 impl RobotEnv {
@@ -40,6 +45,9 @@ impl RobotEnv {
         Ok(Self {
             monitor: LimitMonitor::new(chain.limits(), contract.control_secs()),
             step_secs: ticks_per_step as f64 * contract.control_secs(),
+            control_secs: contract.control_secs(),
+            filter_run_ticks: 0,
+            stopping: false,
             state: RobotState::zeros(contract),
             chain,
             ticks_per_step,
@@ -83,6 +91,8 @@ impl Env for RobotEnv {
         self.chain.arm(&self.state.position)?;
         self.monitor.arm(&self.state.position);
         self.steps = 0;
+        self.filter_run_ticks = 0;
+        self.stopping = false;
         self.check_finite("the initial state")?;
         self.task.observe(&self.state, observation);
         Ok(())
@@ -100,6 +110,7 @@ impl Env for RobotEnv {
         let counted = self.monitor.counts();
         self.before.copy_from_slice(self.chain.state().position);
         self.effort.fill(0.0);
+        let mut figures = StepFigures::default();
         for _ in 0..self.ticks_per_step {
             self.task.desired(&self.state, self.chain.state(), action, &mut self.desired);
             let command = self.chain.admit(&self.desired);
@@ -107,8 +118,20 @@ impl Env for RobotEnv {
             for (sum, effort) in self.effort.iter_mut().zip(command.effort()) {
                 *sum += effort / self.ticks_per_step as f64;
             }
+            let verdict = command.verdict();
+            self.filter_run_ticks = if verdict > Verdict::Passed { self.filter_run_ticks + 1 } else { 0 };
+            figures.filter_run_ticks = figures.filter_run_ticks.max(self.filter_run_ticks);
+            figures.stops += u64::from(verdict == Verdict::Stopped && !self.stopping);
+            self.stopping = verdict == Verdict::Stopped;
             self.world.write(command)?;
             self.world.read(&mut self.state)?;
+            let moving =
+                if command.velocity().is_empty() { &self.state.velocity } else { command.velocity() };
+            figures.path += moving.iter().map(|v| v.abs()).sum::<f64>() * self.control_secs;
+            if !command.effort().is_empty() {
+                let power = command.effort().iter().zip(&self.state.velocity).map(|(e, v)| (e * v).abs());
+                *figures.energy_joules.get_or_insert(0.0) += power.sum::<f64>() * self.control_secs;
+            }
             self.monitor.observe_measured(&self.state.position, self.tracking_tolerance);
         }
         self.steps += 1;
@@ -129,10 +152,148 @@ impl Env for RobotEnv {
                 stops: now.stops - counted.stops,
                 violations: now.violations - counted.violations,
             },
+            figures,
         })
+    }
+
+    fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
+        Ok(self.chain.set_speed_scale(scale)?)
     }
 
     fn render(&self, width: usize, height: usize) -> Option<Frame> {
         self.world.render(&self.task.markers(), width, height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use surefoot_safety::{CommandState, SafeCommand};
+
+    use super::*;
+    use crate::contract::CommandKind;
+    use crate::{Field, Robot, RobotContract, RobotError, Stamp, TaskOutcome};
+
+    /// One joint that follows motion exactly, or one of unit mass that is pushed.
+    struct OneJoint {
+        contract: RobotContract,
+        state: RobotState,
+    }
+
+    impl Robot for OneJoint {
+        fn contract(&self) -> &RobotContract {
+            &self.contract
+        }
+        fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
+            state.clone_from(&self.state);
+            Ok(Stamp::default())
+        }
+        fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
+            let secs = self.contract.control_secs();
+            match command.effort().first() {
+                Some(effort) => {
+                    self.state.velocity[0] += effort * secs;
+                    self.state.position[0] += self.state.velocity[0] * secs;
+                }
+                None => {
+                    self.state.velocity[0] = command.velocity()[0];
+                    self.state.position[0] = command.position()[0];
+                }
+            }
+            Ok(())
+        }
+        fn stop(&mut self) -> Result<(), RobotError> {
+            Ok(())
+        }
+    }
+
+    impl World for OneJoint {
+        fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
+            self.state.clone_from(initial);
+            Ok(())
+        }
+    }
+
+    struct Follow(EnvSpec);
+
+    impl Task for Follow {
+        fn spec(&self) -> &EnvSpec {
+            &self.0
+        }
+        fn reset(&mut self, _stream: &mut Stream, _initial: &mut RobotState) {}
+        fn desired(&mut self, _: &RobotState, _: CommandState<'_>, action: &[f32], desired: &mut [f64]) {
+            desired[0] = f64::from(action[0]);
+        }
+        fn executed(&self, _: &[f64], _: &[f64], _: &[f64], _: f64, _action: &mut [f32]) {}
+        fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+            observation[0] = state.position[0] as f32;
+        }
+        fn outcome(&self, _state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+            TaskOutcome::default()
+        }
+    }
+
+    fn env(command: CommandKind) -> RobotEnv {
+        let text = "name = \"one\"\ncontrol_hz = 50.0\npolicy_hz = 10.0\n[[joints]]\nname = \"j\"\nunit = \"rad\"\n\
+                    min_position = -1.0\nmax_position = 1.0\nmax_velocity = 1.0\nmax_acceleration = 100.0\nmax_effort = 5.0\n";
+        let mut contract = RobotContract::parse(text, Path::new("one.toml")).unwrap();
+        contract.command = command;
+        let spec = EnvSpec {
+            name: "follow".into(),
+            observation: vec![Field::unbounded("x", "rad")],
+            action: vec![Field::bounded("v", "rad/s", -1.0, 1.0)],
+            step_secs: 0.1,
+            max_steps: 100,
+            reward_range: None,
+            contract_hash: None,
+        };
+        let world = OneJoint { state: RobotState::zeros(&contract), contract };
+        let mut env = RobotEnv::new(Box::new(Follow(spec)), Box::new(world), 1e-9).unwrap();
+        env.reset(0, &mut [0.0]).unwrap();
+        env
+    }
+
+    fn step(env: &mut RobotEnv, action: f32) -> StepFigures {
+        env.step(&[action], &mut [0.0], &mut [0.0]).unwrap().figures
+    }
+
+    #[test]
+    fn way_runs_and_stops_are_counted_over_steps() {
+        let mut env = env(CommandKind::Motion);
+        let calm = step(&mut env, 0.5);
+        assert!((calm.path - 0.05).abs() < 1e-12, "0.5 rad/s for 0.1 s: {calm:?}");
+        assert_eq!((calm.energy_joules, calm.filter_run_ticks, calm.stops), (None, 0, 0));
+        // Too fast: every tick is adjusted, and the run goes on into the next step.
+        assert_eq!([step(&mut env, 3.0).filter_run_ticks, step(&mut env, 3.0).filter_run_ticks], [5, 10]);
+        assert_eq!(step(&mut env, 0.5).filter_run_ticks, 0);
+        // Refused commands in a row are one stop, over the border of a step too.
+        assert_eq!([step(&mut env, f32::NAN).stops, step(&mut env, f32::NAN).stops], [1, 0]);
+        step(&mut env, 0.0);
+        assert_eq!(step(&mut env, f32::NAN).stops, 1);
+        env.reset(1, &mut [0.0]).unwrap();
+        assert_eq!(step(&mut env, f32::NAN).filter_run_ticks, 5, "a reset begins anew");
+    }
+
+    #[test]
+    fn work_is_effort_times_way_where_effort_is_commanded() {
+        let mut env = env(CommandKind::Effort);
+        let figures = step(&mut env, 2.0);
+        // 2 N m on unit inertia, 0.02 s a tick: velocities 0.04, 0.08, ... 0.2 rad/s.
+        let way: f64 = (1..=5).map(|k| 0.04 * f64::from(k) * 0.02).sum();
+        assert!((figures.path - way).abs() < 1e-12, "{figures:?}");
+        assert!((figures.energy_joules.unwrap() - 2.0 * way).abs() < 1e-12, "{figures:?}");
+    }
+
+    #[test]
+    fn a_slowed_robot_goes_no_faster_than_its_scale() {
+        let mut env = env(CommandKind::Motion);
+        env.set_speed_scale(0.25).unwrap();
+        step(&mut env, 1.0);
+        assert!((step(&mut env, 1.0).path - 0.025).abs() < 1e-12, "a quarter of 1 rad/s for 0.1 s");
+        assert!(env.set_speed_scale(0.0).is_err() && env.set_speed_scale(f64::NAN).is_err());
+        env.set_speed_scale(1.0).unwrap();
+        step(&mut env, 1.0);
+        assert!((step(&mut env, 1.0).path - 0.1).abs() < 1e-9);
     }
 }

@@ -41,6 +41,23 @@ impl StepEnd {
     }
 }
 
+/// What a step cost the robot: what limits on a whole episode are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepFigures {
+    /// Way of all joints together, `sum |velocity| dt`, rad and m: of the commanded motion where motion is commanded, of the
+    /// measured one otherwise. 0 where there is no robot.
+    pub path: f64,
+    /// Work done or taken up by the joints, `sum |effort * velocity| dt`, J; `None` where efforts are not known.
+    pub energy_joules: Option<f64>,
+    /// Longest run of control ticks with a changed or refused command that reaches into this step, earlier steps' ticks of the
+    /// run included.
+    pub filter_run_ticks: u64,
+    /// Stops that began in this step: refused commands in a row are one stop.
+    pub stops: u64,
+    /// Take-overs by a person that began in this step.
+    pub interventions: u64,
+}
+
 /// What a step brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
@@ -52,6 +69,8 @@ pub struct Outcome {
     pub success: bool,
     /// What the safety chain did during this step, in control ticks.
     pub safety: SafetyCounts,
+    /// What it cost.
+    pub figures: StepFigures,
 }
 
 #[cfg(test)]

@@ -62,6 +62,14 @@ impl VecEnv {
         &self.spec
     }
 
+    /// Sets the speed scale of every world, see [`Env::set_speed_scale`].
+    ///
+    /// # Errors
+    /// What the first world that refuses says.
+    pub fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
+        self.slots.iter_mut().try_for_each(|s| s.env.set_speed_scale(scale))
+    }
+
     /// Starts an episode in one slot.
     ///
     /// # Errors

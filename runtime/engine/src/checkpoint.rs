@@ -283,11 +283,15 @@ impl Checkpoints {
     }
 }
 
-/// `policy/policy.json` and `policy/policy.safetensors` of an artefact.
-pub(crate) fn policy_files(artifact: &PolicyArtifact, files: &mut Blobs) -> Result<(), serde_json::Error> {
+/// `policy.json` and `policy.safetensors` of an artefact, in this directory of a checkpoint.
+pub(crate) fn policy_files(
+    directory: &str,
+    artifact: &PolicyArtifact,
+    files: &mut Blobs,
+) -> Result<(), serde_json::Error> {
     let PolicyArtifact { card, weights } = artifact;
-    files.insert("policy/policy.json".into(), serde_json::to_vec_pretty(card)?);
-    files.insert("policy/policy.safetensors".into(), weights.clone());
+    files.insert(format!("{directory}/policy.json"), serde_json::to_vec_pretty(card)?);
+    files.insert(format!("{directory}/policy.safetensors"), weights.clone());
     Ok(())
 }
 

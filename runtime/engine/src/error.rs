@@ -133,6 +133,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// A setting that cannot be used.
+    pub(crate) fn setting<T: ToString + ?Sized>(key: String, expected: &str, found: &T) -> Self {
+        Self::Config { key, expected: expected.into(), found: found.to_string() }
+    }
     /// For `map_err` on file operations.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

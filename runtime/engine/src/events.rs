@@ -4,7 +4,9 @@ use serde::Serialize;
 use surefoot_core::Episode;
 
 use crate::evaluation::Evaluation;
-use crate::results::StageKind;
+use crate::limits::SessionLimitReached;
+use crate::promotion::Refusal;
+use crate::results::{LimitCounts, StageKind};
 
 /// One thing that happened. Serialises as `{"event": "...", ...}`: a line of NDJSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +70,52 @@ pub enum Event {
         stopped_early_at: Option<u64>,
         /// Wall time of the stage in this process, s.
         wall_secs: f64,
+    },
+    /// Limits acted in a round of training episodes.
+    LimitsActed {
+        /// Stage.
+        stage: String,
+        /// Env steps of training.
+        env_steps: u64,
+        /// How often, in this round.
+        counts: LimitCounts,
+    },
+    /// New weights were not let through: what acted before goes on acting.
+    PromotionRefused {
+        /// Stage.
+        stage: String,
+        /// Updates behind the weights.
+        updates: u64,
+        /// Env steps of training.
+        env_steps: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// What acted was worse than the last good policy, which acts again.
+    RolledBack {
+        /// Stage.
+        stage: String,
+        /// The learner's updates.
+        updates: u64,
+        /// Env steps of training.
+        env_steps: u64,
+        /// Updates behind the policy that was taken back.
+        from_updates: u64,
+        /// Updates behind the last good policy.
+        to_updates: u64,
+        /// Successes and episodes in the last good policy's record.
+        record: (usize, usize),
+        /// Successes and episodes of what came after it.
+        trial: (usize, usize),
+    },
+    /// A limit of the session was reached: the phase stops and waits for a person.
+    SafetyStop {
+        /// Stage.
+        stage: String,
+        /// Env steps of training.
+        env_steps: u64,
+        /// Which limit.
+        reached: SessionLimitReached,
     },
     /// A checkpoint was written.
     Checkpointed {

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
+use crate::limits::{EpisodeLimitsConfig, SessionLimitsConfig, TrustRegionConfig};
+use crate::promotion::PromotionConfig;
 
 /// One phase: `[[phase]] offline = { … }` or `[[phase]] online = { … }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +90,14 @@ pub struct OnlineConfig {
     pub eval_every_env_steps: u64,
     /// Online transitions kept; the oldest are overwritten.
     pub replay_capacity: usize,
+    /// What one training episode may cost: beyond it the episode is truncated.
+    pub limits: EpisodeLimitsConfig,
+    /// How far actions may be from those of the policy that the phase began with.
+    pub trust_region: TrustRegionConfig,
+    /// When the phase stops and waits for a person (exit code 3; `surefoot resume` goes on).
+    pub session: SessionLimitsConfig,
+    /// What new weights must pass before they act, and when they are taken back.
+    pub promotion: PromotionConfig,
 }
 
 impl Default for OnlineConfig {
@@ -100,12 +110,12 @@ impl Default for OnlineConfig {
             utd_ratio: 1.0,
             eval_every_env_steps: 5_000,
             replay_capacity: 1_000_000,
+            limits: EpisodeLimitsConfig::default(),
+            trust_region: TrustRegionConfig::default(),
+            session: SessionLimitsConfig::default(),
+            promotion: PromotionConfig::default(),
         }
     }
-}
-
-fn refuse<T: ToString + ?Sized>(key: String, expected: &str, found: &T) -> EngineError {
-    EngineError::Config { key, expected: expected.into(), found: found.to_string() }
 }
 
 impl OfflineConfig {
@@ -116,21 +126,29 @@ impl OfflineConfig {
     pub fn check(&self, key: &str) -> Result<(), EngineError> {
         let Self { updates, early_stop, eval_every_updates: _ } = self;
         if *updates == 0 {
-            return Err(refuse(format!("{key}.updates"), "at least 1", updates));
+            return Err(EngineError::setting(format!("{key}.updates"), "at least 1", updates));
         }
         if let Some(EarlyStopConfig { metric, better: _, every_updates, patience }) = early_stop {
             if metric.is_empty() {
-                return Err(refuse(
+                return Err(EngineError::setting(
                     format!("{key}.early_stop.metric"),
                     "the name of a held-out metric",
                     "\"\"",
                 ));
             }
             if *every_updates == 0 {
-                return Err(refuse(format!("{key}.early_stop.every_updates"), "at least 1", every_updates));
+                return Err(EngineError::setting(
+                    format!("{key}.early_stop.every_updates"),
+                    "at least 1",
+                    every_updates,
+                ));
             }
             if *patience == 0 {
-                return Err(refuse(format!("{key}.early_stop.patience"), "at least 1", patience));
+                return Err(EngineError::setting(
+                    format!("{key}.early_stop.patience"),
+                    "at least 1",
+                    patience,
+                ));
             }
         }
         Ok(())
@@ -151,26 +169,44 @@ impl OnlineConfig {
             utd_ratio,
             eval_every_env_steps: _,
             replay_capacity,
+            limits,
+            trust_region,
+            session: _,
+            promotion,
         } = self;
         if *env_steps == 0 {
-            return Err(refuse(format!("{key}.env_steps"), "at least 1", env_steps));
+            return Err(EngineError::setting(format!("{key}.env_steps"), "at least 1", env_steps));
         }
         if warmup_env_steps >= env_steps {
-            return Err(refuse(format!("{key}.warmup_env_steps"), "less than env_steps", warmup_env_steps));
+            return Err(EngineError::setting(
+                format!("{key}.warmup_env_steps"),
+                "less than env_steps",
+                warmup_env_steps,
+            ));
         }
         if *episodes_per_round == 0 {
-            return Err(refuse(format!("{key}.episodes_per_round"), "at least 1", episodes_per_round));
+            return Err(EngineError::setting(
+                format!("{key}.episodes_per_round"),
+                "at least 1",
+                episodes_per_round,
+            ));
         }
         if !(0.0..=1.0).contains(offline_ratio) {
-            return Err(refuse(format!("{key}.offline_ratio"), "0 to 1", offline_ratio));
+            return Err(EngineError::setting(format!("{key}.offline_ratio"), "0 to 1", offline_ratio));
         }
         if !(utd_ratio.is_finite() && *utd_ratio > 0.0) {
-            return Err(refuse(format!("{key}.utd_ratio"), "a positive number", utd_ratio));
+            return Err(EngineError::setting(format!("{key}.utd_ratio"), "a positive number", utd_ratio));
         }
         if *replay_capacity == 0 {
-            return Err(refuse(format!("{key}.replay_capacity"), "at least 1", replay_capacity));
+            return Err(EngineError::setting(
+                format!("{key}.replay_capacity"),
+                "at least 1",
+                replay_capacity,
+            ));
         }
-        Ok(())
+        limits.check(&format!("{key}.limits"))?;
+        trust_region.check(&format!("{key}.trust_region"))?;
+        promotion.check(&format!("{key}.promotion"))
     }
 }
 

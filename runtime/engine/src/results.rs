@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_safety::SafetyCounts;
 
 use crate::evaluation::Evaluation;
+use crate::limits::EpisodeLimit;
 
 /// What kind of stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,63 @@ pub struct FilmResult {
     pub steps: usize,
 }
 
+/// How often the limits on learning acted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitCounts {
+    /// Training episodes that a limit ended, by limit.
+    pub episodes_ended: BTreeMap<EpisodeLimit, u64>,
+    /// Training steps whose action was moved into the trust region.
+    pub clipped_steps: u64,
+    /// Candidates that were not let through, by reason.
+    pub refusals: BTreeMap<String, u64>,
+    /// Times that the last good policy took over again.
+    pub rollbacks: u64,
+    /// Times that the session ended and a person was waited for.
+    pub session_stops: u64,
+}
+
+impl LimitCounts {
+    /// Adds another count.
+    pub fn add(&mut self, other: &Self) {
+        let Self { episodes_ended, clipped_steps, refusals, rollbacks, session_stops } = other;
+        for (limit, n) in episodes_ended {
+            *self.episodes_ended.entry(*limit).or_default() += n;
+        }
+        for (reason, n) in refusals {
+            *self.refusals.entry(reason.clone()).or_default() += n;
+        }
+        self.clipped_steps += clipped_steps;
+        self.rollbacks += rollbacks;
+        self.session_stops += session_stops;
+    }
+
+    /// What acted, in words; empty when nothing did.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let Self { episodes_ended, clipped_steps, refusals, rollbacks, session_stops } = self;
+        let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut words: Vec<String> = Vec::new();
+        for (limit, n) in episodes_ended {
+            words.push(format!("{} ended by {}", count(*n, "episode"), limit.name()));
+        }
+        for (reason, n) in refusals {
+            words.push(format!("{} refused ({reason})", count(*n, "policy update")));
+        }
+        for (n, what) in [
+            (*clipped_steps, "step moved into the trust region"),
+            (*rollbacks, "rollback"),
+            (*session_stops, "session stop"),
+        ] {
+            if n > 0 {
+                let (first, rest) = what.split_once(' ').map_or((what, ""), |(f, r)| (f, r));
+                words.push(format!("{} {rest}", count(n, first)).trim_end().to_owned());
+            }
+        }
+        words
+    }
+}
+
 /// What a stage found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +121,9 @@ pub struct StageResult {
     pub heldout: BTreeMap<String, f64>,
     /// What the safety chain did while training data was collected.
     pub training_safety: SafetyCounts,
+    /// How often the limits on learning acted.
+    #[serde(default)]
+    pub limits: LimitCounts,
     /// Filmed evaluation episodes.
     pub films: Vec<FilmResult>,
 }

@@ -4,8 +4,16 @@ use surefoot_core::{Blobs, Learner, ReplayBuffer};
 
 use crate::EngineError;
 use crate::checkpoint::Checkpoints;
+use crate::online::PolicyLine;
 use crate::run_dir::RunDir;
 use crate::state::{Identity, LearnerId, TrainState};
+
+/// What stands in a checkpoint besides the learner and the replay buffer.
+pub(crate) struct Restored {
+    pub state: TrainState,
+    pub best: Option<Blobs>,
+    pub line: Option<PolicyLine>,
+}
 
 /// Which checkpoint is being read.
 #[derive(Clone, Copy)]
@@ -25,7 +33,7 @@ impl Damaged<'_> {
     }
 }
 
-/// Takes a checkpoint's files apart: state, learner, best state, replay buffer.
+/// Takes a checkpoint's files apart: state, learner, best state, line of policies, replay buffer.
 pub(crate) fn restore(
     damaged: Damaged<'_>,
     mut files: Blobs,
@@ -33,7 +41,7 @@ pub(crate) fn restore(
     main: &mut Box<dyn Learner>,
     baselines: &mut [Box<dyn Learner>],
     replay: &mut ReplayBuffer,
-) -> Result<(TrainState, Option<Blobs>), EngineError> {
+) -> Result<Restored, EngineError> {
     let mut take = |file: &str| {
         files.remove(file).ok_or_else(|| damaged.file(file, "a file of every checkpoint", "none".into()))
     };
@@ -45,6 +53,13 @@ pub(crate) fn restore(
     if !replay.restore(rows, state.replay_written) {
         return Err(damaged.file("state/replay.f32le", "rows of this replay buffer", "others".into()));
     }
+    let line = match &state.online {
+        None => None,
+        Some(_) => Some(
+            PolicyLine::from_files(&mut files)
+                .map_err(|(file, found)| damaged.file(&file, "a policy of an online phase", found))?,
+        ),
+    };
     let mut learner = Blobs::new();
     let mut best = Blobs::new();
     for (file, bytes) in files {
@@ -64,7 +79,7 @@ pub(crate) fn restore(
         let stage = state.plan().map_or("finished", |p| &p.name).to_owned();
         target.load(&learner).map_err(|source| EngineError::Learn { stage, source })?;
     }
-    Ok((state, (!best.is_empty()).then_some(best)))
+    Ok(Restored { state, best: (!best.is_empty()).then_some(best), line })
 }
 
 fn agree(state: &TrainState, identity: &Identity) -> Result<(), EngineError> {

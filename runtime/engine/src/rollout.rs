@@ -5,6 +5,7 @@ use surefoot_core::{
     StepEnd, VecEnv,
 };
 
+use crate::limits::{EpisodeLimits, LimitReached, TrustRegion, clip_to_region};
 use crate::{EngineError, Interrupt};
 
 /// Everything that an episode's randomness comes from.
@@ -35,10 +36,35 @@ pub struct Watch<'a> {
     pub progress: &'a mut dyn FnMut(RolloutProgress),
 }
 
+/// What bounds the episodes of a rollout, besides the world's own `max_steps`.
+pub struct Guard<'a> {
+    /// Ends an episode as truncated.
+    pub limits: EpisodeLimits,
+    /// Moves proposed actions towards a reference policy's.
+    pub trust_region: Option<TrustRegion<'a>>,
+}
+
+/// What an episode cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EpisodeCost {
+    /// The limit that ended it, if one did.
+    pub limit: Option<LimitReached>,
+    /// Way of all joints, rad and m.
+    pub path: f64,
+    /// Work of all joints, J, where efforts are known.
+    pub energy_joules: Option<f64>,
+    /// Steps whose action was moved into the trust region.
+    pub clipped_steps: u64,
+    /// Take-overs by a person.
+    pub interventions: u64,
+}
+
 struct Running {
     index: usize,
     steps: usize,
     builder: EpisodeBuilder,
+    limits: Option<EpisodeLimits>,
+    cost: EpisodeCost,
 }
 
 /// Runs one episode per entry of `seeds` and returns them in that order. Free worlds take the next episode; each episode is a
@@ -57,9 +83,42 @@ pub fn rollout(
     source: &str,
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Episode>, EngineError> {
+    let finished = run(envs, policy, mode, seeds, source, None, watch)?;
+    Ok(finished.into_iter().map(|(episode, _)| episode).collect())
+}
+
+/// As [`rollout`], inside limits. An episode that one of them ended says which in its attribute `limit`; `proposed` stays what the
+/// policy proposed, before the trust region moved it.
+///
+/// # Errors
+/// As [`rollout`].
+pub fn guarded_rollout(
+    envs: &mut VecEnv,
+    policy: &mut dyn Policy,
+    mode: ActMode,
+    seeds: &[EpisodeSeeds],
+    source: &str,
+    guard: &mut Guard<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<(Episode, EpisodeCost)>, EngineError> {
+    run(envs, policy, mode, seeds, source, Some(guard), watch)
+}
+
+fn run(
+    envs: &mut VecEnv,
+    policy: &mut dyn Policy,
+    mode: ActMode,
+    seeds: &[EpisodeSeeds],
+    source: &str,
+    mut guard: Option<&mut Guard<'_>>,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<(Episode, EpisodeCost)>, EngineError> {
     let (observation_dim, action_dim) = (envs.spec().observation_dim(), envs.spec().action_dim());
     let max_steps = envs.spec().max_steps.max(1);
-    let slots = envs.len().min(policy.slots());
+    let limits = guard.as_ref().map(|g| g.limits);
+    let mut region = guard.as_mut().and_then(|g| g.trust_region.as_mut());
+    let slots =
+        envs.len().min(policy.slots()).min(region.as_ref().map_or(usize::MAX, |r| r.reference.slots()));
     if slots == 0 && !seeds.is_empty() {
         return Err(EngineError::Config {
             key: "worlds".into(),
@@ -70,9 +129,10 @@ pub fn rollout(
     let mut running: Vec<Option<Running>> = (0..slots).map(|_| None).collect();
     let mut observations = vec![0.0; slots * observation_dim];
     let mut actions = vec![0.0; slots * action_dim];
+    let mut reference = vec![0.0; if region.is_some() { slots * action_dim } else { 0 }];
     let mut active = vec![false; slots];
     let mut feedback = Vec::with_capacity(slots);
-    let mut finished: Vec<Option<Episode>> = seeds.iter().map(|_| None).collect();
+    let mut finished: Vec<Option<(Episode, EpisodeCost)>> = seeds.iter().map(|_| None).collect();
     let mut progress = RolloutProgress { episodes: seeds.len(), ..RolloutProgress::default() };
     let mut waiting = seeds.iter().enumerate();
     loop {
@@ -81,8 +141,15 @@ pub fn rollout(
             let row = &mut observations[slot * observation_dim..(slot + 1) * observation_dim];
             row.copy_from_slice(envs.reset(slot, seed.reset)?);
             policy.reset(slot, ResetScope::Task, seed.noise);
+            if let Some(region) = &mut region {
+                region.reference.reset(slot, ResetScope::Task, seed.noise);
+            }
             let builder = EpisodeBuilder::new(format!("{source}_{index}"), source, seed.reset);
-            *free = Some(Running { index, steps: 0, builder });
+            let mut limits = limits;
+            if let Some(limits) = &mut limits {
+                limits.begin();
+            }
+            *free = Some(Running { index, steps: 0, builder, limits, cost: EpisodeCost::default() });
         }
         // The policy acts for a prefix of its slots; idle ones inside it get an answer that nobody uses.
         let Some(last) = running.iter().rposition(Option::is_some) else { break };
@@ -94,17 +161,29 @@ pub fn rollout(
             mode,
             RowsMut::new(&mut actions[..(last + 1) * action_dim], action_dim),
         )?;
-        for (slot, r) in running.iter().enumerate() {
+        if let Some(region) = &mut region {
+            region.reference.act(
+                Rows::new(&observations[..(last + 1) * observation_dim], observation_dim),
+                ActMode::Exploit,
+                RowsMut::new(&mut reference[..(last + 1) * action_dim], action_dim),
+            )?;
+        }
+        for (slot, r) in running.iter_mut().enumerate() {
             active[slot] = r.is_some();
-            if r.is_some() {
-                envs.action_mut(slot).copy_from_slice(&actions[slot * action_dim..(slot + 1) * action_dim]);
+            let Some(r) = r else { continue };
+            let row = slot * action_dim..(slot + 1) * action_dim;
+            let action = envs.action_mut(slot);
+            action.copy_from_slice(&actions[row.clone()]);
+            if let Some(region) = &region {
+                r.cost.clipped_steps += u64::from(clip_to_region(action, &reference[row], region.radius));
             }
         }
         envs.step(&active)?;
         feedback.clear();
         for (slot, place) in running.iter_mut().enumerate() {
             let Some(r) = place else { continue };
-            let (next_observation, proposed, executed, mut outcome) = envs.last(slot);
+            let (next_observation, _, executed, mut outcome) = envs.last(slot);
+            let proposed = &actions[slot * action_dim..(slot + 1) * action_dim];
             r.steps += 1;
             if !outcome.reward.is_finite() {
                 let env = envs.spec().name.clone();
@@ -112,6 +191,17 @@ pub fn rollout(
             }
             if r.steps >= max_steps && outcome.end == StepEnd::Running {
                 outcome.end = StepEnd::Truncated;
+            }
+            r.cost.interventions += outcome.figures.interventions;
+            if let Some(limits) = &mut r.limits {
+                let reached = limits.observe(&outcome.safety, &outcome.figures);
+                // An episode that is over anyway was not ended by a limit.
+                if outcome.end == StepEnd::Running && reached.is_some() {
+                    r.cost.limit = reached;
+                    outcome.end = StepEnd::Truncated;
+                }
+                r.cost.path = limits.path();
+                r.cost.energy_joules = limits.energy_joules();
             }
             let row = &mut observations[slot * observation_dim..(slot + 1) * observation_dim];
             r.builder.push(row, proposed, executed, next_observation, outcome);
@@ -121,11 +211,18 @@ pub fn rollout(
             if outcome.end.is_last()
                 && let Some(r) = place.take()
             {
-                finished[r.index] = Some(r.builder.finish());
+                let mut episode = r.builder.finish();
+                if let Some(reached) = r.cost.limit {
+                    episode.attributes.insert("limit".into(), reached.limit.name().into());
+                }
+                finished[r.index] = Some((episode, r.cost));
                 progress.finished += 1;
             }
         }
         policy.observe(&feedback);
+        if let Some(region) = &mut region {
+            region.reference.observe(&feedback);
+        }
         (watch.progress)(progress);
     }
     Ok(finished.into_iter().flatten().collect())

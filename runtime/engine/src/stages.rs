@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{ActMode, PhaseKind, SamplePlan, Stream};
+use surefoot_core::{ActMode, PhaseKind, Policy, SamplePlan, Stream, VecEnv};
 use surefoot_safety::SafetyCounts;
 
 use crate::demonstrations::mix;
 use crate::evaluation::Evaluation;
 use crate::events::{Activity, Event, Observer, Progress};
-use crate::phases::{Better, OnlineConfig, PhaseConfig};
+use crate::phases::{Better, PhaseConfig};
 use crate::results::{CurvePoint, FilmResult, StageKind, StageResult};
-use crate::rollout::{EpisodeSeeds, Film, RolloutProgress, Watch, film, rollout};
+use crate::rollout::{Film, RolloutProgress, Watch, film, rollout};
 use crate::state::{LearnerId, StagePlan, StageProgress};
 use crate::trainer::{Pace, Trainer};
 use crate::{EngineError, Interrupt};
@@ -24,7 +24,7 @@ const FILM_SIZE: (usize, usize) = (320, 240);
 const FILM_FRAME_SECS: f64 = 0.08;
 
 impl Trainer {
-    fn stage_plan(&self) -> Result<StagePlan, EngineError> {
+    pub(crate) fn stage_plan(&self) -> Result<StagePlan, EngineError> {
         self.state.plan().cloned().ok_or_else(|| EngineError::Config {
             key: "phase".into(),
             expected: "a stage that has not ended".into(),
@@ -70,6 +70,7 @@ impl Trainer {
             learner.fit(&self.demonstrations.train, &hashes).map_err(failed)?;
         }
         learner.enter_phase(phase_kind(&plan)).map_err(failed)?;
+        self.begin_line(&plan)?;
         self.state.progress.entered = true;
         self.announce_stage(false, observer)
     }
@@ -126,7 +127,7 @@ impl Trainer {
     }
 
     /// One line of `metrics.jsonl`, and the same numbers for TensorBoard.
-    fn write_metrics(&mut self, values: &[(String, f64)]) -> Result<(), EngineError> {
+    pub(crate) fn write_metrics(&mut self, values: &[(String, f64)]) -> Result<(), EngineError> {
         let plan = self.stage_plan()?;
         let counters = self.state.counters;
         let pairs = values.iter().map(|(name, value)| (name.as_str(), *value));
@@ -142,68 +143,23 @@ impl Trainer {
         self.tensorboard.flush()
     }
 
-    /// A round of whole episodes with the present policy.
-    pub(crate) fn collect(
-        &mut self,
-        interrupt: &Interrupt,
-        observer: &mut dyn Observer,
-    ) -> Result<(), EngineError> {
-        let watch = Stopwatch::start();
-        let plan = self.stage_plan()?;
-        let PhaseConfig::Online(config) = &plan.phase else { return Ok(()) };
-        let OnlineConfig { warmup_env_steps, episodes_per_round, .. } = config;
-        let first = self.state.progress.episodes;
-        let purpose = format!("rollout/{}", plan.name);
-        let seeds: Vec<EpisodeSeeds> = (first..first + *episodes_per_round as u64)
-            .map(|i| {
-                let mut stream = Stream::new(self.state.identity.seed, &purpose, i);
-                EpisodeSeeds { reset: stream.bits(), noise: stream.bits() }
-            })
-            .collect();
-        let episodes =
-            self.act(&plan, ActMode::Explore, &seeds, Activity::Collecting, interrupt, observer)?;
-        let found = Evaluation::of(&episodes);
-        let mut safety = SafetyCounts::default();
-        let mut env_steps = 0;
-        for e in &episodes {
-            self.replay.push_episode(e);
-            safety.add(&e.safety);
-            env_steps += e.len() as u64;
+    /// What acts and is judged: in an online phase the policy that was let through, otherwise the learner's present one.
+    fn policy(&self, plan: &StagePlan, slots: usize) -> Result<Box<dyn Policy>, EngineError> {
+        if let Some(line) = &self.line {
+            return Ok((self.load_policy)(&line.acting, slots)?);
         }
-        let p = &mut self.state.progress;
-        if p.env_steps >= *warmup_env_steps {
-            p.paid_env_steps += env_steps;
-        }
-        p.env_steps += env_steps;
-        p.episodes += episodes.len() as u64;
-        p.safety.add(&safety);
-        let c = &mut self.state.counters;
-        c.env_steps += env_steps;
-        c.episodes += episodes.len() as u64;
-        c.ticks += safety.ticks;
-        self.pace.acting_secs += watch.elapsed().as_secs_f64();
-        self.pace.env_steps += env_steps;
-        self.note(&found);
-        let values = outcome_metrics("rollout", &found);
-        self.write_metrics(&values)?;
-        observer.episodes(&plan.name, &episodes);
-        Ok(())
+        let policy = self.learner(plan.learner).policy(slots);
+        policy.map_err(|source| EngineError::Learn { stage: plan.name.clone(), source })
     }
 
-    fn act(
+    /// Runs a rollout and tells how far it is.
+    pub(crate) fn watched<T>(
         &mut self,
-        plan: &StagePlan,
-        mode: ActMode,
-        seeds: &[EpisodeSeeds],
         activity: Activity,
         interrupt: &Interrupt,
         observer: &mut dyn Observer,
-    ) -> Result<Vec<surefoot_core::Episode>, EngineError> {
-        let Some(slots) = self.envs.as_ref().map(surefoot_core::VecEnv::len) else { return Ok(Vec::new()) };
-        let mut policy = self
-            .learner(plan.learner)
-            .policy(slots)
-            .map_err(|source| EngineError::Learn { stage: plan.name.clone(), source })?;
+        run: impl FnOnce(&mut VecEnv, &mut Watch<'_>) -> Result<Vec<T>, EngineError>,
+    ) -> Result<Vec<T>, EngineError> {
         let mut shown = self.pace.shown;
         let template = self.progress(activity)?;
         let Some(envs) = &mut self.envs else { return Ok(Vec::new()) };
@@ -217,10 +173,9 @@ impl Trainer {
             }
         };
         let mut watch = Watch { interrupt, progress: &mut progress };
-        let source = if activity == Activity::Evaluating { "evaluation" } else { &plan.name };
-        let episodes = rollout(envs, &mut *policy, mode, seeds, source, &mut watch);
+        let done = run(envs, &mut watch);
         self.pace.shown = shown;
-        episodes
+        done
     }
 
     /// Looks at the held-out demonstrations and decides about stopping.
@@ -310,8 +265,10 @@ impl Trainer {
             Some(known) => known,
             None => {
                 let seeds = self.state.identity.evaluation.seeds();
-                let episodes =
-                    self.act(&plan, ActMode::Exploit, &seeds, Activity::Evaluating, interrupt, observer)?;
+                let mut policy = self.policy(&plan, self.worlds())?;
+                let episodes = self.watched(Activity::Evaluating, interrupt, observer, |envs, watch| {
+                    rollout(envs, &mut *policy, ActMode::Exploit, &seeds, "evaluation", watch)
+                })?;
                 Evaluation::of(&episodes)
             }
         };
@@ -366,6 +323,7 @@ impl Trainer {
             evaluation: p.evaluated,
             heldout,
             training_safety: p.safety,
+            limits: p.limits,
             films,
         });
         self.best = None;
@@ -390,8 +348,7 @@ impl Trainer {
     fn film(&mut self, plan: &StagePlan, interrupt: &Interrupt) -> Result<Vec<FilmResult>, EngineError> {
         let mut results = Vec::new();
         let seeds = self.state.identity.evaluation.seeds();
-        let failed = |source| EngineError::Learn { stage: plan.name.clone(), source };
-        let mut policy = self.learner(plan.learner).policy(1).map_err(failed)?;
+        let mut policy = self.policy(plan, 1)?;
         let every = (FILM_FRAME_SECS / self.spec.step_secs).round().max(1.0) as usize;
         let Some(env) = &mut self.film_env else { return Ok(results) };
         for (episode, seed) in seeds.into_iter().enumerate().take(self.training.films) {
@@ -411,7 +368,7 @@ impl Trainer {
         Ok(results)
     }
 
-    fn note(&mut self, found: &Evaluation) {
+    pub(crate) fn note(&mut self, found: &Evaluation) {
         self.pace.return_mean = Some(found.return_mean);
         self.pace.success_rate = Some(found.success_rate);
         self.pace.filter_active_pct = filter_active(&found.safety).map(|part| 100.0 * part);
@@ -462,7 +419,7 @@ pub(crate) fn filter_active(counts: &SafetyCounts) -> Option<f64> {
     (counts.ticks > 0).then(|| (counts.adjusted + counts.stops) as f64 / counts.ticks as f64)
 }
 
-fn outcome_metrics(group: &str, found: &Evaluation) -> Vec<(String, f64)> {
+pub(crate) fn outcome_metrics(group: &str, found: &Evaluation) -> Vec<(String, f64)> {
     let ticks = found.safety.ticks.max(1) as f64;
     let safety = if group == "rollout" { "safety".to_owned() } else { format!("{group}_safety") };
     vec![

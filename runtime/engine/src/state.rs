@@ -10,8 +10,10 @@ use surefoot_core::Metrics;
 use surefoot_safety::SafetyCounts;
 
 use crate::evaluation::{EvalConfig, Evaluation};
+use crate::limits::SessionLimits;
 use crate::phases::{OnlineConfig, PhaseConfig};
-use crate::results::{Results, StageKind};
+use crate::promotion::RollbackWatch;
+use crate::results::{LimitCounts, Results, StageKind};
 
 /// Which learner a stage trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,23 @@ pub(crate) struct StageProgress {
     /// The last evaluation of exactly the present policy.
     pub evaluated: Option<Evaluation>,
     pub safety: SafetyCounts,
+    pub limits: LimitCounts,
+}
+
+/// Where an online phase's line of policies is; the policies themselves stand beside it, see `PolicyLine`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OnlineState {
+    /// Updates of the stage behind the newest candidate that was let through or refused.
+    pub considered_updates: u64,
+    /// Whether what acts is the last good policy.
+    pub acting_is_last_good: bool,
+    /// After a rollback, until the last good policy has a new record: candidates wait.
+    pub withheld: bool,
+    /// Canary episodes so far.
+    pub canaries: u64,
+    pub watch: RollbackWatch,
+    pub session: SessionLimits,
 }
 
 /// Means of what updates reported since they were last written down.
@@ -113,6 +132,7 @@ impl Means {
 pub(crate) enum Next {
     Enter,
     Update,
+    Promote,
     Collect,
     Heldout,
     Evaluate,
@@ -130,6 +150,8 @@ pub(crate) struct TrainState {
     pub stage: usize,
     pub counters: Counters,
     pub progress: StageProgress,
+    /// Of the newest online phase that was entered.
+    pub online: Option<OnlineState>,
     pub means: Means,
     pub results: Results,
     pub best_success: Option<f64>,
@@ -142,7 +164,7 @@ pub(crate) struct TrainState {
 }
 
 impl TrainState {
-    pub const FORMAT: &'static str = "surefoot-train-state/1";
+    pub const FORMAT: &'static str = "surefoot-train-state/2";
 
     /// The present stage; `None` when all have ended.
     pub fn plan(&self) -> Option<&StagePlan> {
@@ -178,6 +200,9 @@ impl TrainState {
             PhaseConfig::Online(c) => {
                 if owed(c, p) > 0 {
                     return Next::Update;
+                }
+                if self.online.as_ref().is_some_and(|o| !o.withheld && o.considered_updates != p.updates) {
+                    return Next::Promote;
                 }
                 if p.env_steps < c.env_steps {
                     if self.evaluation_due(c.eval_every_env_steps, p.env_steps) {

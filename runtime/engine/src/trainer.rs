@@ -9,11 +9,14 @@ use crate::checkpoint::{Checkpoints, policy_files};
 use crate::demonstrations::Demonstrations;
 use crate::evaluation::EvalConfig;
 use crate::events::{Event, Observer};
+use crate::limits::SessionLimitReached;
 use crate::metrics::{EventFile, MetricsLog};
+use crate::online::PolicyLine;
 use crate::phases::{OfflineConfig, PhaseConfig};
 use crate::plan::{check_plan, early_stopping, plan};
+use crate::promotion::LoadPolicy;
 use crate::results::Results;
-use crate::resume::{Damaged, restore};
+use crate::resume::{Damaged, Restored, restore};
 use crate::run_dir::RunDir;
 use crate::state::{Counters, Identity, LearnerId, Means, Next, StageProgress, TrainState};
 use crate::{EngineError, Interrupt};
@@ -71,6 +74,8 @@ pub struct TrainerParts<'a> {
     pub learner: Box<dyn Learner>,
     /// Trained and evaluated first, in order.
     pub baselines: Vec<Baseline>,
+    /// Makes a policy from its files: what acts online is made from the files that are kept of it.
+    pub load_policy: LoadPolicy,
     /// Makes one world; `None` where there are only recordings: held-out demonstrations then say all there is to say.
     pub make_env: Option<&'a dyn Fn() -> Result<Box<dyn Env>, EnvError>>,
     /// Demonstrations, in the order of their files.
@@ -86,12 +91,14 @@ pub struct TrainerParts<'a> {
 }
 
 /// How a call to [`Trainer::run`] ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TrainEnd {
     /// All stages have ended.
     Finished,
     /// Stopped on request; the checkpoint `last` goes on from here.
     Interrupted,
+    /// A limit of the session was reached; a person looks, and the checkpoint `last` goes on from here in a new session.
+    SafetyStop(SessionLimitReached),
 }
 
 /// A run in progress.
@@ -107,6 +114,9 @@ pub struct Trainer {
     pub(crate) state: TrainState,
     /// State of the learner at its best look at the held-out demonstrations, in an offline phase.
     pub(crate) best: Option<Blobs>,
+    /// What acts in the newest online phase that was entered.
+    pub(crate) line: Option<PolicyLine>,
+    pub(crate) load_policy: LoadPolicy,
     pub(crate) run: RunDir,
     pub(crate) metrics: MetricsLog,
     pub(crate) tensorboard: EventFile,
@@ -180,6 +190,7 @@ impl Trainer {
             spec,
             learner,
             baselines,
+            load_policy,
             make_env,
             demonstrations,
             data_hashes,
@@ -226,12 +237,16 @@ impl Trainer {
             ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), capacity.max().unwrap_or(1));
         let mut main = learner;
         let mut baselines: Vec<Box<dyn Learner>> = baselines.into_iter().map(|b| b.learner).collect();
-        let (state, best) = match (checkpoint, saved) {
+        let Restored { state, best, line } = match (checkpoint, saved) {
             (Some(checkpoint), Some(files)) => {
                 let damaged = Damaged { run: &run, checkpoint };
                 restore(damaged, files, &identity, &mut main, &mut baselines, &mut replay)?
             }
-            _ => (fresh(name, identity, demonstrations.summary.clone()), None),
+            _ => Restored {
+                state: fresh(name, identity, demonstrations.summary.clone()),
+                best: None,
+                line: None,
+            },
         };
         let metrics = MetricsLog::open(&run.path().join("metrics.jsonl"), state.metrics_bytes)?;
         let resumed_at = checkpoint.map(|_| state.counters.updates);
@@ -249,6 +264,8 @@ impl Trainer {
             training,
             state,
             best,
+            line,
+            load_policy,
             run,
             metrics,
             tensorboard,
@@ -278,8 +295,9 @@ impl Trainer {
         &self.replay
     }
 
-    /// Works until all stages have ended or someone asks to stop. In both cases a checkpoint stands at the end; a rollout or
-    /// evaluation that was cut short is left out of it and done again by the resumed run.
+    /// Works until all stages have ended, someone asks to stop, or an online phase comes to a limit of its session. A checkpoint
+    /// stands at the end in any case; a rollout or evaluation that was cut short is left out of it and done again by the
+    /// resumed run. Going on after a limit of the session begins a new one.
     ///
     /// # Errors
     /// When a learner, world or policy fails, or the run directory cannot be written. The last checkpoint then stands.
@@ -294,6 +312,7 @@ impl Trainer {
         } else if self.state.progress.entered {
             self.announce_stage(true, observer)?;
         }
+        self.begin_session();
         loop {
             if self.state.next() == Next::Finished {
                 self.emit(&Event::Finished { run: self.run_name(), interrupted: false }, observer)?;
@@ -305,7 +324,12 @@ impl Trainer {
                 self.step(interrupt, observer)
             };
             match step {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(reached) = self.session_reached() {
+                        self.stop_session(reached, observer)?;
+                        return Ok(TrainEnd::SafetyStop(reached));
+                    }
+                }
                 Err(EngineError::Interrupted) => {
                     self.checkpoint(false, observer)?;
                     self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)?;
@@ -316,7 +340,7 @@ impl Trainer {
         }
     }
 
-    fn run_name(&self) -> String {
+    pub(crate) fn run_name(&self) -> String {
         self.run.path().display().to_string()
     }
 
@@ -325,6 +349,7 @@ impl Trainer {
         match self.state.next() {
             Next::Enter => self.enter(observer),
             Next::Update => self.update(observer),
+            Next::Promote => self.promote(interrupt, observer),
             Next::Collect => self.collect(interrupt, observer),
             Next::Heldout => self.look_at_heldout(observer),
             Next::Evaluate => self.evaluate(interrupt, observer),
@@ -353,13 +378,20 @@ impl Trainer {
         self.state.saved_learner = plan.learner;
         let learner = self.learner(plan.learner);
         let failed = |source| EngineError::Learn { stage: plan.name.clone(), source };
-        let artifact = learner.artifact().map_err(failed)?;
         let updates = learner.updates();
         let mut files = Blobs::new();
+        // Of an online phase it is what acts that may be deployed: newer weights of the learner were not looked at yet.
+        let artifact = match &self.line {
+            Some(line) => (*line.acting).clone(),
+            None => learner.artifact().map_err(failed)?,
+        };
         let encoding = |e: serde_json::Error| {
             EngineError::io("encode checkpoint in", self.run.path())(std::io::Error::other(e))
         };
-        policy_files(&artifact, &mut files).map_err(encoding)?;
+        policy_files("policy", &artifact, &mut files).map_err(encoding)?;
+        if let Some(line) = &self.line {
+            line.files(&mut files).map_err(encoding)?;
+        }
         files.extend(learner.save().map_err(failed)?.into_iter().map(|(k, v)| (format!("learner/{k}"), v)));
         if let Some(best) = &self.best {
             files.extend(best.iter().map(|(k, v)| (format!("best/{k}"), v.clone())));
@@ -384,6 +416,11 @@ impl Trainer {
         }
         checkpoints.prune(self.training.keep_checkpoints.max(1))?;
         self.emit(&Event::Checkpointed { name: written.name, bytes: written.bytes }, observer)
+    }
+
+    /// Worlds side by side.
+    pub(crate) fn worlds(&self) -> usize {
+        self.envs.as_ref().map_or(0, VecEnv::len)
     }
 
     pub(crate) fn learner(&self, id: LearnerId) -> &dyn Learner {
@@ -428,6 +465,7 @@ fn fresh(
         stage: 0,
         counters: Counters::default(),
         progress: StageProgress::default(),
+        online: None,
         means: Means::default(),
         results,
         best_success: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use surefoot_core::{EnvSpec, Learner};
+use surefoot_engine::limits::SessionLimitReached;
 use surefoot_engine::{
     Baseline, EngineError, Interrupt, RunDir, RunInfo, TrainEnd, Trainer, TrainerParts, check_plan, report,
 };
@@ -127,6 +128,7 @@ pub fn with_parts<T>(
         learner: learners.main,
         baselines: learners.baselines,
         spec: spec.clone(),
+        load_policy: surefoot_policies::load_policy,
         make_env: make,
         demonstrations: &demonstrations.episodes,
         data_hashes: demonstrations.hashes.values().cloned().collect(),
@@ -146,6 +148,16 @@ pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> 
             "state is saved; continue with `surefoot resume {}`",
             run.display()
         ))),
+        TrainEnd::SafetyStop(reached) => {
+            report::write_report(&run)?;
+            let SessionLimitReached { limit, found, allowed } = reached;
+            Err(Failure::SafetyStop(format!(
+                "session.{} = {allowed} was reached ({found}); look at the robot and at {}, then go on in a new session with `surefoot resume {}`",
+                limit.key(),
+                run.join("report.html").display(),
+                run.display()
+            )))
+        }
         TrainEnd::Finished => {
             report::write_report(&run)?;
             summary::print(trainer.results(), &run, output);

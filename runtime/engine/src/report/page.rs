@@ -286,11 +286,26 @@ fn safety(source: &Source) -> Markup {
                         }
                     }
                 }
+                (limits(results))
                 @if let Some(mut chart) = adjusted {
                     @let () = chart.percent = true;
                     div.wide style="margin-top:16px" { (chart.draw()) }
                 }
                 p.notice { (SAFETY_NOTICE) }
+            }
+        }
+    }
+}
+
+/// What the limits on learning did, stage by stage.
+fn limits(results: &Results) -> Markup {
+    html! {
+        @for s in results.stages.iter().filter(|s| s.training_safety.ticks > 0) {
+            @let words = s.limits.words();
+            p.small {
+                b { (title(s)) ", limits on learning: " }
+                @if words.is_empty() { "none acted in " (thousands(s.episodes)) " training episodes." }
+                @else { (words.join(", ")) ", of " (thousands(s.episodes)) " training episodes and " (thousands(s.env_steps)) " env steps." }
             }
         }
     }

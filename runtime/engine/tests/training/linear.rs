@@ -1,6 +1,7 @@
 //! A small learner with a closed-form gradient: linear regression of actions, weighted by how much nearer they brought the
 //! goal. With weight 1 for every row it is behaviour cloning.
 
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use surefoot_core::{
     ActMode, Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact,
     PolicyCard, PolicyError, ReplayBuffer, ResetScope, Rows, RowsMut, SamplePlan, Stream,
@@ -12,7 +13,19 @@ const OBS: usize = 4;
 const ACT: usize = 2;
 const WEIGHTS: usize = ACT * (OBS + 1);
 
+/// What is wrong with the policies that a learner hands out, while its updates are in a range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// One weight is NaN.
+    Nan,
+    /// It drives away from the goal.
+    Backwards,
+    /// Another network.
+    Architecture,
+}
+
 pub struct Linear {
+    pub fault: Option<(Fault, std::ops::Range<u64>)>,
     name: &'static str,
     temperature: f32,
     weights: Vec<f32>,
@@ -25,7 +38,7 @@ pub struct Linear {
 impl Linear {
     pub fn new(name: &'static str, temperature: f32, tripwire: Tripwire) -> Self {
         let (weights, momentum) = (vec![0.0; WEIGHTS], vec![0.0; WEIGHTS]);
-        Self { name, temperature, weights, momentum, updates: 0, hashes: Vec::new(), tripwire }
+        Self { fault: None, name, temperature, weights, momentum, updates: 0, hashes: Vec::new(), tripwire }
     }
 
     fn error(&self, batch: &Batch, i: usize, axis: usize) -> f32 {
@@ -111,6 +124,14 @@ impl Learner for Linear {
         Ok(Box::new(LinearPolicy { weights: self.weights.clone(), streams }))
     }
     fn artifact(&self) -> Result<PolicyArtifact, LearnError> {
+        let mut weights = self.weights.clone();
+        let mut architecture = serde_json::json!({ "linear": [OBS, ACT] });
+        match self.fault.as_ref().filter(|(_, updates)| updates.contains(&self.updates)) {
+            None => {}
+            Some((Fault::Nan, _)) => weights[3] = f32::NAN,
+            Some((Fault::Backwards, _)) => weights.iter_mut().for_each(|w| *w = -*w),
+            Some((Fault::Architecture, _)) => architecture = serde_json::json!({ "linear": [OBS, 3] }),
+        }
         let card = PolicyCard {
             format: PolicyCard::FORMAT.into(),
             algorithm: self.name.into(),
@@ -118,9 +139,11 @@ impl Learner for Linear {
             normalizer: Normalizer::default(),
             data_hashes: self.hashes.clone(),
             updates: self.updates,
-            architecture: serde_json::json!({ "linear": [OBS, ACT] }),
+            architecture,
         };
-        Ok(PolicyArtifact { card, weights: bytes(&self.weights) })
+        let bytes = bytes(&weights);
+        let tensor = TensorView::new(Dtype::F32, vec![ACT, OBS + 1], &bytes).unwrap();
+        Ok(PolicyArtifact { card, weights: serialize([("weights", tensor)], None).unwrap() })
     }
     fn save(&self) -> Result<Blobs, LearnError> {
         Ok([
@@ -153,6 +176,16 @@ impl Learner for Linear {
         self.hashes = String::from_utf8_lossy(hashes).split_whitespace().map(Into::into).collect();
         Ok(())
     }
+}
+
+/// Makes a policy from its files.
+pub fn load(artifact: &PolicyArtifact, slots: usize) -> Result<Box<dyn Policy>, PolicyError> {
+    let damaged = |reason: String| PolicyError::Artifact { what: "weights", reason };
+    let tensors = SafeTensors::deserialize(&artifact.weights).map_err(|e| damaged(e.to_string()))?;
+    let tensor = tensors.tensor("weights").map_err(|e| damaged(e.to_string()))?;
+    let weights = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let streams = (0..slots).map(|i| Stream::new(0, "linear", i as u64)).collect();
+    Ok(Box::new(LinearPolicy { weights, streams }))
 }
 
 pub struct LinearPolicy {

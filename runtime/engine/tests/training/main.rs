@@ -3,8 +3,10 @@
 // Helpers of tests, outside of `#[test]` functions.
 #![allow(clippy::unwrap_used)]
 
+mod limits;
 mod linear;
 mod point_robot;
+mod promotion;
 mod reports;
 mod resume;
 mod rollouts;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use surefoot_core::env::check_row;
 use surefoot_core::{
     ActMode, Env, EnvError, EnvSpec, Episode, Field, Frame, Outcome, Policy, PolicyError, ResetScope, Rows,
-    RowsMut, StepEnd, Stream, VecEnv,
+    RowsMut, StepEnd, StepFigures, Stream, VecEnv,
 };
 use surefoot_engine::{EpisodeSeeds, Interrupt, Watch, rollout};
-use surefoot_safety::{JointLimits, LimitMonitor, SafetyChain, SafetyCounts, Scaling};
+use surefoot_safety::{JointLimits, LimitMonitor, SafetyChain, SafetyCounts, Scaling, Verdict};
 
 pub const STEP_SECS: f64 = 0.1;
 const MAX_SPEED: f64 = 0.5;
@@ -41,6 +41,8 @@ pub struct PointRobot {
     counted: SafetyCounts,
     goal: [f64; 2],
     steps: usize,
+    filter_run_ticks: u64,
+    stopping: bool,
     tripwire: Tripwire,
 }
 
@@ -69,6 +71,8 @@ impl PointRobot {
             counted: SafetyCounts::default(),
             goal: [0.0; 2],
             steps: 0,
+            filter_run_ticks: 0,
+            stopping: false,
             tripwire,
         })
     }
@@ -99,6 +103,8 @@ impl Env for PointRobot {
         self.monitor.arm(&start);
         self.counted = SafetyCounts::default();
         self.steps = 0;
+        self.filter_run_ticks = 0;
+        self.stopping = false;
         self.observe(observation);
         Ok(())
     }
@@ -115,6 +121,11 @@ impl Env for PointRobot {
         let desired = [f64::from(action[0]) * MAX_SPEED, f64::from(action[1]) * MAX_SPEED];
         let command = self.chain.admit(&desired);
         self.monitor.observe(&command);
+        let verdict = command.verdict();
+        self.filter_run_ticks = if verdict > Verdict::Passed { self.filter_run_ticks + 1 } else { 0 };
+        let stops = u64::from(verdict == Verdict::Stopped && !self.stopping);
+        self.stopping = verdict == Verdict::Stopped;
+        let path = command.velocity().iter().map(|v| v.abs()).sum::<f64>() * STEP_SECS;
         let after = [command.position()[0], command.position()[1]];
         for ((e, a), b) in executed.iter_mut().zip(after).zip(before) {
             *e = ((a - b) / (STEP_SECS * MAX_SPEED)) as f32;
@@ -134,7 +145,17 @@ impl Env for PointRobot {
                 stops: now.stops - before.stops,
                 violations: now.violations - before.violations,
             },
+            figures: StepFigures {
+                path,
+                stops,
+                filter_run_ticks: self.filter_run_ticks,
+                ..StepFigures::default()
+            },
         })
+    }
+
+    fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
+        Ok(self.chain.set_speed_scale(scale)?)
     }
 
     fn render(&self, width: usize, height: usize) -> Option<Frame> {

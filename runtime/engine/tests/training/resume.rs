@@ -11,7 +11,7 @@ use crate::point_robot::Tripwire;
 use crate::runs::{Setup, scratch};
 
 /// Every file that says what a run found and what it would do next.
-fn outcome(run: &Path) -> BTreeMap<&'static str, Vec<u8>> {
+pub fn outcome(run: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     [
         "metrics.jsonl",
         "results.json",
@@ -54,6 +54,7 @@ fn an_interrupted_run_ends_like_one_that_was_not() {
             match trainer.run(&tripwire.interrupt, &mut ()).unwrap() {
                 TrainEnd::Finished => break,
                 TrainEnd::Interrupted => pauses += 1,
+                TrainEnd::SafetyStop(reached) => panic!("{reached:?}"),
             }
         }
         assert!(pauses > 0 || i > points / 3, "point {i} was interrupted once only");

@@ -8,7 +8,7 @@ use surefoot_engine::{
     OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer, TrainerParts, TrainingConfig,
 };
 
-use crate::linear::Linear;
+use crate::linear::{Fault, Linear};
 use crate::point_robot::{PointRobot, Tripwire, demonstrations, spec};
 
 /// A small run with everything in it.
@@ -18,6 +18,8 @@ pub struct Setup {
     pub training: TrainingConfig,
     pub evaluation: EvalConfig,
     pub has_env: bool,
+    /// Of the policies that the learner hands out.
+    pub fault: Option<(Fault, std::ops::Range<u64>)>,
 }
 
 impl Setup {
@@ -50,6 +52,7 @@ impl Setup {
             },
             evaluation: EvalConfig { episodes: 6, ..EvalConfig::default() },
             has_env: true,
+            fault: None,
         }
     }
 
@@ -60,16 +63,19 @@ impl Setup {
     ) -> Result<T, EngineError> {
         let make = || PointRobot::boxed(tripwire);
         let make_env: &dyn Fn() -> Result<Box<dyn Env>, EnvError> = &make;
+        let mut learner = Linear::new("weighted", 0.02, tripwire.clone());
+        learner.fault.clone_from(&self.fault);
         use_parts(TrainerParts {
             name: "point".into(),
             seed: 3,
             spec: spec(),
-            learner: Box::new(Linear::new("weighted", 0.02, tripwire.clone())),
+            learner: Box::new(learner),
             baselines: vec![Baseline {
                 name: "bc".into(),
                 learner: Box::new(Linear::new("bc", 0.0, tripwire.clone())),
                 offline: OfflineConfig { updates: 30, ..OfflineConfig::default() },
             }],
+            load_policy: crate::linear::load,
             make_env: self.has_env.then_some(make_env),
             demonstrations: &self.demonstrations,
             data_hashes: vec!["abc".into()],
@@ -103,9 +109,9 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 #[derive(Default)]
-struct Recorder {
-    events: Vec<Event>,
-    episodes: usize,
+pub struct Recorder {
+    pub events: Vec<Event>,
+    pub episodes: usize,
 }
 
 impl Observer for Recorder {
