@@ -143,6 +143,7 @@ impl EpisodesFromTicks {
             end: StepEnd::from_flags(judged.terminated, truncated),
             success: judged.success,
             safety: std::mem::take(&mut driving.counts),
+            ..Outcome::default()
         };
         driving.builder.push(
             &self.observation,
