@@ -227,3 +227,37 @@ fn the_doctor_measures_each_rate_it_is_asked_for() {
     assert!(found["checks"].as_array().unwrap().iter().any(|c| c["what"] == "SCHED_FIFO"));
     workplace.fail(&["doctor", "--hz", "0"], 2, &["--hz 0", "1 to 10000"]);
 }
+
+#[test]
+fn a_session_that_costs_too_much_stops_with_its_own_exit_code_and_can_be_resumed() {
+    let workplace = Workplace::new();
+    // 30 s of acting a session: the online phase of 600 steps of 0.1 s takes two.
+    let limit = "phase.1.online.session.max_acting_secs=30";
+    let train = ["train", "tiny.toml", "--run-dir", "run", "--quiet", limit];
+    workplace.fail(
+        &train,
+        3,
+        &["safety stop", "session.max_acting_secs = 30 was reached", "surefoot resume run"],
+    );
+    let log = std::fs::read_to_string(workplace.path("run").join("log.jsonl")).unwrap();
+    assert!(log.contains("\"event\":\"safety_stop\"") && workplace.path("run").join("report.html").is_file());
+    let mut sessions = 1;
+    loop {
+        let (code, stdout, stderr) = workplace.run(&["resume", "run"]);
+        sessions += 1;
+        match code {
+            0 => {
+                assert!(stdout.contains(&format!("{} session stop", sessions - 1)), "{stdout}");
+                break;
+            }
+            3 => assert!(sessions < 4, "{stderr}"),
+            other => panic!("exit code {other}\n{stderr}"),
+        }
+    }
+    // What was stopped and resumed learned the same as what never stopped.
+    let whole = workplace.train("whole");
+    let weights = |run: &std::path::Path| {
+        std::fs::read(run.join("checkpoints/last/policy/policy.safetensors")).unwrap()
+    };
+    assert!(weights(&whole) == weights(&workplace.path("run")));
+}
