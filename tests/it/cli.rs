@@ -180,6 +180,25 @@ fn a_trained_policy_is_evaluated_as_training_said_and_refused_elsewhere() {
 }
 
 #[test]
+fn a_trained_policy_drives_the_control_loop_the_same_way_every_time() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    let drive = |ticks: &str| {
+        workplace.succeed(&["rollout", "run", "--episodes", "2", "--quiet", "--json", "--ticks", ticks])
+    };
+    let (first, second) = (drive("a.jsonl"), drive("b.jsonl"));
+    assert_eq!(first, second);
+    let ticks = std::fs::read(workplace.path("a.jsonl")).unwrap();
+    assert!(ticks == std::fs::read(workplace.path("b.jsonl")).unwrap(), "ticks are the same bytes");
+    let found: serde_json::Value = serde_json::from_str(first.trim()).unwrap();
+    assert_eq!(found["evaluation"]["episodes"], 2);
+    assert_eq!(found["evaluation"]["safety"]["violations"], 0);
+    workplace.fail(&["rollout", "run", "--ticks", "a.jsonl"], 1, &["a.jsonl", "not overwritten"]);
+    workplace.fail(&["rollout", "run", "--env", "reach"], 1, &["trained for something else"]);
+    workplace.fail(&["rollout", "run", "--env", "pendulum"], 1, &["expected", "found"]);
+}
+
+#[test]
 fn completions_and_schemas_are_printed() {
     let workplace = Workplace::new();
     assert!(workplace.succeed(&["completions", "bash"]).contains("surefoot"));

@@ -54,6 +54,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Evaluate a trained policy on fixed seeds.
     Eval(EvalArgs),
+    /// Let a trained policy drive a robot through the whole control loop.
+    Rollout(RolloutArgs),
     /// Write a run's report.html again.
     Report(ReportArgs),
     /// Look at recorded data.
@@ -137,6 +139,32 @@ pub struct EvalArgs {
     /// Write an animation of the first episode here (GIF).
     #[arg(long)]
     pub film: Option<PathBuf>,
+}
+
+/// Arguments of `rollout`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The robot is a simulated one, with a filter and a watchdog of its own on its side of the link.
+Example:
+  surefoot rollout runs/push-s0-20260203T040506Z --episodes 5 --realtime")]
+pub struct RolloutArgs {
+    /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
+    pub policy: PathBuf,
+    /// Environment, where it cannot be taken from the run's config.
+    #[arg(long)]
+    pub env: Option<String>,
+    /// Episodes.
+    #[arg(long, default_value_t = 10)]
+    pub episodes: usize,
+    /// First seed; the default is the one that training reports with.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// In real time, control and policy on threads of their own; otherwise on simulated time, the same bits every time.
+    #[arg(long)]
+    pub realtime: bool,
+    /// Write every control tick here, one JSON object a line; the file must not exist.
+    #[arg(long)]
+    pub ticks: Option<PathBuf>,
 }
 
 /// Arguments of `report`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{EnvSpec, Outcome};
+use crate::{EnvSpec, Outcome, Task, World};
 
 /// Why an environment cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,11 @@ pub trait Env: Send {
         }
         let reason = format!("speed scale {scale}: it has no robot that could be slowed down");
         Err(EnvError::Build { env: self.spec().name.clone(), reason })
+    }
+
+    /// Task and world apart, for a control loop of their own; `None` for an environment without a robot.
+    fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {
+        None
     }
 
     /// Draws the world as it is, `[height, width, 3]`; `None` where there is nothing to see.

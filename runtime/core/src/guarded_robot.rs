@@ -6,6 +6,7 @@
 
 use surefoot_safety::{LimitMonitor, SafeCommand, SafetyChain, SafetyCounts};
 
+use crate::clock::MonotonicClock;
 use crate::{ContractError, Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
 
 /// A world behind its own filter and watchdog. One [`write`](Robot::write) or
@@ -22,6 +23,8 @@ pub struct GuardedRobot {
     /// Rows of positions `[plan_ticks + 1, joints]`: what follows if no other command comes.
     plan: Vec<f64>,
     missed: usize,
+    /// Stamps samples in real time; the world's own time where there is none.
+    clock: Option<MonotonicClock>,
 }
 
 impl GuardedRobot {
@@ -42,10 +45,18 @@ impl GuardedRobot {
             plan: Vec::new(),
             missed: 0,
             armed: false,
+            clock: None,
             tracking_tolerance,
             chain,
             world,
         })
+    }
+
+    /// The same in real time: samples are stamped when they are read.
+    #[must_use]
+    pub fn live(mut self) -> Self {
+        self.clock = Some(MonotonicClock::start());
+        self
     }
 
     /// What an independent witness counted on this side of the link.
@@ -119,7 +130,8 @@ impl Robot for GuardedRobot {
     }
 
     fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
-        self.world.read(state)
+        let stamp = self.world.read(state)?;
+        Ok(Stamp { nanos: self.clock.map_or(stamp.nanos, |clock| clock.now_nanos()), ..stamp })
     }
 
     fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {

@@ -160,6 +160,10 @@ impl Env for RobotEnv {
         Ok(self.chain.set_speed_scale(scale)?)
     }
 
+    fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {
+        Some((self.task, self.world))
+    }
+
     fn render(&self, width: usize, height: usize) -> Option<Frame> {
         self.world.render(&self.task.markers(), width, height)
     }

@@ -16,8 +16,6 @@ use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
 const WORLDS: usize = 8;
-/// A policy directory lies at most this deep in its run: `RUN/checkpoints/NAME/policy`.
-const RUN_DEPTH: usize = 4;
 const FILM_WIDTH: usize = 480;
 const FILM_HEIGHT: usize = 360;
 
@@ -29,22 +27,12 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
     if !(1..=MAX_EPISODES).contains(&args.episodes) {
         return Err(usage(anyhow!("--episodes {}: expected 1 to {MAX_EPISODES}", args.episodes)));
     }
-    let (policy_dir, run) = locate(&args.policy)?;
-    let artifact = read_artifact(&policy_dir)?;
-    let run_config = match run {
-        Some(run) => {
-            let text = run_dir::read_config(&run)?;
-            Some(config::parse(&text, &run.join("config.toml").display().to_string(), &[])?.config)
-        }
-        None => None,
-    };
-    let env = environment(args.env.as_deref(), run_config.as_ref(), &artifact.card)?;
+    let Trained { artifact, env, mut eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
     let film_file = args.film.as_deref().map(NewFile::create).transpose()?;
     let interrupt = on_interrupt()?;
     let mut envs = composition::worlds(&env, WORLDS)?;
     artifact.card.check(envs.spec())?;
     let mut policy = surefoot_policies::load_policy(&artifact, envs.len())?;
-    let mut eval = run_config.map_or_else(EvalConfig::default, |c| c.eval);
     eval.episodes = args.episodes;
     eval.seed = args.seed.unwrap_or(eval.seed);
     let mut watch = Watch { interrupt: &interrupt, progress: &mut |_| {} };
@@ -87,6 +75,37 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
         }
         _ => Ok(()),
     }
+}
+
+/// A policy and what it was trained in.
+pub struct Trained {
+    /// The policy.
+    pub artifact: PolicyArtifact,
+    /// The environment to run it in.
+    pub env: EnvConfig,
+    /// How its run judged policies.
+    pub eval: EvalConfig,
+    /// Where it was found.
+    pub policy_dir: PathBuf,
+}
+
+/// Finds and reads a policy, and settles its environment: `named`, or the run's own, or the one it was trained for.
+///
+/// # Errors
+/// When there is no policy, it is damaged, or its environment is not known.
+pub fn locate_and_read(policy: &Path, named: Option<&str>) -> Result<Trained, Failure> {
+    let (policy_dir, run) = locate(policy)?;
+    let artifact = read_artifact(&policy_dir)?;
+    let run_config = match run {
+        Some(run) => {
+            let text = run_dir::read_config(&run)?;
+            Some(config::parse(&text, &run.join("config.toml").display().to_string(), &[])?.config)
+        }
+        None => None,
+    };
+    let env = environment(named, run_config.as_ref(), &artifact.card)?;
+    let eval = run_config.map_or_else(EvalConfig::default, |c| c.eval);
+    Ok(Trained { artifact, env, eval, policy_dir })
 }
 
 /// The environment that was named, with the run's own settings where it is the run's; else the run's; else the policy's.
@@ -159,8 +178,9 @@ fn locate(given: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
         ))
     })?;
     let canonical = found.canonicalize().unwrap_or_else(|_| found.clone());
-    let run =
-        canonical.ancestors().take(RUN_DEPTH).find(|d| d.join("run.json").is_file()).map(Path::to_owned);
+    // RUN/checkpoints/NAME/policy; anywhere else a run.json in a directory above is somebody else's.
+    let checkpoints = canonical.ancestors().nth(2).filter(|d| d.ends_with("checkpoints"));
+    let run = checkpoints.and_then(Path::parent).filter(|d| d.join("run.json").is_file()).map(Path::to_owned);
     Ok((found, run))
 }
 

@@ -8,6 +8,7 @@ mod eval;
 mod list;
 mod report;
 mod resume;
+mod rollout;
 mod train;
 
 use clap::CommandFactory;
@@ -24,6 +25,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Train(args) => train::run(args, output),
         Command::Resume(args) => resume::run(args, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::Rollout(args) => rollout::run(args, output),
         Command::Report(args) => report::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Data(command) => data::run(command, output),

@@ -61,6 +61,8 @@ pub struct PolicyInput {
     pub tick: u64,
     /// Clock at that tick, ns.
     pub now_nanos: i64,
+    /// Whether a driver has just taken over: the moment to change policies.
+    pub first: bool,
     /// `[observation_dim]`.
     pub observation: Vec<f32>,
 }
@@ -467,6 +469,7 @@ impl ControlLoop {
         }
         if let Some(mut input) = self.observations.lend() {
             (input.tick, input.now_nanos) = (self.tick, self.now);
+            input.first = self.tick == self.driving_since;
             self.task.observe(&self.state, &mut input.observation);
             self.observations.send(input);
         }

@@ -6,6 +6,7 @@ pub mod control_loop;
 pub mod episodes;
 pub mod lockstep;
 pub mod mode;
+pub mod policy_thread;
 pub mod realtime;
 pub mod tick;
 pub mod watch;
@@ -16,5 +17,6 @@ pub use control_loop::{ControlError, ControlLoop, ControlPorts, HumanAction, Pol
 pub use episodes::{DrivenEpisode, EpisodesFromTicks};
 pub use lockstep::Lockstep;
 pub use mode::{Cause, Driver, Mode, Refusal, Request, Rest, Transition};
+pub use policy_thread::{PolicyThread, Versioned};
 pub use realtime::{ControlThread, Granted, RealtimeConfig};
 pub use tick::Tick;

@@ -1,0 +1,287 @@
+//! The policy on a thread of its own, beside the control thread. It may be late, hang, or be wrong: the control loop fades its
+//! motion out and brakes. New policies come in and old ones go out through rings, and change only when a drive begins; a
+//! retired policy is dropped by whoever made it, never here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use surefoot_core::clock::MonotonicClock;
+use surefoot_core::recycled::{Receiver, Sender};
+use surefoot_core::{ActMode, Policy, ResetScope, Rows, RowsMut};
+
+use crate::control::control_loop::{PolicyInput, PolicyOutput};
+
+/// Between two looks at the queue of observations, ns.
+const LOOK_NANOS: i64 = 200_000;
+/// Policies under way in each direction.
+const POLICIES: usize = 4;
+
+/// A policy for one robot, with the version that its actions carry.
+pub struct Versioned {
+    /// 1 and up; 0 stands for nobody.
+    pub version: u64,
+    /// For one slot.
+    pub policy: Box<dyn Policy>,
+}
+
+/// The thread, and the rings to it.
+pub struct PolicyThread {
+    stop: Arc<AtomicBool>,
+    offered: Producer<Versioned>,
+    retired: Consumer<Versioned>,
+    thread: JoinHandle<()>,
+}
+
+impl PolicyThread {
+    /// Starts with a policy; `seed` is its noise.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        first: Versioned,
+        mode: ActMode,
+        seed: u64,
+        observations: Receiver<PolicyInput>,
+        actions: Sender<PolicyOutput>,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (offered, incoming) = RingBuffer::new(POLICIES);
+        let (outgoing, retired) = RingBuffer::new(POLICIES);
+        let acting = Acting { now: first, mode, seed, drives: 0, observations, actions, incoming, outgoing };
+        let asked = stop.clone();
+        let thread = std::thread::Builder::new().name("policy".into()).spawn(move || acting.run(&asked))?;
+        Ok(Self { stop, offered, retired, thread })
+    }
+
+    /// Offers a policy for the next drive. `false` when the ring is full: the newest that came through is used then.
+    #[must_use]
+    pub fn offer(&mut self, policy: Versioned) -> bool {
+        self.offered.push(policy).is_ok()
+    }
+
+    /// A policy that is no longer used, to be dropped here.
+    pub fn retired(&mut self) -> Option<Versioned> {
+        self.retired.pop().ok()
+    }
+
+    /// Whether it has ended: it panicked, or its control loop is gone.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A policy that panicked has been dealt with by the control loop.
+        let _ = self.thread.join();
+    }
+}
+
+struct Acting {
+    now: Versioned,
+    mode: ActMode,
+    seed: u64,
+    drives: u64,
+    observations: Receiver<PolicyInput>,
+    actions: Sender<PolicyOutput>,
+    incoming: Consumer<Versioned>,
+    outgoing: Producer<Versioned>,
+}
+
+impl Acting {
+    fn run(mut self, stop: &AtomicBool) {
+        let clock = MonotonicClock::start();
+        while !stop.load(Ordering::Relaxed) && !self.observations.is_finished() {
+            while let Some(input) = self.observations.receive() {
+                self.answer(&input, &clock);
+                self.observations.give_back(input);
+            }
+            clock.sleep_until(clock.now_nanos() + LOOK_NANOS);
+        }
+    }
+
+    fn answer(&mut self, input: &PolicyInput, clock: &MonotonicClock) {
+        if input.first {
+            self.begin_drive();
+        }
+        let Some(mut output) = self.actions.lend() else { return };
+        let actions = output.action.len();
+        let observation = Rows::new(&input.observation, input.observation.len());
+        if self.now.policy.act(observation, self.mode, RowsMut::new(&mut output.action, actions)).is_err() {
+            // What a policy cannot say is no number; the control loop brakes on it.
+            output.action.fill(f32::NAN);
+        }
+        (output.from_tick, output.version) = (input.tick, self.now.version);
+        output.latency_nanos = (clock.now_nanos() - input.now_nanos).max(1);
+        self.actions.send(output);
+    }
+
+    fn begin_drive(&mut self) {
+        while let Ok(next) = self.incoming.pop() {
+            let old = std::mem::replace(&mut self.now, next);
+            // A full ring means that its reader is gone: then this is the last place that knows the policy.
+            let _ = self.outgoing.push(old);
+        }
+        self.now.policy.reset(0, ResetScope::Task, self.seed.wrapping_add(self.drives));
+        self.drives += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use surefoot_core::{IdealRobot, JointVelocityTask, PolicyError, RobotContract};
+
+    use super::*;
+    use crate::control::{ControlConfig, ControlLoop, ControlPorts, Driver, Mode, Request, Tick};
+
+    const CONTRACT: &str = r#"
+name = "slider"
+control_hz = 100.0
+policy_hz = 20.0
+[[joints]]
+name = "x"
+unit = "m"
+min_position = -1.0
+max_position = 1.0
+max_velocity = 0.5
+max_acceleration = 2.0
+"#;
+
+    /// Says the same thing always; says nothing any more, or panics, after so many answers.
+    struct Stubborn {
+        action: f32,
+        answers: u64,
+        panics_after: u64,
+    }
+
+    impl Policy for Stubborn {
+        fn slots(&self) -> usize {
+            1
+        }
+        fn reset(&mut self, _: usize, _: ResetScope, _: u64) {}
+        fn act(&mut self, _: Rows<'_>, _: ActMode, mut actions: RowsMut<'_>) -> Result<(), PolicyError> {
+            self.answers += 1;
+            assert!(self.answers <= self.panics_after, "a bug in a policy");
+            actions.row(0).fill(self.action);
+            Ok(())
+        }
+    }
+
+    fn policy(version: u64, action: f32, panics_after: u64) -> Versioned {
+        Versioned { version, policy: Box::new(Stubborn { action, answers: 0, panics_after }) }
+    }
+
+    struct Run {
+        control: ControlLoop,
+        requests: Sender<Request>,
+        ticks: Receiver<Tick>,
+        _human: Sender<Vec<f32>>,
+        thread: PolicyThread,
+        now: i64,
+    }
+
+    impl Run {
+        fn new(first: Versioned) -> Self {
+            let contract = RobotContract::parse(CONTRACT, Path::new("slider.toml")).unwrap();
+            let task = JointVelocityTask::new(&contract, 100).unwrap();
+            let robot = Box::new(IdealRobot::new(contract));
+            let (control, ports) =
+                ControlLoop::new(robot, Box::new(task), ControlConfig::default(), 16).unwrap();
+            let ControlPorts { requests, observations, actions, human, ticks } = ports;
+            let thread = PolicyThread::start(first, ActMode::Exploit, 1, observations, actions).unwrap();
+            Self { control, requests, ticks, _human: human, thread, now: 0 }
+        }
+
+        fn ask(&mut self, request: Request) {
+            self.requests.lend().unwrap();
+            self.requests.send(request);
+        }
+
+        /// Periods on simulated time; the thread is given the time it needs to answer each observation, while it lives.
+        fn periods(&mut self, n: usize) -> Tick {
+            let mut last = None;
+            for _ in 0..n {
+                self.now += 10_000_000;
+                self.control.observe(self.now, 0, 0);
+                self.control.command();
+                while let Some(tick) = self.ticks.receive() {
+                    last = Some(tick.clone());
+                    self.ticks.give_back(tick);
+                }
+                // The policy works in another thread: let it.
+                for _ in 0..200 {
+                    std::thread::yield_now();
+                }
+            }
+            last.unwrap()
+        }
+
+        fn until(&mut self, mode: Mode) -> Tick {
+            for _ in 0..100_000 {
+                let tick = self.periods(1);
+                if tick.mode == mode {
+                    return tick;
+                }
+            }
+            panic!("never {mode:?}, but {:?}", self.control.mode());
+        }
+    }
+
+    #[test]
+    fn a_policy_that_panics_is_braked_for_and_the_loop_goes_on() {
+        let mut run = Run::new(policy(1, 0.4, 3));
+        run.periods(3);
+        run.ask(Request::Arm);
+        run.until(Mode::Holding);
+        run.ask(Request::Run);
+        run.until(Mode::Running(Driver::Policy));
+        run.until(Mode::Holding);
+        let still = run.periods(50);
+        assert_eq!((still.mode, run.control.counts().violations), (Mode::Holding, 0));
+        assert!(still.command_velocity.iter().all(|v| *v == 0.0));
+        run.thread.stop();
+    }
+
+    #[test]
+    fn policies_change_when_a_drive_begins_and_come_back_to_be_dropped() {
+        let mut run = Run::new(policy(1, 0.1, u64::MAX));
+        run.periods(3);
+        run.ask(Request::Arm);
+        run.until(Mode::Holding);
+        run.ask(Request::Run);
+        let mut tick = run.until(Mode::Running(Driver::Policy));
+        while tick.policy_version == 0 && run.control.mode() == Mode::Running(Driver::Policy) {
+            tick = run.periods(1);
+        }
+        assert!(run.thread.offer(policy(2, -0.1, u64::MAX)) && run.thread.offer(policy(3, -0.2, u64::MAX)));
+        for _ in 0..20 {
+            let tick = run.periods(1);
+            assert!(tick.policy_version <= 1, "not in the middle of a drive");
+        }
+        assert!(run.thread.retired().is_none());
+        for _ in 0..1_000 {
+            if run.control.mode() != Mode::Holding {
+                run.ask(Request::Hold);
+                run.until(Mode::Holding);
+            }
+            run.ask(Request::Run);
+            let mut tick = run.until(Mode::Running(Driver::Policy));
+            while tick.policy_version == 0 && run.control.mode() == Mode::Running(Driver::Policy) {
+                tick = run.periods(1);
+            }
+            // On a busy machine the thread may have been too late for a whole drive: then the next one shows it.
+            if tick.policy_version == 3 {
+                break;
+            }
+            assert_eq!(tick.policy_version, 0);
+        }
+        let retired: Vec<u64> = std::iter::from_fn(|| run.thread.retired()).map(|p| p.version).collect();
+        assert_eq!(retired, [1, 2]);
+        run.thread.stop();
+    }
+}
