@@ -42,7 +42,16 @@ pub enum ContractError {
         /// Actions per second.
         policy_hz: f64,
     },
+    /// A delay that no robot could be driven with.
+    #[error("action_delay_ticks {found}: expected at most {MAX_DELAY_TICKS}")]
+    Delay {
+        /// What was given.
+        found: usize,
+    },
 }
+
+/// Longest declared delay of an action, in control ticks.
+const MAX_DELAY_TICKS: usize = 1000;
 
 /// How a joint is commanded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -159,6 +168,9 @@ impl RobotContract {
             .map_err(|e| ContractError::Parse { path: path.to_owned(), source: Box::new(e) })?;
         contract.limits()?;
         contract.ticks_per_step()?;
+        if contract.action_delay_ticks > MAX_DELAY_TICKS {
+            return Err(ContractError::Delay { found: contract.action_delay_ticks });
+        }
         Ok(contract)
     }
 
@@ -278,6 +290,7 @@ max_acceleration = 10.0
             ("max_position = 1.0", "max_position = -1.0", "min_position must be below max_position"),
             ("policy_hz = 10.0", "policy_hz = 30.0", "must be positive and divide"),
             ("policy_hz = 10.0", "policy_hz = 0.0", "must be positive and divide"),
+            ("policy_hz = 10.0", "policy_hz = 10.0\naction_delay_ticks = 1000000000", "at most 1000"),
             ("max_velocity = 2.0", "max_velocty = 2.0", "unknown field `max_velocty`"),
             (
                 "max_velocity = 2.0",

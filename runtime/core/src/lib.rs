@@ -8,6 +8,7 @@
 //! 4. Every random number comes from a [`seed::Stream`] of (seed, purpose, index).
 //! 5. `env_steps`, `updates` and `ticks` are three counters.
 
+pub mod action_delay;
 pub mod batch;
 pub mod clock;
 pub mod contract;
@@ -33,6 +34,7 @@ pub mod step;
 pub mod task;
 pub mod vec_env;
 
+pub use action_delay::ActionDelay;
 pub use batch::Batch;
 pub use contract::{ContractError, RobotContract};
 pub use dataset::{DataError, DatasetMeta, EpisodeSource};

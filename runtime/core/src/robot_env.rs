@@ -3,7 +3,10 @@
 use surefoot_safety::{LimitMonitor, SafetyChain, Verdict};
 
 use crate::env::check_row;
-use crate::{Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Stream, Task, World};
+use crate::{
+    ActionDelay, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Stream, Task,
+    World,
+};
 
 /// `Task` over `World` with a chain that every command goes through.
 pub struct RobotEnv {
@@ -19,6 +22,7 @@ pub struct RobotEnv {
     before: Vec<f64>,
     effort: Vec<f64>,
     tracking_tolerance: f64,
+    delay: ActionDelay,
     control_secs: f64,
     /// Ticks in a row, up to now, in which the chain changed or refused a command.
     filter_run_ticks: u64,
@@ -49,6 +53,7 @@ impl RobotEnv {
             filter_run_ticks: 0,
             stopping: false,
             state: RobotState::zeros(contract),
+            delay: ActionDelay::new(contract.action_delay_ticks, ticks_per_step, task.spec().action_dim()),
             chain,
             ticks_per_step,
             steps: 0,
@@ -90,6 +95,7 @@ impl Env for RobotEnv {
         self.world.read(&mut self.state)?;
         self.chain.arm(&self.state.position)?;
         self.monitor.arm(&self.state.position);
+        self.delay.reset();
         self.steps = 0;
         self.filter_run_ticks = 0;
         self.stopping = false;
@@ -111,8 +117,10 @@ impl Env for RobotEnv {
         self.before.copy_from_slice(self.chain.state().position);
         self.effort.fill(0.0);
         let mut figures = StepFigures::default();
-        for _ in 0..self.ticks_per_step {
-            self.task.desired(&self.state, self.chain.state(), action, &mut self.desired);
+        self.delay.decide(action);
+        for tick in 0..self.ticks_per_step {
+            let acting = self.delay.in_force(tick);
+            self.task.desired(&self.state, self.chain.state(), acting, &mut self.desired);
             let command = self.chain.admit(&self.desired);
             self.monitor.observe(&command);
             for (sum, effort) in self.effort.iter_mut().zip(command.effort()) {
@@ -239,10 +247,14 @@ mod tests {
     }
 
     fn env(command: CommandKind) -> RobotEnv {
+        delayed_env(command, 0)
+    }
+
+    fn delayed_env(command: CommandKind, action_delay_ticks: usize) -> RobotEnv {
         let text = "name = \"one\"\ncontrol_hz = 50.0\npolicy_hz = 10.0\n[[joints]]\nname = \"j\"\nunit = \"rad\"\n\
                     min_position = -1.0\nmax_position = 1.0\nmax_velocity = 1.0\nmax_acceleration = 100.0\nmax_effort = 5.0\n";
         let mut contract = RobotContract::parse(text, Path::new("one.toml")).unwrap();
-        contract.command = command;
+        (contract.command, contract.action_delay_ticks) = (command, action_delay_ticks);
         let spec = EnvSpec {
             name: "follow".into(),
             observation: vec![Field::unbounded("x", "rad")],
@@ -277,6 +289,17 @@ mod tests {
         assert_eq!(step(&mut env, f32::NAN).stops, 1);
         env.reset(1, &mut [0.0]).unwrap();
         assert_eq!(step(&mut env, f32::NAN).filter_run_ticks, 5, "a reset begins anew");
+    }
+
+    #[test]
+    fn an_action_moves_the_robot_after_the_declared_delay() {
+        let mut env = delayed_env(CommandKind::Motion, 3);
+        let way = |env: &mut RobotEnv, action| step(env, action).path;
+        assert!((way(&mut env, 0.5) - 0.5 * 0.04).abs() < 1e-12, "two of five ticks");
+        assert!((way(&mut env, -0.5) - 0.5 * 0.1).abs() < 1e-12);
+        assert!((env.state().position[0] - (0.5 * 0.1 - 0.5 * 0.04)).abs() < 1e-12);
+        env.reset(1, &mut [0.0]).unwrap();
+        assert!((way(&mut env, 0.5) - 0.5 * 0.04).abs() < 1e-12, "nothing of the last episode is on its way");
     }
 
     #[test]
