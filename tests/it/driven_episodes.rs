@@ -38,7 +38,7 @@ fn drive(seed: u64, ticks: u64, at: impl Fn(u64) -> Option<Request>) -> (Vec<Dri
             action.copy_from_slice(&[0.3, -0.2]);
             run.ports.human.send(action);
         }
-        run.period().unwrap();
+        run.period();
         while let Some(tick) = run.ports.ticks.receive() {
             episodes.extend(reader.push(&tick));
             recorded.push(tick.clone());

@@ -93,6 +93,8 @@ fn troubles() -> Vec<(&'static str, Trouble, u64)> {
         robot("a joint is slow (0.02 rad/s)", Fault::SaturatedJoint(0, 0.02), 100),
         robot("a knock of 0.6 rad", Fault::ContactImpulse(0, 0.6), 20),
         robot("the robot is lost", Fault::Lost, 6),
+        robot("no state can be read", Fault::LostReads, 6),
+        robot("no command can be written", Fault::LostWrites, 6),
         ("the policy hangs", Trouble::PolicyHangs, 21),
         ("the policy says NaN", Trouble::PolicyNan, 6),
         ("the program is killed", Trouble::ProcessStops, 0),
@@ -133,7 +135,7 @@ fn expected(trouble: Trouble, phase: Phase) -> Vec<Mode> {
             | Fault::DroppedCommands(_)
             | Fault::StuckJoint(_)
             | Fault::SaturatedJoint(..) => moving(Mode::ProtectiveStop),
-            Fault::Lost => vec![Mode::Fault],
+            Fault::Lost | Fault::LostReads | Fault::LostWrites => vec![Mode::Fault],
         },
         Trouble::PolicyHangs | Trouble::PolicyNan if phase == Phase::Policy => vec![Mode::Holding],
         Trouble::PolicyHangs | Trouble::PolicyNan => vec![untouched],
@@ -200,7 +202,7 @@ impl Cell {
                 }
                 self.loop_.period_without_policy();
             }
-            _ => self.loop_.period().unwrap(),
+            _ => self.loop_.period(),
         }
         while let Some(tick) = self.loop_.ports.ticks.receive() {
             self.ticks.push(tick.clone());

@@ -40,6 +40,10 @@ pub enum Fault {
     ContactImpulse(usize, f64),
     /// Neither reads nor writes get through.
     Lost,
+    /// Reads fail.
+    LostReads,
+    /// Writes fail.
+    LostWrites,
 }
 
 /// A fault between two control ticks (`from` included, `until` not), counted from the first read.
@@ -110,8 +114,8 @@ impl<R: Robot> FaultyRobot<R> {
         self.faults.iter().filter(move |f| (f.from..f.until).contains(&now)).map(|f| f.fault)
     }
 
-    fn lost(&self) -> Result<(), RobotError> {
-        if self.active().any(|f| f == Fault::Lost) {
+    fn lost(&self, way: Fault) -> Result<(), RobotError> {
+        if self.active().any(|f| f == Fault::Lost || f == way) {
             let robot = self.inner.contract().name.clone();
             return Err(RobotError::Lost { robot, reason: "injected fault".into() });
         }
@@ -135,7 +139,7 @@ impl<R: Robot> Robot for FaultyRobot<R> {
             self.history.remove(0);
         }
         self.history.push(Sample { stamp, state: state.clone() });
-        self.lost()?;
+        self.lost(Fault::LostReads)?;
         let faults: Vec<Fault> = self.active().collect();
         if faults.is_empty() {
             self.onset = None;
@@ -186,7 +190,7 @@ impl<R: Robot> Robot for FaultyRobot<R> {
                     let left = by * (-since * 0.1).exp() * (since * 0.5).cos();
                     sample.state.position[joint] += left;
                 }
-                Fault::DroppedCommands(_) | Fault::Lost => {}
+                Fault::DroppedCommands(_) | Fault::Lost | Fault::LostReads | Fault::LostWrites => {}
             }
         }
         state.clone_from(&sample.state);
@@ -196,7 +200,7 @@ impl<R: Robot> Robot for FaultyRobot<R> {
     }
 
     fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
-        if let Err(lost) = self.lost() {
+        if let Err(lost) = self.lost(Fault::LostWrites) {
             self.inner.without_command()?;
             return Err(lost);
         }
@@ -215,7 +219,7 @@ impl<R: Robot> Robot for FaultyRobot<R> {
     }
 
     fn stop(&mut self) -> Result<(), RobotError> {
-        self.lost()?;
+        self.lost(Fault::LostWrites)?;
         self.inner.stop()
     }
 }

@@ -153,7 +153,8 @@ impl Robot for GuardedRobot {
     }
 
     fn stop(&mut self) -> Result<(), RobotError> {
-        // From here on only what brakes is followed: the plan of the last command, or standing still.
+        // What stops it is that no command follows: the plan of the last one is played, and ends at rest. A later command is
+        // followed again, from rest and inside the limits.
         Ok(())
     }
 }

@@ -27,6 +27,15 @@ impl IdealRobot {
         Self { contract, state, samples: 0, clock: None }
     }
 
+    /// The same at these joint positions, inside the limits or not; missing ones stay.
+    #[must_use]
+    pub fn at(mut self, position: &[f64]) -> Self {
+        for (now, p) in self.state.position.iter_mut().zip(position) {
+            *now = *p;
+        }
+        self
+    }
+
     /// The same in real time.
     #[must_use]
     pub fn live(mut self) -> Self {

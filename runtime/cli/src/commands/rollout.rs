@@ -34,6 +34,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     }
     let Trained { artifact, env, eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
+    artifact.card.check(composition::env(&env)?.spec())?;
     let interrupt = on_interrupt()?;
     let mut ticks_file = args.ticks.as_deref().map(create).transpose()?;
     let mut episodes = Vec::new();
@@ -44,7 +45,6 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
             return Err(Failure::Interrupted(format!("{index} episodes were driven")));
         }
         let drive = Drive::new(&env, seeds.reset)?;
-        artifact.card.check(drive.task.spec())?;
         let policy = surefoot_policies::load_policy(&artifact, 1)?;
         let keep = |tick: &Tick| match &mut ticks_file {
             Some(file) => {
@@ -186,7 +186,7 @@ impl Drive {
             if steps_driven == max_steps * per_step {
                 run.ask(Request::Hold);
             }
-            run.period()?;
+            run.period();
             while let Some(tick) = run.ports.ticks.receive() {
                 keep(&tick)?;
                 steps_driven += u64::from(matches!(tick.mode, Mode::Running(_)));
@@ -253,6 +253,9 @@ impl Drive {
         }
         let finished = thread.stop().ok_or_else(|| anyhow!("the control thread could not be set up"))?;
         acting.stop();
+        if finished.panicked {
+            return Err(anyhow!("the control loop panicked: the robot was stopped").into());
+        }
         if ended.is_none() && !interrupt.requested() {
             return Err(anyhow!("the robot could not be driven: it is {:?}", finished.control.mode()).into());
         }

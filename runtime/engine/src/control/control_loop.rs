@@ -12,11 +12,12 @@
 use surefoot_core::contract::CommandKind;
 use surefoot_core::recycled::{self, Receiver, Sender};
 use surefoot_core::{ContractError, Robot, RobotState, Stamp, Task};
-use surefoot_safety::{LimitMonitor, SafetyChain, SafetyCounts, SafetyError, Verdict};
+use surefoot_safety::{LimitMonitor, SafetyChain, SafetyCounts, Verdict};
 
 use crate::EngineError;
 use crate::control::config::ControlConfig;
-use crate::control::mode::{Cause, Driver, Mode, Refusal, Request, Rest, Situation, Supervisor};
+use crate::control::mode::{Cause, Driver, Mode, Refusal, Request, Rest, Supervisor};
+use crate::control::ports::{ControlPorts, HumanAction, PolicyInput, PolicyOutput};
 use crate::control::tick::Tick;
 use crate::control::watch::{ObservationWatch, Observed, OverrunWatch, TrackingWatch};
 
@@ -54,100 +55,63 @@ pub enum ControlError {
     },
 }
 
-/// An observation on its way to the policy.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PolicyInput {
-    /// Control tick at which it was made.
-    pub tick: u64,
-    /// Clock at that tick, ns.
-    pub now_nanos: i64,
-    /// Whether a driver has just taken over: the moment to change policies.
-    pub first: bool,
-    /// `[observation_dim]`.
-    pub observation: Vec<f32>,
-}
-
-/// The policy's answer.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PolicyOutput {
-    /// Tick of the observation that it answers.
-    pub from_tick: u64,
-    /// Version of the policy.
-    pub version: u64,
-    /// Time it took, ns.
-    pub latency_nanos: i64,
-    /// `[action_dim]`, normalised.
-    pub action: Vec<f32>,
-}
-
-/// A person's action, with the same meaning as the policy's.
-pub type HumanAction = Vec<f32>;
-
-/// The other ends of a loop's queues. None of them ever makes the loop wait.
-#[derive(Debug)]
-pub struct ControlPorts {
-    /// What a person or the program asks for.
-    pub requests: Sender<Request>,
-    /// Observations for the policy, one each policy period while it drives.
-    pub observations: Receiver<PolicyInput>,
-    /// The policy's answers.
-    pub actions: Sender<PolicyOutput>,
-    /// A person's actions.
-    pub human: Sender<HumanAction>,
-    /// What happened, tick by tick.
-    pub ticks: Receiver<Tick>,
-}
-
 /// Places in the queues of observations and actions.
 const ACTIONS: usize = 16;
+/// How far inside its limits recovery brings a joint, as a part of its range.
+const RECOVERY_MARGIN: f64 = 0.005;
 /// Places in the queue of requests.
 const REQUESTS: usize = 64;
 
 /// The owner of a robot.
 pub struct ControlLoop {
-    robot: Box<dyn Robot>,
-    task: Box<dyn Task>,
-    chain: SafetyChain,
-    monitor: LimitMonitor,
-    config: ControlConfig,
-    period_secs: f64,
-    ticks_per_step: u64,
-    delay_ticks: u64,
-    supervisor: Supervisor,
-    observation_watch: ObservationWatch,
-    tracking: TrackingWatch,
-    overruns: OverrunWatch,
-    requests: Receiver<Request>,
-    observations: Sender<PolicyInput>,
-    actions: Receiver<PolicyOutput>,
-    human: Receiver<HumanAction>,
-    ticks: Sender<Tick>,
-    tick: u64,
-    now: i64,
-    jitter: i64,
-    missed: u32,
-    incoming: RobotState,
-    state: RobotState,
-    desired: Vec<f64>,
+    pub(super) robot: Box<dyn Robot>,
+    pub(super) task: Box<dyn Task>,
+    pub(super) chain: SafetyChain,
+    pub(super) monitor: LimitMonitor,
+    pub(super) config: ControlConfig,
+    pub(super) period_secs: f64,
+    pub(super) ticks_per_step: u64,
+    pub(super) delay_ticks: u64,
+    pub(super) supervisor: Supervisor,
+    pub(super) observation_watch: ObservationWatch,
+    pub(super) tracking: TrackingWatch,
+    pub(super) overruns: OverrunWatch,
+    pub(super) requests: Receiver<Request>,
+    pub(super) observations: Sender<PolicyInput>,
+    pub(super) actions: Receiver<PolicyOutput>,
+    pub(super) human: Receiver<HumanAction>,
+    pub(super) ticks: Sender<Tick>,
+    pub(super) tick: u64,
+    pub(super) now: i64,
+    pub(super) jitter: i64,
+    pub(super) missed: u32,
+    pub(super) incoming: RobotState,
+    pub(super) state: RobotState,
+    pub(super) desired: Vec<f64>,
     /// Velocity from which a new driver takes over, and ticks left of the hand-over.
-    handover_from: Vec<f64>,
-    handover_left: u64,
-    driving_since: u64,
+    pub(super) handover_from: Vec<f64>,
+    pub(super) handover_left: u64,
+    /// Whether the present driver has yet to say its first word.
+    pub(super) first_word: bool,
+    pub(super) driving_since: u64,
     /// Answers that are not due yet, oldest first.
-    pending: Vec<PolicyOutput>,
-    active: PolicyOutput,
+    pub(super) pending: Vec<PolicyOutput>,
+    pub(super) active: PolicyOutput,
     /// When the active action, a person's or a policy's, came into force; `None` before the first.
-    active_since: Option<i64>,
-    human_action: HumanAction,
-    human_since: Option<i64>,
-    not_finite_commands: u32,
-    robot_failures: u32,
-    starting_ticks: u64,
-    refusal: Option<(Request, Refusal)>,
-    observed: bool,
+    pub(super) active_since: Option<i64>,
+    pub(super) human_action: HumanAction,
+    pub(super) human_since: Option<i64>,
+    pub(super) not_finite_commands: u32,
+    pub(super) failed_reads: u32,
+    pub(super) failed_writes: u32,
+    pub(super) starting_ticks: u64,
+    pub(super) refusal: Option<(Request, Refusal)>,
+    pub(super) observed: bool,
     /// Whether the last command was rest and planned nothing but rest.
-    at_rest: bool,
-    latency: i64,
+    pub(super) at_rest: bool,
+    pub(super) latency: i64,
+    /// What the witness counted in this period.
+    pub(super) violations: u64,
 }
 
 impl ControlLoop {
@@ -186,8 +150,10 @@ impl ControlLoop {
             observation: vec![0.0; observation_dim],
             ..PolicyInput::default()
         });
+        // Answers that wait for the declared delay need places as well.
+        let places = ACTIONS + contract.action_delay_ticks / ticks_per_step.max(1) as usize;
         let output = || PolicyOutput { action: vec![0.0; actions], ..PolicyOutput::default() };
-        let (action_sender, action_receiver) = recycled::queue(ACTIONS, output);
+        let (action_sender, action_receiver) = recycled::queue(places, output);
         let (human_sender, human) = recycled::queue(ACTIONS, || vec![0.0; actions]);
         let (ticks, tick_receiver) = recycled::queue(recorded_ticks.max(2), || Tick::new(contract, spec));
         let window = (config.overrun_window_secs / period_secs).ceil() as usize;
@@ -215,19 +181,22 @@ impl ControlLoop {
             desired: vec![0.0; joints],
             handover_from: vec![0.0; joints],
             handover_left: 0,
+            first_word: true,
             driving_since: 0,
-            pending: Vec::with_capacity(ACTIONS),
+            pending: Vec::with_capacity(places),
             active: output(),
             active_since: None,
             human_action: vec![0.0; actions],
             human_since: None,
             not_finite_commands: 0,
-            robot_failures: 0,
+            failed_reads: 0,
+            failed_writes: 0,
             starting_ticks: 0,
             refusal: None,
             observed: false,
             at_rest: true,
             latency: 0,
+            violations: 0,
             config,
             robot,
             task,
@@ -313,7 +282,7 @@ impl ControlLoop {
             self.supervisor.brake(Rest::ProtectiveStop, Cause::ClockJump, back, 0.0);
         }
         self.now = self.now.max(now_nanos);
-        let (in_a_row, share) = self.overruns.judge(overruns > 0);
+        let (in_a_row, share) = self.overruns.judge(overruns);
         if in_a_row > self.config.max_overruns_in_a_row {
             let limit = f64::from(self.config.max_overruns_in_a_row);
             self.supervisor.brake(Rest::ProtectiveStop, Cause::Overruns, f64::from(in_a_row), limit);
@@ -333,13 +302,16 @@ impl ControlLoop {
     fn read(&mut self) {
         match self.robot.read(&mut self.incoming) {
             Ok(stamp) => {
-                self.robot_failures = 0;
+                self.failed_reads = 0;
                 self.judge_observation(stamp);
             }
             Err(surefoot_core::RobotError::NotFinite { .. }) => {
                 self.supervisor.brake(Rest::Holding, Cause::ObservationNotFinite, f64::NAN, 0.0);
             }
-            Err(_) => self.count_failure(),
+            Err(_) => {
+                self.failed_reads = self.failed_reads.saturating_add(1);
+                self.judge_failures(self.failed_reads);
+            }
         }
         let age = self.observation_watch.age_nanos(self.now);
         let limit = self.config.observation_max_age_periods * self.period_secs;
@@ -367,98 +339,21 @@ impl ControlLoop {
         }
     }
 
-    fn count_failure(&mut self) {
-        self.robot_failures = self.robot_failures.saturating_add(1);
-        if self.robot_failures > self.config.max_robot_failures {
+    fn count_write(&mut self, written: bool) {
+        self.failed_writes = if written { 0 } else { self.failed_writes.saturating_add(1) };
+        self.judge_failures(self.failed_writes);
+    }
+
+    fn judge_failures(&mut self, in_a_row: u32) {
+        if in_a_row > self.config.max_robot_failures {
             let before = self.mode();
             let limit = f64::from(self.config.max_robot_failures);
-            self.supervisor.fault(f64::from(self.robot_failures), limit);
+            self.supervisor.fault(f64::from(in_a_row), limit);
             if self.mode() != before {
                 // It does not answer: one more word may still reach it.
                 let _ = self.robot.stop();
             }
         }
-    }
-
-    fn situation(&self) -> Situation {
-        let inside =
-            |(p, l): (&f64, &surefoot_safety::JointLimits)| *p >= l.min_position() && *p <= l.max_position();
-        let slow = |v: &f64| v.abs() <= self.config.startup_max_speed;
-        Situation {
-            observed: self.observed,
-            inside_limits: self.state.position.iter().zip(self.chain.limits()).all(inside),
-            still: self.state.velocity.iter().all(slow),
-            command_at_rest: self.at_rest,
-        }
-    }
-
-    fn follow_requests(&mut self) {
-        while let Some(request) = self.requests.receive() {
-            if let Err(refusal) = self.follow(request) {
-                self.refusal = Some((request, refusal));
-            }
-            self.requests.give_back(request);
-        }
-    }
-
-    fn follow(&mut self, request: Request) -> Result<(), Refusal> {
-        let (before, now) = (self.mode(), self.situation());
-        // The chain is armed before the mode says so: what it refuses has not happened.
-        match (request, before) {
-            (Request::Arm, Mode::Idle) if now.observed && now.inside_limits && now.still => {
-                self.arm()?;
-            }
-            (Request::Recover, Mode::Idle) if now.observed && !now.inside_limits && now.still => {
-                let speed = self.config.recovery_max_speed;
-                self.chain.arm_recovery(&self.state.position, speed).map_err(refused)?;
-                self.monitor.arm(&self.state.position);
-                self.begin_session();
-            }
-            // A robot that was pushed while it stood is held where it is now, not pulled back.
-            (Request::Acknowledge, Mode::ProtectiveStop)
-                if now.observed && now.inside_limits && now.still =>
-            {
-                self.arm()?;
-            }
-            _ => {}
-        }
-        self.supervisor.request(request, now)?;
-        match (before, self.mode()) {
-            (_, Mode::Running(driver)) if before != Mode::Running(driver) => self.begin_driving(),
-            (_, Mode::Starting) => self.starting_ticks = 0,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn arm(&mut self) -> Result<(), Refusal> {
-        self.chain.arm(&self.state.position).map_err(refused)?;
-        self.monitor.arm(&self.state.position);
-        self.begin_session();
-        Ok(())
-    }
-
-    fn begin_session(&mut self) {
-        self.tracking.reset();
-        self.overruns.reset();
-        self.not_finite_commands = 0;
-    }
-
-    /// A driver takes over: what it said before does not count, and its motion is blended in.
-    fn begin_driving(&mut self) {
-        while let Some(old) = self.actions.receive() {
-            self.actions.give_back(old);
-        }
-        for old in self.pending.drain(..) {
-            self.actions.give_back(old);
-        }
-        while let Some(old) = self.human.receive() {
-            self.human.give_back(old);
-        }
-        (self.active_since, self.human_since) = (None, None);
-        self.driving_since = self.tick;
-        self.handover_from.copy_from_slice(self.chain.state().velocity);
-        self.handover_left = (self.config.handover_secs / self.period_secs).round() as u64;
     }
 
     /// Hands the policy an observation at the beginning of each policy period.
@@ -487,19 +382,20 @@ impl ControlLoop {
             // Nobody drives: the stop plan is followed to its end, and rest is kept.
             let stopping = driver.is_none() && !self.at_rest && self.supervisor.mode() != Mode::Recovery;
             let command = if stopping { self.chain.brake() } else { self.chain.admit(&self.desired) };
+            let before = self.monitor.counts().violations;
             self.monitor.observe(&command);
+            self.violations = self.monitor.counts().violations - before;
             self.at_rest = command.stop_plan().ticks() == 0 && command.velocity().iter().all(|v| *v == 0.0);
             verdict = command.verdict();
             reasons = command.reasons().bits();
             for (desired, executed) in self.desired.iter().zip(command.velocity()) {
                 delta = delta.max((desired - executed).abs());
             }
-            match self.robot.write(command) {
-                Ok(()) => self.robot_failures = 0,
-                Err(_) => self.count_failure(),
-            }
-        } else if self.robot.without_command().is_err() {
-            self.count_failure();
+            let written = self.robot.write(command).is_ok();
+            self.count_write(written);
+        } else {
+            let passed = self.robot.without_command().is_ok();
+            self.count_write(passed);
         }
         if verdict == Verdict::Stopped && driver.is_some() {
             self.not_finite_commands = self.not_finite_commands.saturating_add(1);
@@ -510,6 +406,12 @@ impl ControlLoop {
         self.check_tracking();
         self.settle();
         self.record(driver, commanded, verdict, reasons, delta);
+    }
+
+    /// The robot's own stop.
+    pub(super) fn stop_robot(&mut self) {
+        let stopped = self.robot.stop().is_ok();
+        self.count_write(stopped);
     }
 
     /// Fetches answers and lets those come into force that are due. Gives the latency of the newest.
@@ -527,8 +429,10 @@ impl ControlLoop {
             let mut due = self.pending.remove(0);
             // An answer to an observation of an earlier driver is no answer.
             if due.from_tick >= self.driving_since {
+                // Its age is that of what it answers: an answer that comes late is old when it comes.
+                let late = self.tick - due.from_tick - self.delay_ticks;
+                self.active_since = Some(self.now - (late as f64 * self.period_secs * 1e9) as i64);
                 std::mem::swap(&mut self.active, &mut due);
-                self.active_since = Some(self.now);
             }
             self.actions.give_back(due);
         }
@@ -549,8 +453,11 @@ impl ControlLoop {
                 let limits = self.chain.limits().iter();
                 let position = self.chain.state().position.iter();
                 for ((desired, p), l) in self.desired.iter_mut().zip(position).zip(limits) {
-                    let inside = p.clamp(l.min_position(), l.max_position());
-                    *desired = (inside - p) / self.period_secs;
+                    // A little beyond the limit, so that a robot that sags is inside as well.
+                    let margin = RECOVERY_MARGIN * (l.max_position() - l.min_position());
+                    let inside = p.clamp(l.min_position() + margin, l.max_position() - margin);
+                    let speed = self.config.recovery_max_speed;
+                    *desired = ((inside - p) / self.period_secs).clamp(-speed, speed);
                 }
                 None
             }
@@ -560,7 +467,8 @@ impl ControlLoop {
 
     fn drive(&mut self, driver: Driver) -> Option<Driver> {
         let period = self.period_secs * self.ticks_per_step as f64;
-        let since_start = (self.tick - self.driving_since) as f64 * self.period_secs / period;
+        let waited = (self.tick - self.driving_since).saturating_sub(self.delay_ticks);
+        let since_start = waited as f64 * self.period_secs / period;
         let (since, brake_at, action) = match driver {
             Driver::Policy => (self.active_since, self.config.policy_brake_periods, &self.active.action),
             Driver::Human => (self.human_since, self.config.human_brake_periods, &self.human_action),
@@ -572,6 +480,11 @@ impl ControlLoop {
             return None;
         }
         since?;
+        if std::mem::take(&mut self.first_word) {
+            // It takes over from the motion that is left now, not from the one that it found when it was called.
+            self.handover_from.copy_from_slice(self.chain.state().velocity);
+            self.handover_left = (self.config.handover_secs / self.period_secs).round() as u64;
+        }
         self.task.desired(&self.state, self.chain.state(), action, &mut self.desired);
         let fade_at = match driver {
             Driver::Policy => self.config.policy_fade_periods,
@@ -610,8 +523,8 @@ impl ControlLoop {
         match self.mode() {
             Mode::Braking(rest) if self.situation().command_at_rest => {
                 self.supervisor.settled();
-                if rest == Rest::EmergencyStop && self.robot.stop().is_err() {
-                    self.count_failure();
+                if rest == Rest::EmergencyStop {
+                    self.stop_robot();
                 }
             }
             Mode::Starting => {
@@ -656,13 +569,14 @@ impl ControlLoop {
         {
             *slot = transition;
         }
-        self.supervisor.clear_transitions();
+        self.supervisor.forget_transitions(tick.transitions.len());
         tick.refusal = self.refusal.take();
         tick.driver = driver;
         tick.policy_version = if driver == Some(Driver::Policy) { self.active.version } else { 0 };
         tick.observation_age_nanos = self.observation_watch.age_nanos(self.now).unwrap_or(i64::MAX);
         (tick.policy_latency_nanos, tick.jitter_nanos, tick.overruns) =
             (self.latency, self.jitter, self.missed);
+        tick.violations = std::mem::take(&mut self.violations);
         (tick.verdict, tick.reasons, tick.filter_delta, tick.commanded) =
             (verdict, reasons, delta, commanded);
         match driver {
@@ -676,9 +590,4 @@ impl ControlLoop {
         tick.command_velocity.copy_from_slice(self.chain.state().velocity);
         self.ticks.send(tick);
     }
-}
-
-/// Whatever the chain has against a pose, it is the pose.
-fn refused(_error: SafetyError) -> Refusal {
-    Refusal::OutsideLimits
 }

@@ -49,6 +49,8 @@ pub struct EpisodesFromTicks {
     /// After the task has ended the rest of the drive belongs to no episode.
     over: bool,
     episodes: u64,
+    max_steps: usize,
+    last_tick: Option<u64>,
 }
 
 impl EpisodesFromTicks {
@@ -72,24 +74,40 @@ impl EpisodesFromTicks {
             driving: None,
             over: false,
             episodes: 0,
+            max_steps: task.spec().max_steps.max(1),
+            last_tick: None,
             task,
         })
     }
 
     /// Takes a tick; gives an episode when one has ended with it.
     pub fn push(&mut self, tick: &Tick) -> Option<DrivenEpisode> {
+        let gap = self.last_tick.is_some_and(|last| tick.tick != last + 1);
+        self.last_tick = Some(tick.tick);
+        if gap && self.driving.is_some() {
+            // Ticks are missing: what happened in them is not known, so the episode ends with the last whole step.
+            let cut = self.cut();
+            self.over = matches!(tick.mode, Mode::Running(_));
+            tick.state(&mut self.state);
+            return cut;
+        }
         tick.state(&mut self.state);
         let driver = match tick.mode {
             Mode::Running(driver) => Some(driver),
             _ => None,
         };
         let ended = match (&self.driving, driver) {
-            (Some(_), None) => self.end(Some(tick.mode)),
+            (Some(_), None) => {
+                // The command of this tick was the drive's last one.
+                self.count(tick);
+                self.end(Some(tick.mode))
+            }
             (Some(driving), Some(driver))
                 if driving.step_ticks == self.ticks_per_step || driving.driver != driver =>
             {
-                let judged = self.step(false, driver);
-                if judged { self.end(None) } else { None }
+                let last = driving.human.len() + 1 >= self.max_steps;
+                let judged = self.step(last, driver);
+                if judged || last { self.end(None) } else { None }
             }
             _ => None,
         };
@@ -108,13 +126,30 @@ impl EpisodesFromTicks {
                 }
             }
             driving.step_ticks += 1;
-            driving.counts.ticks += u64::from(tick.commanded);
-            driving.counts.adjusted += u64::from(tick.verdict == Verdict::Adjusted);
-            driving.counts.stops += u64::from(tick.verdict == Verdict::Stopped);
             self.proposed.copy_from_slice(&tick.action);
             self.after.copy_from_slice(&tick.command_position);
+            self.count(tick);
         }
         ended
+    }
+
+    fn count(&mut self, tick: &Tick) {
+        if let Some(Driving { counts, .. }) = &mut self.driving {
+            counts.ticks += u64::from(tick.commanded);
+            counts.adjusted += u64::from(tick.verdict == Verdict::Adjusted);
+            counts.stops += u64::from(tick.verdict == Verdict::Stopped);
+            counts.violations += tick.violations;
+        }
+    }
+
+    /// Ends the episode after its last whole step.
+    fn cut(&mut self) -> Option<DrivenEpisode> {
+        let Driving { builder, human, .. } = self.driving.take()?;
+        let mut episode = builder.finish();
+        if let Some(end) = episode.end.last_mut() {
+            *end = StepEnd::Truncated;
+        }
+        (!episode.is_empty()).then_some(DrivenEpisode { episode, human, ended_by: None })
     }
 
     fn begin(&mut self, driver: Driver) {

@@ -14,6 +14,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::numbers::number;
+
 /// Who decides what the robot does while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -188,8 +190,10 @@ pub struct Transition {
     /// Why.
     pub cause: Cause,
     /// The figure that caused it, where there is one.
+    #[serde(with = "number")]
     pub found: f64,
     /// What it was compared with.
+    #[serde(with = "number")]
     pub threshold: f64,
 }
 
@@ -217,7 +221,7 @@ impl Supervisor {
     pub const fn mode(&self) -> Mode {
         self.mode
     }
-    /// Transitions since the last [`clear_transitions`](Self::clear_transitions), oldest first.
+    /// Transitions that were not taken yet, oldest first.
     #[must_use]
     pub fn transitions(&self) -> &[Transition] {
         &self.transitions
@@ -227,9 +231,9 @@ impl Supervisor {
     pub const fn forgotten(&self) -> u64 {
         self.forgotten
     }
-    /// Forgets the transitions that were taken.
-    pub fn clear_transitions(&mut self) {
-        self.transitions.clear();
+    /// Forgets the oldest `n` transitions: they were taken.
+    pub fn forget_transitions(&mut self, n: usize) {
+        self.transitions.drain(..n.min(self.transitions.len()));
     }
     /// Which tick transitions are counted to from here on.
     pub const fn begin_tick(&mut self, tick: u64) {
@@ -292,19 +296,20 @@ impl Supervisor {
                 observed(now)?;
                 Mode::Running(driver)
             }
-            (Request::Hold, Mode::Running(_) | Mode::Paused(_) | Mode::Starting) => {
-                Mode::Braking(Rest::Holding)
-            }
+            // Not while starting: what was never found ready must not end up ready. Disarm ends that.
+            (Request::Hold, Mode::Running(_) | Mode::Paused(_)) => Mode::Braking(Rest::Holding),
             (Request::Hold, Mode::Holding | Mode::Braking(Rest::Holding)) => return Ok(()),
             (Request::Acknowledge, Mode::ProtectiveStop) => {
                 observed(now)?;
                 if !now.inside_limits {
                     return Err(Refusal::OutsideLimits);
                 }
+                still(now)?;
                 Mode::Holding
             }
             (Request::Reset, Mode::EmergencyStop | Mode::Fault) => Mode::Idle,
-            (Request::Disarm, Mode::Holding | Mode::Starting | Mode::Paused(_)) => {
+            // A stop is not ended by this: a robot that stands outside its limits can only be recovered from idle.
+            (Request::Disarm, Mode::Holding | Mode::Starting | Mode::Paused(_) | Mode::ProtectiveStop) => {
                 if !now.command_at_rest {
                     return Err(Refusal::Moving);
                 }
@@ -426,6 +431,25 @@ mod tests {
     }
 
     #[test]
+    fn holding_does_not_shorten_the_startup_guard() {
+        let mut s = Supervisor::default();
+        s.request(Request::Arm, READY).unwrap();
+        assert_eq!(s.request(Request::Hold, READY), Err(Refusal::Mode));
+        assert_eq!(s.mode(), Mode::Starting);
+    }
+
+    #[test]
+    fn a_stop_is_not_acknowledged_while_the_robot_moves() {
+        let mut s = running();
+        s.brake(Rest::ProtectiveStop, Cause::TrackingError, 0.2, 0.1);
+        s.settled();
+        assert_eq!(
+            s.request(Request::Acknowledge, Situation { still: false, ..READY }),
+            Err(Refusal::Moving)
+        );
+    }
+
+    #[test]
     fn taking_over_and_handing_back() {
         let mut s = running();
         s.request(Request::TakeOver, READY).unwrap();
@@ -478,7 +502,7 @@ mod tests {
                     Mode::Fault => prop_assert!(after == before || asked == Some(Request::Reset)),
                     Mode::ProtectiveStop => prop_assert!(
                         after == before
-                            || asked == Some(Request::Acknowledge)
+                            || matches!(asked, Some(Request::Acknowledge | Request::Disarm))
                             || matches!(after, Mode::EmergencyStop | Mode::Fault | Mode::Braking(Rest::EmergencyStop))
                     ),
                     Mode::Braking(rest) => match after {

@@ -11,7 +11,7 @@ use surefoot_core::clock::MonotonicClock;
 use surefoot_core::recycled::{Receiver, Sender};
 use surefoot_core::{ActMode, Policy, ResetScope, Rows, RowsMut};
 
-use crate::control::control_loop::{PolicyInput, PolicyOutput};
+use crate::control::ports::{PolicyInput, PolicyOutput};
 
 /// Between two looks at the queue of observations, ns.
 const LOOK_NANOS: i64 = 200_000;
@@ -72,11 +72,9 @@ impl PolicyThread {
         self.thread.is_finished()
     }
 
-    /// Ends the thread.
+    /// Ends the thread, without waiting: a policy that hangs is left behind.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A policy that panicked has been dealt with by the control loop.
-        let _ = self.thread.join();
     }
 }
 
@@ -95,7 +93,16 @@ impl Acting {
     fn run(mut self, stop: &AtomicBool) {
         let clock = MonotonicClock::start();
         while !stop.load(Ordering::Relaxed) && !self.observations.is_finished() {
-            while let Some(input) = self.observations.receive() {
+            // Only the newest observation is worth an answer; that a drive has begun must not be passed over with an older one.
+            let mut newest: Option<PolicyInput> = None;
+            while let Some(mut input) = self.observations.receive() {
+                if let Some(older) = newest.take() {
+                    input.first |= older.first;
+                    self.observations.give_back(older);
+                }
+                newest = Some(input);
+            }
+            if let Some(input) = newest {
                 self.answer(&input, &clock);
                 self.observations.give_back(input);
             }

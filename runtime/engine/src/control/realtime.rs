@@ -110,7 +110,18 @@ pub struct Ended {
 /// A running control loop.
 pub struct ControlThread {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Ended, hdrhistogram::CreationError>>,
+    thread: Option<JoinHandle<Result<Ended, hdrhistogram::CreationError>>>,
+}
+
+/// Whatever ends the program's interest in a robot, an error on its way up included, the robot is brought to rest first.
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take() {
+            // There is nobody left to tell how it ended.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl ControlThread {
@@ -124,13 +135,13 @@ impl ControlThread {
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || run(control, &config, &asked))?;
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Whether it has ended by itself.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Asks the loop to bring the robot to rest and end, without waiting for it.
@@ -140,9 +151,9 @@ impl ControlThread {
 
     /// Brings the robot to rest and gives everything back. `None` when the thread could not even be set up.
     #[must_use]
-    pub fn stop(self) -> Option<Ended> {
+    pub fn stop(mut self) -> Option<Ended> {
         self.ask_to_stop();
-        self.thread.join().ok()?.ok()
+        self.thread.take()?.join().ok()?.ok()
     }
 }
 
@@ -162,18 +173,23 @@ fn run(
         let began = clock.now_nanos();
         let late = (began - deadline).max(0);
         let overruns = u32::try_from(late / period).unwrap_or(u32::MAX);
-        if stop.load(Ordering::Relaxed) && control.come_to_rest() {
-            break;
-        }
         let worked = catch_unwind(AssertUnwindSafe(|| {
+            if stop.load(Ordering::Relaxed) && control.come_to_rest() {
+                return true;
+            }
             control.observe(began, overruns, late);
             control.command();
+            false
         }));
-        if worked.is_err() {
-            // The loop's state is not to be trusted any more; the robot's own stop is.
-            panicked = true;
-            control.abandon();
-            break;
+        match worked {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(_) => {
+                // The loop's state is not to be trusted any more; the robot's own stop is, as far as it goes.
+                panicked = true;
+                let _ = catch_unwind(AssertUnwindSafe(|| control.abandon()));
+                break;
+            }
         }
         let times = PeriodTimes {
             began,

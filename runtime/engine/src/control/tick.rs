@@ -5,6 +5,7 @@ use surefoot_core::{EnvSpec, RobotContract, RobotState, Stamp};
 use surefoot_safety::{Reasons, Verdict};
 
 use crate::control::mode::{Driver, Mode, Refusal, Request, Transition};
+use crate::control::numbers::{number, row};
 
 /// One control period. Rows keep their length, so a tick can be filled again without allocating.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,24 +41,35 @@ pub struct Tick {
     /// Why: a set of [`Reasons`], as bits.
     pub reasons: u16,
     /// Largest difference between desired and executed joint command, rad/s, m/s, N m or N.
+    #[serde(with = "number")]
     pub filter_delta: f64,
+    /// Commanded joints that an independent witness found beyond a limit. Zero, or the filter is broken.
+    pub violations: u64,
     /// Whether a command was written.
     pub commanded: bool,
     /// The action that was acted on, `[action_dim]`; zeros where none was.
+    #[serde(with = "row")]
     pub action: Vec<f32>,
     /// What the policy last proposed, `[action_dim]`, also while a person drives.
+    #[serde(with = "row")]
     pub policy_action: Vec<f32>,
     /// What the joints were asked to do, `[joints]`.
+    #[serde(with = "row")]
     pub desired: Vec<f64>,
     /// Commanded positions, `[joints]`, rad or m.
+    #[serde(with = "row")]
     pub command_position: Vec<f64>,
     /// Commanded velocities, `[joints]`.
+    #[serde(with = "row")]
     pub command_velocity: Vec<f64>,
     /// Measured positions, `[joints]`.
+    #[serde(with = "row")]
     pub position: Vec<f64>,
     /// Measured velocities, `[joints]`.
+    #[serde(with = "row")]
     pub velocity: Vec<f64>,
     /// Measured channels.
+    #[serde(with = "row")]
     pub channels: Vec<f64>,
 }
 
@@ -83,6 +95,7 @@ impl Tick {
             verdict: Verdict::Passed,
             reasons: 0,
             filter_delta: 0.0,
+            violations: 0,
             commanded: false,
             action: vec![0.0; actions],
             policy_action: vec![0.0; actions],

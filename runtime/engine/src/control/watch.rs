@@ -16,8 +16,11 @@ pub enum Observed {
     NotFinite,
 }
 
-/// Judges the age of observations without trusting that the robot's clock and ours agree: the first sample fixes the
-/// offset, and an age is the larger of the time since a newer sample came and its delay beyond the first one's.
+/// Two clocks may differ by one part in this.
+const DRIFT: i64 = 10_000;
+
+/// Judges the age of observations without trusting that the robot's clock and ours agree: the fastest samples fix the
+/// offset, and an age is the larger of the time since a newer sample came and its delay beyond theirs.
 #[derive(Clone, Debug, Default)]
 pub struct ObservationWatch {
     last: Option<Stamp>,
@@ -37,7 +40,13 @@ impl ObservationWatch {
                 0
             }
             Some(last) if stamp.seq <= last.seq => return Observed::Old,
-            Some(last) => stamp.seq - last.seq - 1,
+            Some(last) => {
+                // The fastest sample tells the offset best; clocks that drift apart may do so by 100 ppm.
+                let drift = now_nanos.saturating_sub(self.received_nanos) / DRIFT;
+                let offset = now_nanos.saturating_sub(stamp.nanos);
+                self.offset_nanos = self.offset_nanos.saturating_add(drift).min(offset);
+                stamp.seq - last.seq - 1
+            }
         };
         self.last = Some(stamp);
         self.received_nanos = now_nanos;
@@ -84,11 +93,14 @@ impl TrackingWatch {
     }
 }
 
+/// Overruns of one tick that a window counts, at most.
+const MOST_IN_A_SLOT: u32 = 1_000;
+
 /// Counts missed deadlines: in a row, and in a window of ticks.
 #[derive(Clone, Debug)]
 pub struct OverrunWatch {
     in_a_row: u32,
-    window: Vec<bool>,
+    window: Vec<u32>,
     at: usize,
     in_window: u32,
     seen: usize,
@@ -98,26 +110,27 @@ impl OverrunWatch {
     /// A watch over a window of `ticks` (at least one).
     #[must_use]
     pub fn new(ticks: usize) -> Self {
-        Self { in_a_row: 0, window: vec![false; ticks.max(1)], at: 0, in_window: 0, seen: 0 }
+        Self { in_a_row: 0, window: vec![0; ticks.max(1)], at: 0, in_window: 0, seen: 0 }
     }
 
-    /// Takes note of a tick. Returns overruns in a row and the share of ticks in the window that overran; the share is 0
-    /// until the window has been filled once.
-    pub fn judge(&mut self, overran: bool) -> (u32, f64) {
-        self.in_a_row = if overran { self.in_a_row.saturating_add(1) } else { 0 };
-        self.in_window -= u32::from(self.window[self.at]);
-        self.in_window += u32::from(overran);
-        self.window[self.at] = overran;
+    /// Takes note of the deadlines that passed unused before a tick. Returns overruns in a row (a stall of many periods is as
+    /// many) and their number as a share of the window, at most 1; the share is 0 until the window has been filled once.
+    pub fn judge(&mut self, overruns: u32) -> (u32, f64) {
+        self.in_a_row = if overruns > 0 { self.in_a_row.saturating_add(overruns) } else { 0 };
+        // What is counted of one stall fits the window, so that sums of it never overflow.
+        let counted = overruns.min(MOST_IN_A_SLOT);
+        self.in_window = self.in_window - self.window[self.at] + counted;
+        self.window[self.at] = counted;
         self.at = (self.at + 1) % self.window.len();
         self.seen = (self.seen + 1).min(self.window.len());
         let full = self.seen == self.window.len();
-        let share = if full { f64::from(self.in_window) / self.window.len() as f64 } else { 0.0 };
+        let share = if full { (f64::from(self.in_window) / self.window.len() as f64).min(1.0) } else { 0.0 };
         (self.in_a_row, share)
     }
 
     /// Starts anew.
     pub fn reset(&mut self) {
-        self.window.fill(false);
+        self.window.fill(0);
         (self.in_a_row, self.at, self.in_window, self.seen) = (0, 0, 0, 0);
     }
 }
@@ -150,12 +163,24 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_drifts_makes_no_observation_old() {
+        let (mut watch, period) = (ObservationWatch::default(), 1_000_000_i64);
+        for tick in 1..1_000_000_i64 {
+            // The robot's clock loses 50 ppm.
+            let stamp = Stamp { nanos: tick * (period - 50), seq: tick as u64 };
+            watch.judge(stamp, &state(0.0), tick * period);
+            assert!(watch.age_nanos(tick * period).is_some_and(|age| age < 1_000), "tick {tick}");
+        }
+    }
+
+    #[test]
     fn overruns_are_counted_in_a_row_and_in_a_window() {
         let mut watch = OverrunWatch::new(4);
-        assert_eq!(watch.judge(true), (1, 0.0));
-        assert_eq!(watch.judge(true), (2, 0.0));
-        assert_eq!(watch.judge(false), (0, 0.0));
-        assert_eq!(watch.judge(false), (0, 0.5));
-        assert_eq!(watch.judge(false), (0, 0.25));
+        assert_eq!(watch.judge(1), (1, 0.0));
+        assert_eq!(watch.judge(1), (2, 0.0));
+        assert_eq!(watch.judge(0), (0, 0.0));
+        assert_eq!(watch.judge(0), (0, 0.5));
+        assert_eq!(watch.judge(0), (0, 0.25));
+        assert_eq!(watch.judge(100), (100, 1.0), "one long stall is as many overruns");
     }
 }

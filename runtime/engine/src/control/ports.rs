@@ -1,0 +1,50 @@
+//! What goes in and out of a control loop, over queues that never make it wait.
+
+use surefoot_core::recycled::{Receiver, Sender};
+
+use crate::control::mode::Request;
+use crate::control::tick::Tick;
+
+/// An observation on its way to the policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyInput {
+    /// Control tick at which it was made.
+    pub tick: u64,
+    /// Clock at that tick, ns.
+    pub now_nanos: i64,
+    /// Whether a driver has just taken over: the moment to change policies.
+    pub first: bool,
+    /// `[observation_dim]`.
+    pub observation: Vec<f32>,
+}
+
+/// The policy's answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyOutput {
+    /// Tick of the observation that it answers.
+    pub from_tick: u64,
+    /// Version of the policy.
+    pub version: u64,
+    /// Time it took, ns.
+    pub latency_nanos: i64,
+    /// `[action_dim]`, normalised.
+    pub action: Vec<f32>,
+}
+
+/// A person's action, with the same meaning as the policy's.
+pub type HumanAction = Vec<f32>;
+
+/// The other ends of a loop's queues. None of them ever makes the loop wait.
+#[derive(Debug)]
+pub struct ControlPorts {
+    /// What a person or the program asks for.
+    pub requests: Sender<Request>,
+    /// Observations for the policy, one each policy period while it drives.
+    pub observations: Receiver<PolicyInput>,
+    /// The policy's answers.
+    pub actions: Sender<PolicyOutput>,
+    /// A person's actions.
+    pub human: Sender<HumanAction>,
+    /// What happened, tick by tick.
+    pub ticks: Receiver<Tick>,
+}
