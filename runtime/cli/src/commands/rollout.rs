@@ -172,7 +172,7 @@ impl Drive {
         let (control, ports) = ControlLoop::new(Box::new(robot), task, ControlConfig::default(), TICK_QUEUE)?;
         let per_step = (spec.step_secs / control.period_secs()).round() as u64;
         let mut run = Lockstep::new(control, ports, policy, seed);
-        let (mut armed, mut ran, mut steps_driven) = (false, false, 0);
+        let (mut armed, mut ran) = (false, false);
         for tick_count in 0..READY_TICKS + max_steps * per_step {
             if interrupt.requested() {
                 return Ok(None);
@@ -183,13 +183,9 @@ impl Drive {
             {
                 run.ask(request);
             }
-            if steps_driven == max_steps * per_step {
-                run.ask(Request::Hold);
-            }
             run.period();
             while let Some(tick) = run.ports.ticks.receive() {
                 keep(&tick)?;
-                steps_driven += u64::from(matches!(tick.mode, Mode::Running(_)));
                 let ended = reader.push(&tick);
                 run.ports.ticks.give_back(tick);
                 if ended.is_some() {
@@ -228,21 +224,14 @@ impl Drive {
             .context("cannot start the control thread")?;
         let clock = MonotonicClock::start();
         let (mut armed, mut ran, mut ended) = (false, false, None);
-        let (mut seen, mut driven_ticks) = (0, 0);
+        let mut seen = 0;
         while ended.is_none() && seen < max_ticks && !thread.is_finished() && !interrupt.requested() {
             clock.sleep_until(clock.now_nanos() + 1_000_000);
             while let Some(tick) = ticks.receive() {
                 seen += 1;
                 keep(&tick)?;
-                driven_ticks += u64::from(matches!(tick.mode, Mode::Running(_)));
-                let ask = if driven_ticks == max_steps * per_step {
-                    Some(Request::Hold)
-                } else if tick.tick >= 3 {
-                    next_request(tick.mode, &mut armed, &mut ran)
-                } else {
-                    None
-                };
-                if let Some(request) = ask
+                if tick.tick >= 3
+                    && let Some(request) = next_request(tick.mode, &mut armed, &mut ran)
                     && requests.lend().is_some()
                 {
                     requests.send(request);
