@@ -194,7 +194,9 @@ fn a_trained_policy_drives_the_control_loop_the_same_way_every_time() {
     assert_eq!(found["evaluation"]["episodes"], 2);
     assert_eq!(found["evaluation"]["safety"]["violations"], 0);
     workplace.fail(&["rollout", "run", "--ticks", "a.jsonl"], 1, &["a.jsonl", "not overwritten"]);
-    workplace.fail(&["rollout", "run", "--env", "reach"], 1, &["trained for something else"]);
+    let nowhere = ["rollout", "run", "--env", "reach", "--ticks", "c.jsonl"];
+    workplace.fail(&nowhere, 1, &["trained for something else"]);
+    assert!(!workplace.path("c.jsonl").exists(), "a refused request leaves no file behind");
     workplace.fail(&["rollout", "run", "--env", "pendulum"], 1, &["expected", "found"]);
 }
 

@@ -2,10 +2,29 @@
 
 use std::path::Path;
 
-use surefoot_engine::{LimitCounts, Results, StageKind, StageResult};
+use surefoot_engine::{Evaluation, LimitCounts, Results, StageKind, StageResult};
 use surefoot_safety::SafetyCounts;
 
 use crate::output::Output;
+
+/// An evaluation in two lines: what it achieved, and what the safety chain did.
+pub fn judgement(e: &Evaluation) -> String {
+    format!(
+        "success {:.1} % [{:.1}, {:.1}] (95 % Wilson, {} episodes), return {:.1} +- {:.1}, length {:.1}\n\
+         safety: {} commands, {} adjusted, {} stops, {} limit violations",
+        e.success_rate * 100.0,
+        e.wilson_low * 100.0,
+        e.wilson_high * 100.0,
+        e.episodes,
+        e.return_mean,
+        e.return_std,
+        e.length_mean,
+        e.safety.ticks,
+        e.safety.adjusted,
+        e.safety.stops,
+        e.safety.violations
+    )
+}
 
 /// Prints results side by side, the safety figures, and where everything is.
 pub fn print(results: &Results, run: &Path, output: Output) {

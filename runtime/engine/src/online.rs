@@ -71,7 +71,7 @@ struct Acting<'a> {
 }
 
 /// Finished training episodes and what they cost.
-type Done = Vec<(Episode, EpisodeCost)>;
+type Collected = Vec<(Episode, EpisodeCost)>;
 
 impl Trainer {
     /// Begins the line of policies of an online phase; forgets the line of an earlier one.
@@ -112,9 +112,9 @@ impl Trainer {
         let first = self.state.progress.episodes - self.state.online.as_ref().map_or(0, |o| o.canaries);
         let seeds = self.seeds(&format!("rollout/{}", plan.name), first, config.episodes_per_round);
         let acting = Acting { policy: &line.acting, start: &line.start, canary: false };
-        let done = self.act(&config, acting, &seeds, interrupt, observer)?;
-        let counts = self.book(&plan, &config, &done, true, observer)?;
-        self.judge_episodes(&plan, &config, &done, observer)?;
+        let collected = self.act(&config, acting, &seeds, interrupt, observer)?;
+        let counts = self.book(&plan, &config, &collected, true, observer)?;
+        self.judge_episodes(&plan, &config, &collected, observer)?;
         if counts != LimitCounts::default() {
             let env_steps = self.state.counters.env_steps;
             self.emit(&Event::LimitsActed { stage: plan.name, env_steps, counts }, observer)?;
@@ -139,7 +139,7 @@ impl Trainer {
         seeds: &[EpisodeSeeds],
         interrupt: &Interrupt,
         observer: &mut dyn Observer,
-    ) -> Result<Done, EngineError> {
+    ) -> Result<Collected, EngineError> {
         let watch = Stopwatch::start();
         let slots = self.worlds();
         let source = self.stage_plan()?.name;
@@ -159,14 +159,14 @@ impl Trainer {
             trust_region: region
                 .map(|(reference, radius)| TrustRegion { reference: &mut **reference, radius }),
         };
-        let done = self.watched(Activity::Collecting, interrupt, observer, |envs, watch| {
+        let collected = self.watched(Activity::Collecting, interrupt, observer, |envs, watch| {
             envs.set_speed_scale(speed)?;
-            let done = guarded_rollout(envs, &mut *policy, mode, seeds, &source, &mut guard, watch);
+            let collected = guarded_rollout(envs, &mut *policy, mode, seeds, &source, &mut guard, watch);
             envs.set_speed_scale(1.0)?;
-            done
+            collected
         })?;
         self.pace.acting_secs += watch.elapsed().as_secs_f64();
-        Ok(done)
+        Ok(collected)
     }
 
     /// Keeps training episodes: replay buffer, counters, metrics, recording. Gives what limits did in them. Updates are owed only
@@ -175,11 +175,11 @@ impl Trainer {
         &mut self,
         plan: &StagePlan,
         config: &OnlineConfig,
-        done: &Done,
+        collected: &Collected,
         pays: bool,
         observer: &mut dyn Observer,
     ) -> Result<LimitCounts, EngineError> {
-        let episodes: Vec<Episode> = done.iter().map(|(episode, _)| episode.clone()).collect();
+        let episodes: Vec<Episode> = collected.iter().map(|(episode, _)| episode.clone()).collect();
         let found = Evaluation::of(&episodes);
         let mut safety = SafetyCounts::default();
         let mut env_steps = 0;
@@ -189,7 +189,7 @@ impl Trainer {
             env_steps += e.len() as u64;
         }
         let mut counts = LimitCounts::default();
-        for (_, cost) in done {
+        for (_, cost) in collected {
             counts.clipped_steps += cost.clipped_steps;
             if let Some(reached) = cost.limit {
                 *counts.episodes_ended.entry(reached.limit).or_default() += 1;
@@ -210,7 +210,7 @@ impl Trainer {
         self.pace.env_steps += env_steps;
         self.note(&found);
         let mut values = outcome_metrics("rollout", &found);
-        values.extend(cost_metrics(done, &counts, env_steps));
+        values.extend(cost_metrics(collected, &counts, env_steps));
         self.write_metrics(&values)?;
         observer.episodes(&plan.name, &episodes);
         Ok(counts)
@@ -221,13 +221,13 @@ impl Trainer {
         &mut self,
         plan: &StagePlan,
         config: &OnlineConfig,
-        done: &Done,
+        collected: &Collected,
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
         let (Some(online), Some(line)) = (&mut self.state.online, &mut self.line) else { return Ok(()) };
         let rollback = &config.promotion.rollback;
         let mut taken_back = None;
-        for (episode, cost) in done {
+        for (episode, cost) in collected {
             let success = episode.success == Some(true);
             let steps = episode.len() as u64;
             online.session.observe(&config.session, success, steps, self.spec.step_secs, cost.interventions);
@@ -288,7 +288,7 @@ impl Trainer {
                 let acting = Acting { policy: &candidate, start: &line.start, canary: true };
                 self.act(&config, acting, &seeds, interrupt, observer)?
             }
-            _ => Done::new(),
+            _ => Collected::new(),
         };
         // Nothing above changed the state, so an interrupted canary is simply run again.
         let change = judged.as_ref().ok().copied();
@@ -368,7 +368,7 @@ impl Trainer {
 }
 
 /// Why canary episodes speak against a candidate, if they do.
-fn canary_failure(canaries: &Done) -> Option<Refusal> {
+fn canary_failure(canaries: &Collected) -> Option<Refusal> {
     canaries.iter().enumerate().find_map(|(i, (episode, cost))| {
         let what = match cost.limit {
             Some(r) => format!("{}: {:.3}, allowed {}", r.limit.name(), r.found, r.allowed),
@@ -383,15 +383,15 @@ fn canary_failure(canaries: &Done) -> Option<Refusal> {
 }
 
 /// What episodes cost, as metrics. Summed in the order of the episodes, whatever the order they ended in.
-fn cost_metrics(done: &Done, counts: &LimitCounts, env_steps: u64) -> Vec<(String, f64)> {
-    let n = done.len().max(1) as f64;
+fn cost_metrics(collected: &Collected, counts: &LimitCounts, env_steps: u64) -> Vec<(String, f64)> {
+    let n = collected.len().max(1) as f64;
     let ended: u64 = counts.episodes_ended.values().sum();
     let mut values = vec![
-        ("rollout/path_mean".to_owned(), done.iter().map(|(_, c)| c.path).sum::<f64>() / n),
+        ("rollout/path_mean".to_owned(), collected.iter().map(|(_, c)| c.path).sum::<f64>() / n),
         ("limits/episodes_ended".to_owned(), ended as f64),
         ("limits/clipped_ratio".to_owned(), counts.clipped_steps as f64 / env_steps.max(1) as f64),
     ];
-    if let Some(energy) = done.iter().map(|(_, c)| c.energy_joules).sum::<Option<f64>>() {
+    if let Some(energy) = collected.iter().map(|(_, c)| c.energy_joules).sum::<Option<f64>>() {
         values.push(("rollout/energy_joules_mean".to_owned(), energy / n));
     }
     for (limit, count) in &counts.episodes_ended {

@@ -1,6 +1,5 @@
 //! `surefoot eval`: a trained policy on fixed seeds.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -13,7 +12,9 @@ use crate::commands::train::on_interrupt;
 use crate::composition;
 use crate::config::{self, RunConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
+use crate::new_file::NewFile;
 use crate::output::Output;
+use crate::summary;
 
 const WORLDS: usize = 8;
 const FILM_WIDTH: usize = 480;
@@ -44,21 +45,7 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
     if output.json() {
         output.value(&serde_json::json!({ "event": "evaluated", "policy": policy_dir, "evaluation": e }));
     } else {
-        output.line(&format!(
-            "success {:.1} % [{:.1}, {:.1}] (95 % Wilson, {} episodes), return {:.1} +- {:.1}, length {:.1}\n\
-             safety: {} commands, {} adjusted, {} stops, {} limit violations",
-            e.success_rate * 100.0,
-            e.wilson_low * 100.0,
-            e.wilson_high * 100.0,
-            e.episodes,
-            e.return_mean,
-            e.return_std,
-            e.length_mean,
-            e.safety.ticks,
-            e.safety.adjusted,
-            e.safety.stops,
-            e.safety.violations
-        ));
+        output.line(&summary::judgement(&e));
     }
     if let Some(file) = film_file {
         let mut env = composition::env(&env)?;
@@ -67,7 +54,7 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
             film(env.as_mut(), policy.as_mut(), eval.seeds()[0], 1, (FILM_WIDTH, FILM_HEIGHT), &interrupt)
                 .map_err(interrupted)?;
         let gif = report::animation(&filmed.frames, filmed.frame_secs)?;
-        output.note(&format!("film {}", file.write(&gif)?.display()));
+        output.note(&format!("film {}", file.write_whole(&gif)?.display()));
     }
     match args.min_success {
         Some(bar) if e.success_rate < bar => {
@@ -132,39 +119,6 @@ fn environment(
                 card.spec.name
             ))
         }),
-    }
-}
-
-/// A file that was not there before: made at once, so that a bad path is known early; removed again unless it is written.
-struct NewFile {
-    path: PathBuf,
-    written: bool,
-}
-
-impl NewFile {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        File::create_new(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                anyhow!("{} exists and is not overwritten\n\nhint: choose another name", path.display())
-            }
-            _ => anyhow!(e).context(format!("cannot create {}", path.display())),
-        })?;
-        Ok(Self { path: path.to_owned(), written: false })
-    }
-
-    fn write(mut self, bytes: &[u8]) -> Result<PathBuf, Failure> {
-        std::fs::write(&self.path, bytes).with_context(|| format!("cannot write {}", self.path.display()))?;
-        self.written = true;
-        Ok(self.path.clone())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !self.written {
-            // What went wrong is reported already.
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `surefoot rollout`: a trained policy drives a robot through the whole control loop, startup guard, watchdogs and robot-side
 //! filter included; here the robot is a simulated one.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use anyhow::{Context, anyhow};
@@ -20,7 +19,9 @@ use crate::commands::eval::{Trained, locate_and_read};
 use crate::commands::train::on_interrupt;
 use crate::composition;
 use crate::failure::{CommandResult, Failure, usage};
+use crate::new_file::NewFile;
 use crate::output::Output;
+use crate::summary;
 
 /// Ticks that may wait for their reader.
 const TICK_QUEUE: usize = 4096;
@@ -36,7 +37,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
     artifact.card.check(composition::env(&env)?.spec())?;
     let interrupt = on_interrupt()?;
-    let mut ticks_file = args.ticks.as_deref().map(create).transpose()?;
+    let mut ticks_file = args.ticks.as_deref().map(NewFile::create).transpose()?.map(BufWriter::new);
     let mut episodes = Vec::new();
     let mut drives = Vec::new();
     let mut cadence: Option<CadenceReport> = None;
@@ -88,34 +89,11 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
         }));
         return Ok(());
     }
-    output.line(&format!(
-        "success {:.1} % [{:.1}, {:.1}] (95 % Wilson, {} episodes), return {:.1} +- {:.1}\n\
-         safety: {} commands, {} adjusted, {} stops, {} limit violations",
-        e.success_rate * 100.0,
-        e.wilson_low * 100.0,
-        e.wilson_high * 100.0,
-        e.episodes,
-        e.return_mean,
-        e.return_std,
-        e.safety.ticks,
-        e.safety.adjusted,
-        e.safety.stops,
-        e.safety.violations
-    ));
+    output.line(&summary::judgement(&e));
     if let Some(report) = cadence {
         output.line(&format!("last episode: {report}"));
     }
     Ok(())
-}
-
-fn create(path: &std::path::Path) -> Result<BufWriter<File>, Failure> {
-    let file = File::create_new(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            anyhow!("{} exists and is not overwritten\n\nhint: choose another name", path.display())
-        }
-        _ => anyhow!(e).context(format!("cannot create {}", path.display())),
-    })?;
-    Ok(BufWriter::new(file))
 }
 
 /// One episode's robot and task.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::desired;
 use crate::{LimitMonitor, SafetyChain, SafetyError};
 
 const PERIODS: [f64; 6] = [0.001, 0.002, 0.01, 0.02, 0.05, 0.1];
@@ -15,21 +16,6 @@ fn limits() -> impl Strategy<Value = JointLimits> {
                 .expect("ranges are valid")
         },
     )
-}
-
-/// Anything a broken or hostile policy may ask for.
-fn desired() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        5 => -10.0..10.0_f64,
-        2 => Just(1e9),
-        2 => Just(-1e9),
-        1 => Just(f64::NAN),
-        1 => Just(f64::INFINITY),
-        1 => Just(f64::NEG_INFINITY),
-        1 => Just(f64::MIN_POSITIVE / 4.0),
-        1 => Just(-0.0),
-        1 => any::<f64>(),
-    ]
 }
 
 /// Recomputes velocity and acceleration from the positions alone and checks every limit.
