@@ -7,6 +7,7 @@
 //! /data/demo_<i>          attrs: num_samples, episode_id, episode_name, success, source, seed, safety_*, further ones as text
 //!   actions          [T, A] f32   executed, in [-1, 1]
 //!   actions_proposed [T, A] f32   where it is known
+//!   interventions    [T] bool     whether a person drove, where it is known
 //!   obs/flat         [T, O] f32   next_obs/flat [T, O] f32
 //!   rewards          [T] f32      dones [T] i64: terminated or truncated, for readers that know only that
 //!   terminations     [T] bool     truncations [T] bool: the truth
@@ -210,6 +211,7 @@ fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(),
             ("action", e.action.len(), a),
             ("end", e.end.len(), 1),
             ("proposed", if e.proposed.is_empty() { n * a } else { e.proposed.len() }, a),
+            ("human", if e.human.is_empty() { n } else { e.human.len() }, 1),
         ];
         for (column, found, width) in columns {
             if found != n * width {
@@ -278,6 +280,7 @@ fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<u8>, Box<dy
             proposed,
             reward,
             end,
+            human,
             success,
             source,
             safety,
@@ -324,6 +327,10 @@ fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<u8>, Box<dy
         let truncations = flags(|e| *e == StepEnd::Truncated);
         demo.create_dataset("terminations").with_enum_u8_data(flag.clone(), &terminations).with_shape(&[n]);
         demo.create_dataset("truncations").with_enum_u8_data(flag.clone(), &truncations).with_shape(&[n]);
+        if !human.is_empty() {
+            let human: Vec<u8> = human.iter().map(|h| u8::from(*h)).collect();
+            demo.create_dataset("interventions").with_enum_u8_data(flag.clone(), &human).with_shape(&[n]);
+        }
         for (key, rows) in [("obs", observation), ("next_obs", next_observation)] {
             let mut group = demo.create_group(key);
             group.create_dataset("flat").with_f32_data(rows).with_shape(&[n, o]);
@@ -386,6 +393,7 @@ fn same(found: &Episode, meant: &Episode) -> bool {
         && bits(&found.proposed, &meant.proposed)
         && bits(&found.reward, &meant.reward)
         && found.end == end
+        && found.human == meant.human
         && found.name == meant.name
         && found.success == meant.success
         && found.source == meant.source

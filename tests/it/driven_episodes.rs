@@ -79,7 +79,7 @@ fn a_drive_that_succeeds_is_an_episode_that_terminates() {
     check_columns(&first.episode);
     assert_eq!((first.episode.success, first.ended_by), (Some(true), None));
     assert_eq!(first.episode.end.last(), Some(&StepEnd::Terminated));
-    assert!(first.human.iter().all(|human| !human));
+    assert!(first.episode.human.iter().all(|human| !human));
     assert_eq!(first.episode.safety.violations, 0);
     // The executed action is what the arm was made to do, near what was proposed and not always the same.
     assert_ne!(first.episode.action, first.episode.proposed);
@@ -95,11 +95,15 @@ fn an_intervention_is_part_of_the_episode_and_marked() {
     });
     let [only] = &episodes[..] else { panic!("{} episodes", episodes.len()) };
     check_columns(&only.episode);
-    assert_eq!(only.human.len(), only.episode.len());
-    let first = only.human.iter().position(|h| *h).unwrap();
-    let last = only.human.iter().rposition(|h| *h).unwrap();
-    assert!(first > 3 && last + 3 < only.human.len(), "policy, person, policy: {:?}", only.human);
-    assert!(only.human[first..=last].iter().all(|h| *h));
+    assert_eq!(only.episode.human.len(), only.episode.len());
+    let first = only.episode.human.iter().position(|h| *h).unwrap();
+    let last = only.episode.human.iter().rposition(|h| *h).unwrap();
+    assert!(
+        first > 3 && last + 3 < only.episode.human.len(),
+        "policy, person, policy: {:?}",
+        only.episode.human
+    );
+    assert!(only.episode.human[first..=last].iter().all(|h| *h));
     assert_eq!(only.episode.proposed[2 * (first + 1)..2 * (first + 2)], [0.3, -0.2]);
     assert_eq!(only.episode.end.last(), Some(&StepEnd::Truncated), "being stopped is no end of the task");
     assert!(matches!(only.ended_by, Some(Mode::Braking(_) | Mode::Holding)), "{:?}", only.ended_by);

@@ -300,6 +300,8 @@ impl EpisodeSource for Demonstrations {
         // Missing rewards are unknown, not zero.
         let mut reward = self.read_vector(demo, "rewards", rows)?.unwrap_or_else(|| vec![f32::NAN; rows]);
         let mut end = self.ends(demo, rows, &reward)?;
+        let human = self.read_vector(demo, "interventions", rows)?;
+        let mut human: Vec<bool> = human.unwrap_or_default().into_iter().map(|x| x != 0.0).collect();
         let dim = self.meta.observation_dim;
         let recorded = matches!(self.observation, Observation::Keys(_))
             && demo.children.get("next_obs") == Some(&ChildKind::Group);
@@ -318,6 +320,7 @@ impl EpisodeSource for Demonstrations {
                 proposed.truncate(rows * self.meta.action_dim);
                 reward.truncate(rows);
                 end.truncate(rows);
+                human.truncate(rows);
                 if let Some(last) = end.last_mut().filter(|end| !end.is_last()) {
                     *last = StepEnd::Truncated;
                 }
@@ -335,6 +338,7 @@ impl EpisodeSource for Demonstrations {
             proposed,
             reward,
             end,
+            human,
             success: a.get("success").and_then(|v| v.as_flag()),
             source: text("source"),
             safety: SafetyCounts {

@@ -36,6 +36,7 @@ pub fn episode(index: usize, observation_dim: usize, action_dim: usize, steps: u
         action: executed,
         proposed,
         reward: (0..steps).map(|t| if t + 1 == steps { 0.0 } else { -1.0 }).collect(),
+        human: Vec::new(),
         end,
         success: Some(index.is_multiple_of(2)),
         source: Some("scripted".into()),

@@ -76,6 +76,7 @@ proptest! {
         name in "[a-zA-Z0-9 _.-]{1,24}",
         attribute in "\\PC{0,200}",
         proposed in any::<bool>(),
+        marked in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let mut at = 0;
@@ -92,6 +93,7 @@ proptest! {
                 e.next_observation = rows(steps * observation_dim);
                 e.action = rows(steps * action_dim);
                 e.proposed = if proposed { rows(steps * action_dim) } else { Vec::new() };
+                e.human = if marked { (0..*steps).map(|t| (t + i) % 3 == 0).collect() } else { Vec::new() };
                 e.reward = rows(*steps);
                 e.name = format!("{name}{i}");
                 e.success = [None, Some(false), Some(true)][i % 3];

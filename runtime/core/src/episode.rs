@@ -23,6 +23,8 @@ pub struct Episode {
     pub reward: Vec<f32>,
     /// `[T]`.
     pub end: Vec<StepEnd>,
+    /// `[T]`: whether a person drove (an intervention where a policy acted otherwise); empty where it is not known.
+    pub human: Vec<bool>,
     /// Whether the task was solved; unknown stays unknown.
     pub success: Option<bool>,
     /// Who acted (`human`, `scripted`, a policy's name), where known.

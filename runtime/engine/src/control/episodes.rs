@@ -15,10 +15,8 @@ use crate::control::tick::Tick;
 /// An episode, and which of its steps a person drove.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrivenEpisode {
-    /// Transitions, with executed and proposed actions. A limit or a stop truncates; only the task terminates.
+    /// Transitions, with executed and proposed actions and who drove. A limit or a stop truncates; only the task terminates.
     pub episode: Episode,
-    /// `[T]`: whether a person drove.
-    pub human: Vec<bool>,
     /// The mode that ended it, where not the task did.
     pub ended_by: Option<Mode>,
 }
@@ -145,11 +143,11 @@ impl EpisodesFromTicks {
     /// Ends the episode after its last whole step.
     fn cut(&mut self) -> Option<DrivenEpisode> {
         let Driving { builder, human, .. } = self.driving.take()?;
-        let mut episode = builder.finish();
+        let mut episode = Episode { human, ..builder.finish() };
         if let Some(end) = episode.end.last_mut() {
             *end = StepEnd::Truncated;
         }
-        (!episode.is_empty()).then_some(DrivenEpisode { episode, human, ended_by: None })
+        (!episode.is_empty()).then_some(DrivenEpisode { episode, ended_by: None })
     }
 
     fn begin(&mut self, driver: Driver) {
@@ -203,8 +201,8 @@ impl EpisodesFromTicks {
         }
         let Driving { builder, human, .. } = self.driving.take()?;
         self.over = by.is_none();
-        let episode = builder.finish();
-        (!episode.is_empty()).then_some(DrivenEpisode { episode, human, ended_by: by })
+        let episode = Episode { human, ..builder.finish() };
+        (!episode.is_empty()).then_some(DrivenEpisode { episode, ended_by: by })
     }
 }
 
