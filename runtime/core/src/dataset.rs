@@ -111,3 +111,12 @@ pub trait EpisodeSource: Send + Sync {
     /// When it is damaged or ragged.
     fn episode(&self, index: usize) -> Result<Episode, DataError>;
 }
+
+/// Where finished episodes are kept: what it said `Ok` to survives the end of the program.
+pub trait EpisodeSink: Send {
+    /// Keeps an episode.
+    ///
+    /// # Errors
+    /// When it could not be kept; those before it still are.
+    fn record(&mut self, episode: &Episode) -> Result<(), DataError>;
+}

@@ -37,7 +37,7 @@ pub mod vec_env;
 pub use action_delay::ActionDelay;
 pub use batch::Batch;
 pub use contract::{ContractError, RobotContract};
-pub use dataset::{DataError, DatasetMeta, EpisodeSource};
+pub use dataset::{DataError, DatasetMeta, EpisodeSink, EpisodeSource};
 pub use env::{Env, EnvError, Frame};
 pub use episode::{Episode, EpisodeBuilder};
 pub use faulty_robot::{Fault, FaultyRobot, ScheduledFault};
