@@ -7,7 +7,7 @@ use serde::Serialize;
 use surefoot_core::DataError;
 
 use crate::h5::{ArrayInfo, ChildKind, Container, Hdf5Error};
-use crate::open::{OpenOptions, open_any};
+use crate::open::{Arrays, OpenOptions, open_any};
 use crate::table::write_table;
 
 /// Arrays listed at most.
@@ -77,13 +77,15 @@ pub struct InfoReport {
 pub fn info(path: &Path, options: &OpenOptions) -> Result<InfoReport, DataError> {
     let opened = open_any(path, options)?;
     let meta = opened.source.meta();
-    let container = &opened.container;
-    let mut arrays = Vec::new();
-    let start = crate::formats::first_demo(container, meta.format)?.unwrap_or_default();
-    list(container, &start, &mut arrays).map_err(|e| container.error(meta.format, e))?;
+    let arrays = match &opened.arrays {
+        Arrays::Hdf5 { container, group } => {
+            list(container, group).map_err(|e| container.error(meta.format, e))?
+        }
+        Arrays::Listed(lines) => lines.iter().take(MAX_ARRAYS).cloned().collect(),
+    };
     Ok(InfoReport {
         path: meta.path.clone(),
-        bytes: container.bytes(),
+        bytes: opened.bytes,
         hash: meta.hash.clone(),
         format: meta.format,
         env: meta.env.clone(),
@@ -101,7 +103,8 @@ pub fn info(path: &Path, options: &OpenOptions) -> Result<InfoReport, DataError>
 }
 
 /// Lists the arrays under a group, in all bounded: groups can contain themselves.
-fn list(container: &Container, start: &str, arrays: &mut Vec<ArrayLine>) -> Result<(), Hdf5Error> {
+fn list(container: &Container, start: &str) -> Result<Vec<ArrayLine>, Hdf5Error> {
+    let mut arrays = Vec::new();
     let mut groups = vec![(start.to_owned(), 0)];
     let mut found = groups.len();
     while let Some((group, depth)) = groups.pop() {
@@ -121,7 +124,7 @@ fn list(container: &Container, start: &str, arrays: &mut Vec<ArrayLine>) -> Resu
         }
     }
     arrays.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(())
+    Ok(arrays)
 }
 
 impl fmt::Display for InfoReport {

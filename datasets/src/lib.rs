@@ -3,6 +3,7 @@
 pub mod formats;
 pub mod h5;
 mod info;
+pub mod input;
 mod load;
 mod open;
 mod stats;
@@ -14,8 +15,9 @@ mod writer;
 pub use formats::{FORMATS, Format};
 pub use h5::Backend;
 pub use info::{ArrayLine, InfoReport, MaskLine, info};
+pub use input::Input;
 pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, read_all};
-pub use open::{DoneMeans, OpenOptions, Opened, open, open_with};
+pub use open::{Arrays, DoneMeans, OpenOptions, Opened, open, open_with};
 pub use stats::{SourceStats, Spread, StatsReport, stats};
 pub use survey::{Channel, Place};
 pub use verify::{Finding, Severity, VerifyReport, verify};

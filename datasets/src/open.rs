@@ -9,6 +9,10 @@ use surefoot_core::{DataError, EpisodeSource};
 
 use crate::formats::{FORMATS, Format};
 use crate::h5::{Backend, Container};
+use crate::info::ArrayLine;
+#[cfg(feature = "libhdf5")]
+use crate::input::may_hold_hdf5;
+use crate::input::{Input, PlainFile};
 
 /// What a `dones` flag means in a file that does not say: robomimic's own files use one flag for "the task ended" and for "the
 /// recording ended".
@@ -45,14 +49,43 @@ pub struct OpenOptions {
     pub backend: Backend,
 }
 
+/// Where the arrays of a dataset are to be found, for a listing.
+#[derive(Clone, Debug)]
+pub enum Arrays {
+    /// Under a group of an HDF5 file, that of the first episode; `""` is the root.
+    Hdf5 {
+        /// The file.
+        container: Arc<Container>,
+        /// The group.
+        group: String,
+    },
+    /// Columns, topics or whatever else stands for arrays in the format.
+    Listed(Vec<ArrayLine>),
+}
+
 /// An open dataset with what contradicts itself in it.
 pub struct Opened {
     /// The episodes.
     pub source: Box<dyn EpisodeSource>,
-    /// The file they are in.
-    pub container: Arc<Container>,
+    /// Length of the files they are in.
+    pub bytes: u64,
+    /// What these hold.
+    pub arrays: Arrays,
     /// Contradictions that leave episodes readable: totals, masks, numbering.
     pub problems: Vec<DataError>,
+}
+
+impl Opened {
+    /// A dataset in one HDF5 file; `group` holds its first episode.
+    pub(crate) fn hdf5(
+        source: impl EpisodeSource + 'static,
+        container: Arc<Container>,
+        group: String,
+        problems: Vec<DataError>,
+    ) -> Self {
+        let bytes = container.bytes();
+        Self { source: Box::new(source), bytes, arrays: Arrays::Hdf5 { container, group }, problems }
+    }
 }
 
 impl std::fmt::Debug for Opened {
@@ -85,7 +118,7 @@ pub(crate) fn open_any(path: &Path, options: &OpenOptions) -> Result<Opened, Dat
     let format = options.format.as_deref().map(|name| named(path, name)).transpose()?;
     let first = attempt(path, format, options);
     #[cfg(feature = "libhdf5")]
-    if options.backend == Backend::Pure && !is_whole(&first) {
+    if options.backend == Backend::Pure && !is_whole(&first) && may_hold_hdf5(path) {
         let second = attempt(path, format, &OpenOptions { backend: Backend::LibHdf5, ..options.clone() });
         if is_whole(&second) {
             return second;
@@ -110,39 +143,55 @@ fn named(path: &Path, name: &str) -> Result<&'static Format, DataError> {
 }
 
 fn attempt(path: &Path, format: Option<&'static Format>, options: &OpenOptions) -> Result<Opened, DataError> {
-    let container = Arc::new(Container::open(path, options.backend)?);
-    let chosen = match format {
-        Some(format) => format,
-        None => {
-            let mut found = None;
-            for f in FORMATS {
-                if (f.sniff)(&container)? {
-                    found = Some(f);
-                    break;
-                }
-            }
-            found.ok_or_else(|| unknown(&container))?
+    let input = Input::open(path, options.backend)?;
+    if let Some(format) = format {
+        return (format.open)(input, options);
+    }
+    for f in FORMATS {
+        if (f.sniff)(&input)? {
+            return (f.open)(input, options);
         }
-    };
-    (chosen.open)(container, options)
+    }
+    Err(unknown(&input))
 }
 
 fn names() -> String {
     FORMATS.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
 }
 
-fn unknown(container: &Container) -> DataError {
-    let top: Vec<String> =
-        container.file().children("").map(|c| c.into_keys().take(8).collect()).unwrap_or_default();
-    DataError::Malformed {
-        path: container.path().to_owned(),
-        format: "dataset",
-        reason: format!(
-            "HDF5 of no known layout; at its top it holds [{}], known are {}",
-            top.join(", "),
-            names()
-        ),
-        hint: "robomimic and robosuite files hold data/demo_0/actions, D4RL files hold observations, actions and rewards; \
-               name the layout with --format if you know it",
-    }
+fn unknown(input: &Input) -> DataError {
+    let known = names();
+    let (reason, hint) = match input {
+        Input::Hdf5(container) => {
+            let top = container.file().children("").map(|c| c.into_keys().take(8).collect::<Vec<_>>());
+            let top = top.unwrap_or_default().join(", ");
+            (
+                format!("HDF5 of no known layout; at its top it holds [{top}], known are {known}"),
+                "robomimic and robosuite files hold data/demo_0/actions, D4RL files hold observations, actions and rewards; \
+                 name the layout with --format if you know it",
+            )
+        }
+        Input::Directory(directory) => {
+            let names: Vec<String> = directory.names().unwrap_or_default().into_iter().take(8).collect();
+            (
+                format!(
+                    "it is a directory of no known layout; it holds [{}], known are {known}",
+                    names.join(", ")
+                ),
+                "name a file in it, or the layout with --format if you know it",
+            )
+        }
+        Input::File(PlainFile { head, .. }) => {
+            let start: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
+            (
+                format!(
+                    "it does not start as an HDF5 file does (89 48 44 46 ...) but with the bytes [{}], nor is it of another known \
+                     format: {known}",
+                    start.join(" ")
+                ),
+                "is this the right file, and was it copied whole?",
+            )
+        }
+    };
+    DataError::Malformed { path: input.path().to_owned(), format: "dataset", reason, hint }
 }

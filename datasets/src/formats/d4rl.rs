@@ -12,6 +12,7 @@ use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 use super::Format;
 use super::demonstrations::{numeric_width, row_dim};
 use crate::h5::{ArrayInfo, ChildKind, Container};
+use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
 
 const NAME: &str = "d4rl";
@@ -44,14 +45,16 @@ struct D4rl {
     columns: OnceLock<Columns>,
 }
 
-fn sniff(container: &Container) -> Result<bool, DataError> {
+fn sniff(input: &Input) -> Result<bool, DataError> {
+    let Input::Hdf5(container) = input else { return Ok(false) };
     let root = container.file().children("").map_err(|e| container.error(NAME, e))?;
     Ok(["observations", "actions", "rewards", "terminals"]
         .iter()
         .all(|name| root.get(*name) == Some(&ChildKind::Dataset)))
 }
 
-fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, DataError> {
+fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
+    let container = input.into_hdf5(options.backend)?;
     let fail = |e| container.error(NAME, e);
     let wrong = |item: &str, expected: String, found: String| DataError::Shape {
         path: container.path().to_owned(),
@@ -145,7 +148,7 @@ fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, Data
         recorded_next,
         columns: OnceLock::new(),
     };
-    Ok(Opened { source: Box::new(source), container, problems: Vec::new() })
+    Ok(Opened::hdf5(source, container, String::new(), Vec::new()))
 }
 
 impl D4rl {

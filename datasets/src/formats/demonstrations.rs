@@ -163,7 +163,7 @@ impl Demonstrations {
             action_keys,
             done_means: options.done_means,
         };
-        Ok(Opened { source: Box::new(source), container, problems })
+        Ok(Opened::hdf5(source, container, group, problems))
     }
 
     fn fail(&self, error: Hdf5Error) -> DataError {

@@ -3,13 +3,12 @@
 //! Files with `terminations`/`truncations` (or `dones` beside `truncated`) say how an episode ends; robomimic's own `dones` does
 //! not, see [`crate::DoneMeans`].
 
-use std::sync::Arc;
-
 use surefoot_core::DataError;
 
 use super::Format;
 use super::demonstrations::{Demonstrations, demo_names};
-use crate::h5::{ChildKind, Container};
+use crate::h5::ChildKind;
+use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
 
 const NAME: &str = "robomimic";
@@ -25,7 +24,8 @@ pub const FORMAT: Format = Format {
     open,
 };
 
-fn sniff(container: &Container) -> Result<bool, DataError> {
+fn sniff(input: &Input) -> Result<bool, DataError> {
+    let Input::Hdf5(container) = input else { return Ok(false) };
     let Some(first) = demo_names(container, NAME)?.into_iter().next() else { return Ok(false) };
     let path = format!("data/{first}");
     let fail = |e| container.error(NAME, e);
@@ -34,8 +34,8 @@ fn sniff(container: &Container) -> Result<bool, DataError> {
         || container.file().attributes(&path, ChildKind::Group).map_err(fail)?.contains_key("num_samples"))
 }
 
-fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, DataError> {
-    Demonstrations::open(container, options, NAME, |children| {
+fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
+    Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, |children| {
         if children.contains_key("actions") { vec!["actions".into()] } else { Vec::new() }
     })
 }

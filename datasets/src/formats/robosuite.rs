@@ -5,13 +5,13 @@
 //! imitation. Nothing follows the last state, so its step is left out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use surefoot_core::DataError;
 
 use super::Format;
 use super::demonstrations::{Demonstrations, demo_names};
-use crate::h5::{ChildKind, Container};
+use crate::h5::ChildKind;
+use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
 
 const NAME: &str = "robosuite";
@@ -24,15 +24,16 @@ pub const FORMAT: Format = Format {
     open,
 };
 
-fn sniff(container: &Container) -> Result<bool, DataError> {
+fn sniff(input: &Input) -> Result<bool, DataError> {
+    let Input::Hdf5(container) = input else { return Ok(false) };
     let Some(first) = demo_names(container, NAME)?.into_iter().next() else { return Ok(false) };
     let children =
         container.file().children(&format!("data/{first}")).map_err(|e| container.error(NAME, e))?;
     Ok(children.get("states") == Some(&ChildKind::Dataset))
 }
 
-fn open(container: Arc<Container>, options: &OpenOptions) -> Result<Opened, DataError> {
-    Demonstrations::open(container, options, NAME, actions)
+fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
+    Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, actions)
 }
 
 /// `actions`, or what version 0.3 recorded in their place.

@@ -4,11 +4,12 @@
 //! `libhdf5`: it reads the exotic files that the pure backend names as such (soft and external links, virtual datasets).
 
 use std::collections::BTreeMap;
-use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use surefoot_core::DataError;
+
+use crate::input::check_regular;
 
 #[cfg(feature = "libhdf5")]
 mod libhdf5;
@@ -292,20 +293,6 @@ fn check_size(item: &str, count: u128, element_bytes: u64, file: u64) -> Result<
     Ok(())
 }
 
-/// Opening a pipe would wait for its other end, and reading a device may never end.
-fn check_regular(path: &Path) -> Result<(), IoError> {
-    let kind = std::fs::metadata(path)?.file_type();
-    if kind.is_file() {
-        return Ok(());
-    }
-    Err(if kind.is_dir() {
-        IoError::new(ErrorKind::IsADirectory, "is a directory; name the HDF5 file in it")
-    } else {
-        let reason = "is not a regular file but a pipe, socket or device; save the data to a file first";
-        IoError::new(ErrorKind::InvalidInput, reason)
-    })
-}
-
 /// How a refused array should be, for people.
 pub(crate) const NUMBERS: &str = "numbers (write the array as float32)";
 
@@ -332,7 +319,7 @@ impl Container {
     /// # Errors
     /// When it is not a regular file, cannot be read or is not HDF5.
     pub fn open(path: &Path, backend: Backend) -> Result<Self, DataError> {
-        check_regular(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+        check_regular(path)?;
         let (file, hash, bytes) = match backend {
             Backend::Pure => pure::open(path)?,
             #[cfg(feature = "libhdf5")]

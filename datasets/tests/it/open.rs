@@ -77,6 +77,34 @@ fn what_is_not_a_regular_file_is_refused_at_once() {
 }
 
 #[test]
+fn a_named_format_is_told_what_it_was_given_instead() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = open_with(directory.path(), &format("robomimic")).err().unwrap().to_string();
+    assert!(error.contains("is a directory"), "{error}");
+    let text = directory.path().join("notes.txt");
+    std::fs::write(&text, "hello").unwrap();
+    let error = open_with(&text, &format("d4rl")).err().unwrap().to_string();
+    assert!(error.contains("does not start as an HDF5 file"), "{error}");
+    let error = refused(&text);
+    assert!(error.contains("[68 65 6c 6c 6f]") && error.contains("robomimic, robosuite, d4rl"), "{error}");
+    let error = refused(directory.path());
+    assert!(error.contains("is a directory of no known layout; it holds [notes.txt]"), "{error}");
+}
+
+#[test]
+fn hdf5_behind_a_user_block_is_seen_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("behind.hdf5");
+    for block in [512, 2048, 65536] {
+        let mut bytes = vec![0; block];
+        bytes.extend(std::fs::read(fixture("robomimic_dones.hdf5")).unwrap());
+        std::fs::write(&path, bytes).unwrap();
+        // The addresses inside are those of the file without the block, so it need not be readable.
+        assert!(!open(&path).err().is_some_and(|e| e.to_string().contains("nor is it of another known")));
+    }
+}
+
+#[test]
 fn text_in_place_of_numbers_is_named_as_text_with_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let words = ["up", "down", "left", "right"];
