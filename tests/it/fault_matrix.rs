@@ -89,6 +89,10 @@ fn troubles() -> Vec<(&'static str, Trouble, u64)> {
         robot("noise of 0.5 rad", Fault::NoisyObservations(0.5), 5),
         robot("1 of 5 commands lost", Fault::DroppedCommands(0.2), 0),
         robot("all commands lost", Fault::DroppedCommands(1.0), 60),
+        robot("commands 2 ticks late", Fault::DelayedCommands(2), 0),
+        robot("commands 5 ticks late", Fault::DelayedCommands(5), 0),
+        robot("commands 10 ticks late", Fault::DelayedCommands(10), 60),
+        robot("commands 1 s late", Fault::DelayedCommands(50), 60),
         robot("a joint is stuck", Fault::StuckJoint(0), 100),
         robot("a joint is slow (0.02 rad/s)", Fault::SaturatedJoint(0, 0.02), 100),
         robot("a knock of 0.6 rad", Fault::ContactImpulse(0, 0.6), 20),
@@ -121,6 +125,7 @@ fn expected(trouble: Trouble, phase: Phase) -> Vec<Mode> {
             Fault::ReorderedObservations => vec![untouched],
             Fault::NoisyObservations(std) if std < 0.1 => vec![untouched],
             Fault::DroppedCommands(p) if p < 1.0 => vec![untouched],
+            Fault::DelayedCommands(ticks) if ticks < 10 => vec![untouched],
             Fault::DroppedObservations(_)
             | Fault::DelayedObservations(_)
             | Fault::RepeatedObservations
@@ -133,6 +138,7 @@ fn expected(trouble: Trouble, phase: Phase) -> Vec<Mode> {
             }
             Fault::FrozenObservations
             | Fault::DroppedCommands(_)
+            | Fault::DelayedCommands(_)
             | Fault::StuckJoint(_)
             | Fault::SaturatedJoint(..) => moving(Mode::ProtectiveStop),
             Fault::Lost | Fault::LostReads | Fault::LostWrites => vec![Mode::Fault],
@@ -340,6 +346,11 @@ fn every_fault_in_every_phase_ends_inside_the_limits_and_latched() {
          What the control loop does about everything that can go wrong, on the simulated seven-joint arm at 50 Hz (policy 10 Hz), with the default\n\
          thresholds. Each cell: the mode after three seconds of the fault, its cause, and the control ticks (20 ms) until the loop reacted.\n\
          In every cell the robot's own log shows no limit violated, and nothing starts again by itself when the fault is over.\n\n\
+         **Late commands.** A late command is a motion command still: the robot's side follows it, so many ticks late, and keeps every limit by\n\
+         its own chain. Until the first one comes it plays the stop plan of the last one that was in time; then it catches up with bounded\n\
+         acceleration. The control loop sees lateness as a tracking error, which is about velocity times delay: where that stays below\n\
+         `max_tracking_error` the robot goes on, later than intended (for training, such a delay is part of `action_delay_ticks`);\n\
+         where it does not, the loop stops protectively, as if commands were lost.\n\n\
          Written by `SUREFOOT_WRITE_DOCS=1 cargo test -p surefoot-tests fault_matrix`; the test fails when this page is not what it finds.\n\n",
     );
     let names: Vec<String> = PHASES.iter().map(|p| format!("{p:?}").to_lowercase()).collect();

@@ -1,13 +1,15 @@
 //! A robot that wraps any other and injects faults, seeded, on a schedule of control ticks: what a link, a sensor or a joint does
 //! on a bad day.
 
+use std::collections::VecDeque;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_safety::SafeCommand;
+use surefoot_safety::{HeldCommand, SafeCommand};
 
 use crate::{Robot, RobotContract, RobotError, RobotState, Stamp, Stream};
 
-/// Samples remembered, at least as many as the longest delay.
+/// Samples remembered and commands on their way, at least as many as the longest delay.
 const HISTORY: usize = 64;
 
 /// Something that goes wrong. Joints are indices in the contract's order.
@@ -32,6 +34,9 @@ pub enum Fault {
     NoisyObservations(f64),
     /// Commands get lost with this probability.
     DroppedCommands(f64),
+    /// Commands come this many ticks late (at most 63). Nothing comes until the first one is due, and what is on its way when the
+    /// fault ends is overtaken and lost. [`Robot::stop`] is not late: what comes after it is.
+    DelayedCommands(usize),
     /// A joint does not move, as far as can be measured.
     StuckJoint(usize),
     /// A joint does not move faster than this, as far as can be measured, rad/s or m/s.
@@ -74,6 +79,10 @@ pub struct FaultyRobot<R> {
     delivered: Option<Sample>,
     /// Measured state when the present fault began.
     onset: Option<RobotState>,
+    /// What was commanded in the last ticks, oldest first; empty for a tick without a command.
+    on_the_way: VecDeque<HeldCommand>,
+    /// Room for more.
+    spare: Vec<HeldCommand>,
 }
 
 impl<R: Robot> FaultyRobot<R> {
@@ -88,6 +97,8 @@ impl<R: Robot> FaultyRobot<R> {
             history: Vec::with_capacity(HISTORY),
             delivered: None,
             onset: None,
+            on_the_way: VecDeque::with_capacity(HISTORY),
+            spare: Vec::new(),
         }
     }
 
@@ -124,6 +135,40 @@ impl<R: Robot> FaultyRobot<R> {
 
     fn sample_of(&self, ago: usize) -> Option<&Sample> {
         self.history.len().checked_sub(1 + ago).map(|at| &self.history[at])
+    }
+
+    /// One control period of the robot: what the link lets through of this tick's command, or of an earlier one's.
+    fn deliver(&mut self, command: Option<SafeCommand<'_>>) -> Result<(), RobotError> {
+        let delay = self.active().find_map(|f| match f {
+            Fault::DelayedCommands(ticks) => Some(ticks.min(HISTORY - 1)),
+            _ => None,
+        });
+        let Some(delay) = delay else {
+            self.spare.extend(self.on_the_way.drain(..));
+            return execute(&mut self.inner, command);
+        };
+        let mut held = self.spare.pop().unwrap_or_default();
+        match command {
+            Some(command) => held.hold(&command),
+            None => held.clear(),
+        }
+        self.on_the_way.push_back(held);
+        // More than one is due where the delay became shorter: the newest counts.
+        let mut due = None;
+        while self.on_the_way.len() > delay {
+            self.spare.extend(due.take());
+            due = self.on_the_way.pop_front();
+        }
+        let done = execute(&mut self.inner, due.as_ref().and_then(HeldCommand::command));
+        self.spare.extend(due);
+        done
+    }
+}
+
+fn execute(robot: &mut impl Robot, command: Option<SafeCommand<'_>>) -> Result<(), RobotError> {
+    match command {
+        Some(command) => robot.write(command),
+        None => robot.without_command(),
     }
 }
 
@@ -190,7 +235,11 @@ impl<R: Robot> Robot for FaultyRobot<R> {
                     let left = by * (-since * 0.1).exp() * (since * 0.5).cos();
                     sample.state.position[joint] += left;
                 }
-                Fault::DroppedCommands(_) | Fault::Lost | Fault::LostReads | Fault::LostWrites => {}
+                Fault::DroppedCommands(_)
+                | Fault::DelayedCommands(_)
+                | Fault::Lost
+                | Fault::LostReads
+                | Fault::LostWrites => {}
             }
         }
         state.clone_from(&sample.state);
@@ -209,17 +258,100 @@ impl<R: Robot> Robot for FaultyRobot<R> {
             _ => None,
         });
         if drop.is_some_and(|probability| self.noise.unit() < probability) {
-            return self.inner.without_command();
+            return self.deliver(None);
         }
-        self.inner.write(command)
+        self.deliver(Some(command))
     }
 
     fn without_command(&mut self) -> Result<(), RobotError> {
-        self.inner.without_command()
+        self.deliver(None)
     }
 
     fn stop(&mut self) -> Result<(), RobotError> {
         self.lost(Fault::LostWrites)?;
         self.inner.stop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const JOINT: &str =
+        "name = \"one\"\ncontrol_hz = 50.0\npolicy_hz = 10.0\n[[joints]]\nname = \"j\"\nunit = \"rad\"
+min_position = -9.0\nmax_position = 9.0\nmax_velocity = 2.0\nmax_acceleration = 100.0\n";
+
+    /// Remembers what it was told, tick by tick.
+    struct Recorder(RobotContract, Vec<Option<f64>>);
+
+    impl Robot for Recorder {
+        fn contract(&self) -> &RobotContract {
+            &self.0
+        }
+        fn read(&mut self, _: &mut RobotState) -> Result<Stamp, RobotError> {
+            Ok(Stamp::default())
+        }
+        fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
+            self.1.push(Some(command.velocity()[0]));
+            Ok(())
+        }
+        fn without_command(&mut self) -> Result<(), RobotError> {
+            self.1.push(None);
+            Ok(())
+        }
+        fn stop(&mut self) -> Result<(), RobotError> {
+            Ok(())
+        }
+    }
+
+    /// Commands 1, 2, 3, ... (mm/s), one a tick, where `commanded`; what arrived in each tick.
+    fn arrivals(
+        faults: Vec<ScheduledFault>,
+        ticks: u64,
+        commanded: impl Fn(u64) -> bool,
+    ) -> Vec<Option<f64>> {
+        let contract = RobotContract::parse(JOINT, Path::new("one.toml")).unwrap();
+        let mut chain = contract.safety_chain().unwrap();
+        chain.arm(&[0.0]).unwrap();
+        let mut state = RobotState::zeros(&contract);
+        let mut robot = FaultyRobot::new(Recorder(contract, Vec::new()), faults, 1);
+        for tick in 0..ticks {
+            robot.read(&mut state).unwrap();
+            let command = chain.admit(&[tick as f64 * 1e-3]);
+            if commanded(tick) { robot.write(command) } else { robot.without_command() }.unwrap();
+        }
+        robot.inner.1.iter().map(|arrived| arrived.map(|v| (v * 1e3).round())).collect()
+    }
+
+    const fn late(from: u64, until: u64, ticks: usize) -> ScheduledFault {
+        ScheduledFault { from, until, fault: Fault::DelayedCommands(ticks) }
+    }
+
+    #[test]
+    fn a_delayed_command_comes_exactly_so_many_ticks_late_and_nothing_in_its_place() {
+        for delay in [0, 1, 2, 7, 63] {
+            let found = arrivals(vec![late(3, 100, delay)], 110, |tick| tick != 20);
+            for (tick, arrived) in found.iter().enumerate() {
+                let sent = if (3..100).contains(&tick) {
+                    tick.checked_sub(delay).filter(|sent| *sent >= 3)
+                } else {
+                    Some(tick)
+                };
+                let expected = sent.filter(|sent| *sent != 20).map(|sent| sent as f64);
+                assert_eq!(*arrived, expected, "delay {delay}, tick {tick}");
+            }
+        }
+        // Longer than can be remembered is as long as can be remembered.
+        assert_eq!(arrivals(vec![late(0, 200, 1000)], 64, |_| true)[63], Some(0.0));
+    }
+
+    #[test]
+    fn a_delay_that_shrinks_lets_the_newest_through() {
+        let found = arrivals(vec![late(0, 10, 5), late(10, 20, 2)], 20, |_| true);
+        let expected =
+            (0..20).map(|t| if t < 5 { None } else { Some(if t < 10 { t - 5 } else { t - 2 } as f64) });
+        assert_eq!(found, expected.collect::<Vec<_>>());
     }
 }

@@ -3,11 +3,19 @@
 //! Whatever reaches it, in whatever order, it follows inside the limits: a set-point through its own chain, and when a period
 //! passes without one, the stop plan that the last command carried. So a link that dies, or a program that was killed,
 //! brakes the robot without anyone's help.
+//!
+//! A command that is late is a command: it is followed, so many periods late. At first the robot, which braked while nothing
+//! came, is not where the command expects it; it goes there as fast as it can still stop there, and then follows exactly.
+//! That it lags behind is for the tracking error of whoever commands to find: here nobody knows what time it is there.
 
+use surefoot_safety::braking::velocity_toward;
 use surefoot_safety::{LimitMonitor, SafeCommand, SafetyChain, SafetyCounts};
 
 use crate::clock::MonotonicClock;
 use crate::{ContractError, Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
+
+/// Nearer to where a command begins than this, rad or m, the robot is there: what is left is rounding.
+const THERE: f64 = 1e-9;
 
 /// A world behind its own filter and watchdog. One [`write`](Robot::write) or
 /// [`without_command`](Robot::without_command) is one control period.
@@ -19,9 +27,11 @@ pub struct GuardedRobot {
     period_secs: f64,
     armed: bool,
     state: RobotState,
-    target: Vec<f64>,
-    /// Rows of positions `[plan_ticks + 1, joints]`: what follows if no other command comes.
-    plan: Vec<f64>,
+    /// Per joint where to be after this period, and how fast.
+    target: Vec<(f64, f64)>,
+    desired: Vec<f64>,
+    /// Rows of set-points `[plan_ticks + 1, joints]`: what follows if no other command comes.
+    plan: Vec<(f64, f64)>,
     missed: usize,
     /// Stamps samples in real time; the world's own time where there is none.
     clock: Option<MonotonicClock>,
@@ -41,7 +51,8 @@ impl GuardedRobot {
             monitor: LimitMonitor::new(chain.limits(), contract.control_secs()),
             period_secs: contract.control_secs(),
             state: RobotState::zeros(contract),
-            target: vec![0.0; joints],
+            target: vec![(0.0, 0.0); joints],
+            desired: vec![0.0; joints],
             plan: Vec::new(),
             missed: 0,
             armed: false,
@@ -81,6 +92,13 @@ impl GuardedRobot {
     }
 
     fn receive(&mut self, command: &SafeCommand<'_>) -> Result<(), RobotError> {
+        let (expected, found) = (self.target.len(), command.position().len());
+        if expected != found {
+            return Err(RobotError::Lost {
+                robot: self.world.contract().name.clone(),
+                reason: format!("a command for {expected} joints was expected, one for {found} came"),
+            });
+        }
         if !self.armed {
             self.world.read(&mut self.state)?;
             let refused = |e: surefoot_safety::SafetyError| RobotError::Reset {
@@ -96,12 +114,15 @@ impl GuardedRobot {
             self.monitor.arm(&self.state.position);
             self.armed = true;
         }
-        self.target.copy_from_slice(command.position());
+        let set_points = command.position().iter().zip(command.velocity());
+        for (target, (p, v)) in self.target.iter_mut().zip(set_points) {
+            *target = (*p, *v);
+        }
         let stop = command.stop_plan();
         let joints = self.target.len();
         self.plan.clear();
         for tick in 0..=stop.ticks() {
-            self.plan.extend((0..joints).map(|joint| stop.at(tick, joint).0));
+            self.plan.extend((0..joints).map(|joint| stop.at(tick, joint)));
         }
         self.missed = 0;
         Ok(())
@@ -112,10 +133,17 @@ impl GuardedRobot {
         if !self.armed {
             return self.world.without_command().and_then(|()| self.world.read(&mut self.state).map(drop));
         }
-        for (target, now) in self.target.iter_mut().zip(self.chain.state().position) {
-            *target = (*target - now) / self.period_secs;
+        let h = self.period_secs;
+        let joints = self.target.iter().zip(self.chain.state().position).zip(self.chain.limits());
+        for (desired, (((position, velocity), now), limits)) in self.desired.iter_mut().zip(joints) {
+            let behind = position - velocity * h - now;
+            *desired = if behind.abs() <= THERE {
+                (position - now) / h
+            } else {
+                velocity + velocity_toward(behind, limits, h)
+            };
         }
-        let command = self.chain.admit(&self.target);
+        let command = self.chain.admit(&self.desired);
         self.monitor.observe(&command);
         self.world.write(command)?;
         self.world.read(&mut self.state)?;
@@ -147,7 +175,9 @@ impl Robot for GuardedRobot {
             let row = self.missed.min(rows - 1);
             self.target.copy_from_slice(&self.plan[row * joints..(row + 1) * joints]);
         } else if self.armed {
-            self.target.copy_from_slice(self.chain.state().position);
+            for (target, now) in self.target.iter_mut().zip(self.chain.state().position) {
+                *target = (*now, 0.0);
+            }
         }
         self.advance()
     }
@@ -170,5 +200,64 @@ impl World for GuardedRobot {
 
     fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
         self.world.render(markers, width, height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Fault, FaultyRobot, IdealRobot, ScheduledFault};
+
+    impl World for IdealRobot {
+        fn reset(&mut self, _: &RobotState) -> Result<(), RobotError> {
+            Ok(())
+        }
+    }
+
+    const TICKS: usize = 400;
+    const FROM: u64 = 50;
+
+    /// What a robot does whose commands come late from tick `FROM` on: the set-points as they were commanded, and the robot's, `[ticks]`.
+    fn followed(delay: usize, jerk: &str) -> (Vec<f64>, Vec<f64>) {
+        let text = format!(
+            "name = \"one\"\ncontrol_hz = 50.0\npolicy_hz = 10.0\n[[joints]]\nname = \"j\"\nunit = \"rad\"\n\
+             min_position = -2.0\nmax_position = 2.0\nmax_velocity = 2.0\nmax_acceleration = 15.0\n{jerk}"
+        );
+        let contract = RobotContract::parse(&text, Path::new("one.toml")).unwrap();
+        let mut chain = contract.safety_chain().unwrap();
+        chain.arm(&[0.0]).unwrap();
+        let mut state = RobotState::zeros(&contract);
+        let guard = GuardedRobot::new(Box::new(IdealRobot::new(contract)), 1e-9).unwrap();
+        let late = ScheduledFault { from: FROM, until: u64::MAX, fault: Fault::DelayedCommands(delay) };
+        let mut robot = FaultyRobot::new(guard, vec![late], 1);
+        let (mut commanded, mut executed) = (Vec::new(), Vec::new());
+        for tick in 0..TICKS {
+            robot.read(&mut state).unwrap();
+            // As fast as the limits allow at times, reversals among it.
+            let command = chain.admit(&[2.2 * (tick as f64 * 0.05).sin()]);
+            commanded.push(command.position()[0]);
+            robot.write(command).unwrap();
+            executed.push(robot.inner().state().position[0]);
+        }
+        assert_eq!(robot.inner().counts().violations, 0, "{delay} ticks late");
+        (commanded, executed)
+    }
+
+    #[test]
+    fn late_commands_are_followed_late_inside_the_limits_and_without_hunting() {
+        for (delay, jerk) in
+            [0, 1, 2, 5, 10, 20].into_iter().flat_map(|d| [(d, ""), (d, "max_jerk = 800.0\n")])
+        {
+            let (commanded, executed) = followed(delay, jerk);
+            let off = |tick: usize| (executed[tick] - commanded[tick - delay]).abs();
+            let caught_up = (FROM as usize + delay..TICKS).find(|t| (*t..TICKS).all(|t| off(t) < 1e-6));
+            let ticks = caught_up.map(|t| t - FROM as usize);
+            assert!(
+                ticks.is_some_and(|t| t <= delay + 5),
+                "{delay} ticks late {jerk}: caught up after {ticks:?}"
+            );
+        }
     }
 }

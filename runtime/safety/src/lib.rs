@@ -28,6 +28,7 @@
 //! | [`StopPlan`] | in every [`SafeCommand`] | comes to rest inside the same limits without another command | none |
 //! | soft limits, [speed scale](SafetyChain::set_speed_scale) | where set | comfort: they never weaken, nor are guaranteed beyond, the hard limits | none |
 //! | [`SafetyFilter`] | added by the user | none by itself; whatever it does, the envelope holds | its own |
+//! | [`HeldCommand`] | commands are queued or late | the same command, later; *not* that it is still one to execute | a copy |
 //! | [`LimitMonitor`] | beside the chain | changes nothing: counts what went over a limit, with other code | closed form |
 //!
 //! The guarantees are about *commands*. They are about the robot as far as it follows them: watch its tracking error.
@@ -51,6 +52,7 @@ mod effort;
 mod error;
 #[cfg(feature = "geometry")]
 pub mod geometry;
+mod held;
 mod limits;
 mod monitor;
 #[cfg(test)]
@@ -64,6 +66,7 @@ pub use clearance::Clearance;
 pub use command::{SafeCommand, StopPlan};
 pub use effort::EffortLimiter;
 pub use error::SafetyError;
+pub use held::HeldCommand;
 pub use limits::{JointLimits, SoftJointLimits};
 pub use monitor::{LimitMonitor, SafetyCounts};
 pub use verdict::{Reasons, Verdict};
