@@ -56,6 +56,11 @@ impl<'a> RowsMut<'a> {
     pub const fn new(data: &'a mut [f32], dim: usize) -> Self {
         Self { data, dim }
     }
+    /// The same rows, for a shorter time.
+    #[must_use]
+    pub const fn reborrow(&mut self) -> RowsMut<'_> {
+        RowsMut { data: self.data, dim: self.dim }
+    }
     /// Number of rows.
     #[must_use]
     pub const fn len(&self) -> usize {

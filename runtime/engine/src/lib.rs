@@ -12,6 +12,7 @@ pub mod evaluation;
 pub mod events;
 mod interrupt;
 pub mod limits;
+pub mod live;
 pub mod metrics;
 mod online;
 pub mod phases;

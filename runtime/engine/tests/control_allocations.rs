@@ -6,6 +6,7 @@ use std::path::Path;
 
 use surefoot_core::{IdealRobot, JointVelocityTask, RobotContract, Stream};
 use surefoot_engine::control::{ControlConfig, ControlLoop, ControlPorts, Driver, Mode, Request};
+use surefoot_engine::limits::EpisodeLimitsConfig;
 
 const TICKS: u64 = 100_000;
 const PERIOD_NANOS: i64 = 1_000_000;
@@ -32,9 +33,13 @@ max_acceleration = 5.0
 
 fn control() -> (ControlLoop, ControlPorts) {
     let contract = RobotContract::parse(CONTRACT, Path::new("ideal.toml")).unwrap();
-    let task = JointVelocityTask::new(&contract, 100).unwrap();
+    let task = JointVelocityTask::new(&contract, 100_000).unwrap();
     let robot = IdealRobot::new(contract);
-    ControlLoop::new(Box::new(robot), Box::new(task), ControlConfig::default(), 32).unwrap()
+    // A policy of noise keeps the filter busy all the time.
+    let episode =
+        EpisodeLimitsConfig { max_filter_active_share: 1.0, max_filter_run_ticks: 0, ..Default::default() };
+    let config = ControlConfig { episode, ..ControlConfig::default() };
+    ControlLoop::new(Box::new(robot), Box::new(task), config, 32).unwrap()
 }
 
 fn ask(ports: &mut ControlPorts, request: Request) {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
+use crate::limits::EpisodeLimitsConfig;
 
 /// Thresholds of the control loop. Ages in periods, so that they fit every rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,8 @@ pub struct ControlConfig {
     pub handover_secs: f64,
     /// Largest joint speed of recovery, rad/s or m/s.
     pub recovery_max_speed: f64,
+    /// What one episode may cost; beyond it the robot comes to rest and the episode is truncated.
+    pub episode: EpisodeLimitsConfig,
 }
 
 impl Default for ControlConfig {
@@ -62,6 +65,7 @@ impl Default for ControlConfig {
             startup_max_speed: 0.02,
             handover_secs: 0.3,
             recovery_max_speed: 0.1,
+            episode: EpisodeLimitsConfig::default(),
         }
     }
 }
@@ -89,7 +93,9 @@ impl ControlConfig {
             startup_max_speed,
             handover_secs,
             recovery_max_speed,
+            episode,
         } = self;
+        episode.check(&format!("{key}.episode"))?;
         let refuse = |name: &str, expected: &str, found: String| {
             Err(EngineError::Config { key: format!("{key}.{name}"), expected: expected.into(), found })
         };

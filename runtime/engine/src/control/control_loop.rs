@@ -11,15 +11,18 @@
 
 use surefoot_core::contract::CommandKind;
 use surefoot_core::recycled::{self, Receiver, Sender};
-use surefoot_core::{ContractError, Robot, RobotState, Stamp, Task};
+use surefoot_core::{ContractError, Robot, RobotState, Task};
 use surefoot_safety::{LimitMonitor, SafetyChain, SafetyCounts, Verdict};
 
 use crate::EngineError;
+use crate::control::budget::DriveBudget;
 use crate::control::config::ControlConfig;
-use crate::control::mode::{Cause, Driver, Mode, Refusal, Request, Rest, Supervisor};
+use crate::control::mode::{Cause, Driver, Mode, Rest, Supervisor};
 use crate::control::ports::{ControlPorts, HumanAction, PolicyInput, PolicyOutput};
+use crate::control::request::{Label, Refusal, Request};
 use crate::control::tick::Tick;
-use crate::control::watch::{ObservationWatch, Observed, OverrunWatch, TrackingWatch};
+use crate::control::watch::{ObservationWatch, OverrunWatch, TrackingWatch};
+use crate::limits::LimitReached;
 
 /// Why a loop cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +61,7 @@ pub enum ControlError {
 /// Places in the queues of observations and actions.
 const ACTIONS: usize = 16;
 /// How far inside its limits recovery brings a joint, as a part of its range.
-const RECOVERY_MARGIN: f64 = 0.005;
+pub(super) const RECOVERY_MARGIN: f64 = 0.005;
 /// Places in the queue of requests.
 const REQUESTS: usize = 64;
 
@@ -106,6 +109,9 @@ pub struct ControlLoop {
     pub(super) failed_writes: u32,
     pub(super) starting_ticks: u64,
     pub(super) refusal: Option<(Request, Refusal)>,
+    pub(super) mark: Option<Label>,
+    pub(super) budget: DriveBudget,
+    pub(super) limit: Option<LimitReached>,
     pub(super) observed: bool,
     /// Whether the last command was rest and planned nothing but rest.
     pub(super) at_rest: bool,
@@ -193,6 +199,9 @@ impl ControlLoop {
             failed_writes: 0,
             starting_ticks: 0,
             refusal: None,
+            mark: None,
+            budget: DriveBudget::new(config.episode, spec.max_steps, ticks_per_step, period_secs),
+            limit: None,
             observed: false,
             at_rest: true,
             latency: 0,
@@ -299,63 +308,6 @@ impl ControlLoop {
         self.publish();
     }
 
-    fn read(&mut self) {
-        match self.robot.read(&mut self.incoming) {
-            Ok(stamp) => {
-                self.failed_reads = 0;
-                self.judge_observation(stamp);
-            }
-            Err(surefoot_core::RobotError::NotFinite { .. }) => {
-                self.supervisor.brake(Rest::Holding, Cause::ObservationNotFinite, f64::NAN, 0.0);
-            }
-            Err(_) => {
-                self.failed_reads = self.failed_reads.saturating_add(1);
-                self.judge_failures(self.failed_reads);
-            }
-        }
-        let age = self.observation_watch.age_nanos(self.now);
-        let limit = self.config.observation_max_age_periods * self.period_secs;
-        let age_secs = age.map_or(f64::INFINITY, |nanos| nanos as f64 * 1e-9);
-        // Whole periods must not be told apart by rounding.
-        self.observed = age_secs <= limit + 1e-9;
-        if !self.observed {
-            self.supervisor.brake(Rest::Holding, Cause::ObservationStale, age_secs, limit);
-        }
-    }
-
-    fn judge_observation(&mut self, stamp: Stamp) {
-        match self.observation_watch.judge(stamp, &self.incoming, self.now) {
-            Observed::New { lost } => {
-                std::mem::swap(&mut self.state, &mut self.incoming);
-                if lost > self.config.observation_max_gap {
-                    let limit = self.config.observation_max_gap as f64;
-                    self.supervisor.brake(Rest::Holding, Cause::ObservationGap, lost as f64, limit);
-                }
-            }
-            Observed::Old => {}
-            Observed::NotFinite => {
-                self.supervisor.brake(Rest::Holding, Cause::ObservationNotFinite, f64::NAN, 0.0);
-            }
-        }
-    }
-
-    fn count_write(&mut self, written: bool) {
-        self.failed_writes = if written { 0 } else { self.failed_writes.saturating_add(1) };
-        self.judge_failures(self.failed_writes);
-    }
-
-    fn judge_failures(&mut self, in_a_row: u32) {
-        if in_a_row > self.config.max_robot_failures {
-            let before = self.mode();
-            let limit = f64::from(self.config.max_robot_failures);
-            self.supervisor.fault(f64::from(in_a_row), limit);
-            if self.mode() != before {
-                // It does not answer: one more word may still reach it.
-                let _ = self.robot.stop();
-            }
-        }
-    }
-
     /// Hands the policy an observation at the beginning of each policy period.
     fn publish(&mut self) {
         let driving = matches!(self.mode(), Mode::Running(_));
@@ -378,6 +330,7 @@ impl ControlLoop {
         let mut delta = 0.0_f64;
         let mut reasons = 0;
         let commanded = self.mode().is_armed() && self.mode() != Mode::EmergencyStop;
+        let speed_scale = self.chain.speed_scale();
         if commanded {
             // Nobody drives: the stop plan is followed to its end, and rest is kept.
             let stopping = driver.is_none() && !self.at_rest && self.supervisor.mode() != Mode::Recovery;
@@ -391,6 +344,10 @@ impl ControlLoop {
             for (desired, executed) in self.desired.iter().zip(command.velocity()) {
                 delta = delta.max((desired - executed).abs());
             }
+            if matches!(self.supervisor.mode(), Mode::Running(_)) {
+                let scaled = speed_scale < 1.0;
+                self.limit = self.budget.observe(verdict, driver.is_some() && !scaled, command.velocity());
+            }
             let written = self.robot.write(command).is_ok();
             self.count_write(written);
         } else {
@@ -403,6 +360,9 @@ impl ControlLoop {
             let rest = if count >= limit { Rest::ProtectiveStop } else { Rest::Holding };
             self.supervisor.brake(rest, Cause::CommandNotFinite, f64::from(count), f64::from(limit));
         }
+        if let Some(LimitReached { limit: _, found, allowed }) = self.limit {
+            self.supervisor.brake(Rest::Holding, Cause::EpisodeLimit, found, allowed);
+        }
         self.check_tracking();
         self.settle();
         self.record(driver, commanded, verdict, reasons, delta);
@@ -412,143 +372,6 @@ impl ControlLoop {
     pub(super) fn stop_robot(&mut self) {
         let stopped = self.robot.stop().is_ok();
         self.count_write(stopped);
-    }
-
-    /// Fetches answers and lets those come into force that are due. Gives the latency of the newest.
-    fn take_actions(&mut self) -> i64 {
-        let mut latency = 0;
-        while let Some(output) = self.actions.receive() {
-            latency = output.latency_nanos;
-            if self.pending.len() == self.pending.capacity() {
-                let oldest = self.pending.remove(0);
-                self.actions.give_back(oldest);
-            }
-            self.pending.push(output);
-        }
-        while self.pending.first().is_some_and(|o| o.from_tick + self.delay_ticks <= self.tick) {
-            let mut due = self.pending.remove(0);
-            // An answer to an observation of an earlier driver is no answer.
-            if due.from_tick >= self.driving_since {
-                // Its age is that of what it answers: an answer that comes late is old when it comes.
-                let late = self.tick - due.from_tick - self.delay_ticks;
-                self.active_since = Some(self.now - (late as f64 * self.period_secs * 1e9) as i64);
-                std::mem::swap(&mut self.active, &mut due);
-            }
-            self.actions.give_back(due);
-        }
-        while let Some(mut action) = self.human.receive() {
-            std::mem::swap(&mut self.human_action, &mut action);
-            self.human_since = Some(self.now);
-            self.human.give_back(action);
-        }
-        latency
-    }
-
-    /// Who decides in this period; fills `desired`.
-    fn arbitrate(&mut self) -> Option<Driver> {
-        self.desired.fill(0.0);
-        match self.mode() {
-            Mode::Running(driver) => self.drive(driver),
-            Mode::Recovery => {
-                let limits = self.chain.limits().iter();
-                let position = self.chain.state().position.iter();
-                for ((desired, p), l) in self.desired.iter_mut().zip(position).zip(limits) {
-                    // A little beyond the limit, so that a robot that sags is inside as well.
-                    let margin = RECOVERY_MARGIN * (l.max_position() - l.min_position());
-                    let inside = p.clamp(l.min_position() + margin, l.max_position() - margin);
-                    let speed = self.config.recovery_max_speed;
-                    *desired = ((inside - p) / self.period_secs).clamp(-speed, speed);
-                }
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn drive(&mut self, driver: Driver) -> Option<Driver> {
-        let period = self.period_secs * self.ticks_per_step as f64;
-        let waited = (self.tick - self.driving_since).saturating_sub(self.delay_ticks);
-        let since_start = waited as f64 * self.period_secs / period;
-        let (since, brake_at, action) = match driver {
-            Driver::Policy => (self.active_since, self.config.policy_brake_periods, &self.active.action),
-            Driver::Human => (self.human_since, self.config.human_brake_periods, &self.human_action),
-        };
-        // Before its first word a driver holds still; it has as long for that as between any two.
-        let age = since.map_or(since_start, |since| (self.now - since) as f64 * 1e-9 / period);
-        if age > brake_at + 1e-9 {
-            self.supervisor.brake(Rest::Holding, Cause::PolicyLate, age * period, brake_at * period);
-            return None;
-        }
-        since?;
-        if std::mem::take(&mut self.first_word) {
-            // It takes over from the motion that is left now, not from the one that it found when it was called.
-            self.handover_from.copy_from_slice(self.chain.state().velocity);
-            self.handover_left = (self.config.handover_secs / self.period_secs).round() as u64;
-        }
-        self.task.desired(&self.state, self.chain.state(), action, &mut self.desired);
-        let fade_at = match driver {
-            Driver::Policy => self.config.policy_fade_periods,
-            Driver::Human => brake_at,
-        };
-        if age > fade_at {
-            let left = (brake_at - age) / (brake_at - fade_at).max(f64::MIN_POSITIVE);
-            self.desired.iter_mut().for_each(|d| *d *= left);
-        }
-        if self.handover_left > 0 {
-            let total = (self.config.handover_secs / self.period_secs).round().max(1.0);
-            let old = self.handover_left as f64 / (total + 1.0);
-            for (d, from) in self.desired.iter_mut().zip(&self.handover_from) {
-                *d = (1.0 - old) * *d + old * from;
-            }
-            self.handover_left -= 1;
-        }
-        Some(driver)
-    }
-
-    fn check_tracking(&mut self) {
-        if !self.mode().is_armed() || !self.observed {
-            return;
-        }
-        let limit = self.config.max_tracking_error;
-        let commanded = self.chain.state().position;
-        let (error, ticks) = self.tracking.judge(commanded, &self.state.position, limit);
-        if self.mode() == Mode::Starting && error > limit {
-            self.supervisor.brake(Rest::ProtectiveStop, Cause::StartupGuard, error, limit);
-        } else if ticks >= self.config.tracking_error_ticks {
-            self.supervisor.brake(Rest::ProtectiveStop, Cause::TrackingError, error, limit);
-        }
-    }
-
-    fn settle(&mut self) {
-        match self.mode() {
-            Mode::Braking(rest) if self.situation().command_at_rest => {
-                self.supervisor.settled();
-                if rest == Rest::EmergencyStop {
-                    self.stop_robot();
-                }
-            }
-            Mode::Starting => {
-                self.starting_ticks += 1;
-                let speed = self.state.velocity.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
-                let limit = self.config.startup_max_speed;
-                if speed > limit {
-                    self.supervisor.brake(Rest::ProtectiveStop, Cause::StartupGuard, speed, limit);
-                } else if self.starting_ticks as f64 * self.period_secs >= self.config.startup_secs {
-                    self.supervisor.settled();
-                }
-            }
-            Mode::Recovery => {
-                let now = self.situation();
-                let commanded_inside = self.chain.state().position.iter().zip(self.chain.limits());
-                let inside = commanded_inside
-                    .into_iter()
-                    .all(|(p, l)| *p >= l.min_position() && *p <= l.max_position());
-                if inside && now.inside_limits && now.command_at_rest {
-                    self.supervisor.settled();
-                }
-            }
-            _ => {}
-        }
     }
 
     fn record(
@@ -571,6 +394,7 @@ impl ControlLoop {
         }
         self.supervisor.forget_transitions(tick.transitions.len());
         tick.refusal = self.refusal.take();
+        (tick.mark, tick.limit) = (self.mark.take(), self.limit.take());
         tick.driver = driver;
         tick.policy_version = if driver == Some(Driver::Policy) { self.active.version } else { 0 };
         tick.observation_age_nanos = self.observation_watch.age_nanos(self.now).unwrap_or(i64::MAX);

@@ -10,7 +10,9 @@ use surefoot_core::{
 use surefoot_safety::{SafetyCounts, Verdict};
 
 use crate::control::mode::{Driver, Mode};
+use crate::control::request::Label;
 use crate::control::tick::Tick;
+use crate::rollout::EpisodeCost;
 
 /// An episode, and which of its steps a person drove.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,10 @@ pub struct DrivenEpisode {
     pub episode: Episode,
     /// The mode that ended it, where not the task did.
     pub ended_by: Option<Mode>,
+    /// What it cost, and the limit that ended it.
+    pub cost: EpisodeCost,
+    /// Version of the last policy that acted in it; 0 where none did.
+    pub policy_version: u64,
 }
 
 struct Driving {
@@ -28,6 +34,8 @@ struct Driving {
     /// Ticks of the present step.
     step_ticks: u64,
     counts: SafetyCounts,
+    cost: EpisodeCost,
+    policy_version: u64,
 }
 
 /// Builds episodes tick by tick.
@@ -98,14 +106,14 @@ impl EpisodesFromTicks {
             (Some(_), None) => {
                 // The command of this tick was the drive's last one.
                 self.count(tick);
-                self.end(Some(tick.mode))
+                self.end(Some(tick.mode), tick.mark)
             }
             (Some(driving), Some(driver))
                 if driving.step_ticks == self.ticks_per_step || driving.driver != driver =>
             {
                 let last = driving.human.len() + 1 >= self.max_steps;
                 let judged = self.step(last, driver);
-                if judged || last { self.end(None) } else { None }
+                if judged || last { self.end(None, None) } else { None }
             }
             _ => None,
         };
@@ -132,22 +140,24 @@ impl EpisodesFromTicks {
     }
 
     fn count(&mut self, tick: &Tick) {
-        if let Some(Driving { counts, .. }) = &mut self.driving {
+        if let Some(Driving { counts, cost, policy_version, .. }) = &mut self.driving {
             counts.ticks += u64::from(tick.commanded);
             counts.adjusted += u64::from(tick.verdict == Verdict::Adjusted);
             counts.stops += u64::from(tick.verdict == Verdict::Stopped);
             counts.violations += tick.violations;
+            cost.path += tick.command_velocity.iter().map(|v| v.abs() * self.period_secs).sum::<f64>();
+            cost.limit = cost.limit.or(tick.limit);
+            *policy_version = (*policy_version).max(tick.policy_version);
         }
     }
 
     /// Ends the episode after its last whole step.
     fn cut(&mut self) -> Option<DrivenEpisode> {
-        let Driving { builder, human, .. } = self.driving.take()?;
-        let mut episode = Episode { human, ..builder.finish() };
-        if let Some(end) = episode.end.last_mut() {
+        let mut driven = self.driving.take()?.finish(None)?;
+        if let Some(end) = driven.episode.end.last_mut() {
             *end = StepEnd::Truncated;
         }
-        (!episode.is_empty()).then_some(DrivenEpisode { episode, ended_by: None })
+        Some(driven)
     }
 
     fn begin(&mut self, driver: Driver) {
@@ -159,6 +169,8 @@ impl EpisodesFromTicks {
             driver,
             step_ticks: 0,
             counts: SafetyCounts::default(),
+            cost: EpisodeCost { interventions: u64::from(driver == Driver::Human), ..EpisodeCost::default() },
+            policy_version: 0,
         });
         self.episodes += 1;
     }
@@ -186,23 +198,52 @@ impl EpisodesFromTicks {
             outcome,
         );
         driving.human.push(driving.driver == Driver::Human);
+        driving.cost.interventions += u64::from(next == Driver::Human && driving.driver != next);
         driving.driver = next;
         driving.step_ticks = 0;
         std::mem::swap(&mut self.observation, &mut self.next_observation);
         judged.terminated
     }
 
-    /// Ends the episode; a step that has begun is cut short at the state of this tick.
-    fn end(&mut self, by: Option<Mode>) -> Option<DrivenEpisode> {
+    /// Ends the episode; a step that has begun is cut short at the state of this tick. A person's verdict outranks the task's: a
+    /// success terminates with the best reward that the task pays, where it says which that is; a failure truncates, for what
+    /// would have followed was only not waited for.
+    fn end(&mut self, by: Option<Mode>, mark: Option<Label>) -> Option<DrivenEpisode> {
         let begun = self.driving.as_ref().is_some_and(|d| d.step_ticks > 0);
         if by.is_some() && begun {
             let driver = self.driving.as_ref().map_or(Driver::Policy, |d| d.driver);
             self.step(true, driver);
         }
-        let Driving { builder, human, .. } = self.driving.take()?;
         self.over = by.is_none();
-        let episode = Episode { human, ..builder.finish() };
-        (!episode.is_empty()).then_some(DrivenEpisode { episode, ended_by: by })
+        let mut driven = self.driving.take()?.finish(by)?;
+        let e = &mut driven.episode;
+        if let (Some(mark), Some(end), Some(reward)) = (mark, e.end.last_mut(), e.reward.last_mut()) {
+            e.success = Some(mark == Label::Success);
+            *end = match mark {
+                Label::Success => StepEnd::Terminated,
+                Label::Failure => StepEnd::Truncated,
+            };
+            if let (Label::Success, Some((_, best))) = (mark, self.task.spec().reward_range) {
+                *reward = best;
+            }
+            e.attributes.insert("marked".into(), "by a person".into());
+        }
+        Some(driven)
+    }
+}
+
+impl Driving {
+    /// The episode, unless it has no step.
+    fn finish(self, ended_by: Option<Mode>) -> Option<DrivenEpisode> {
+        let Self { builder, human, cost, policy_version, .. } = self;
+        let mut episode = Episode { human, ..builder.finish() };
+        if let Some(reached) = cost.limit {
+            episode.attributes.insert("limit".into(), reached.limit.name().into());
+        }
+        if policy_version > 0 {
+            episode.attributes.insert("policy_version".into(), policy_version.to_string());
+        }
+        (!episode.is_empty()).then_some(DrivenEpisode { episode, ended_by, cost, policy_version })
     }
 }
 

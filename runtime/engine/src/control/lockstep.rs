@@ -1,10 +1,11 @@
 //! The control loop on simulated time: control and policy by turns, bit-reproducible.
 
-use surefoot_core::{ActMode, Policy, ResetScope, Rows, RowsMut};
+use surefoot_core::{ActMode, ResetScope, Rows, RowsMut};
 
 use crate::control::control_loop::ControlLoop;
-use crate::control::mode::Request;
+use crate::control::policy_thread::Versioned;
 use crate::control::ports::ControlPorts;
+use crate::control::request::Request;
 
 /// A loop, a policy that answers at once, and a clock that goes on one period at a time.
 pub struct Lockstep {
@@ -12,8 +13,9 @@ pub struct Lockstep {
     pub control: ControlLoop,
     /// The other ends of its queues.
     pub ports: ControlPorts,
-    policy: Box<dyn Policy>,
-    version: u64,
+    now: Versioned,
+    next: Option<Versioned>,
+    mode: ActMode,
     seed: u64,
     drives: u64,
     now_nanos: i64,
@@ -21,18 +23,50 @@ pub struct Lockstep {
 }
 
 impl Lockstep {
-    /// Joins a loop and a policy for one robot.
+    /// Joins a loop and a policy for one robot, which acts without exploration.
     #[must_use]
-    pub fn new(control: ControlLoop, ports: ControlPorts, policy: Box<dyn Policy>, seed: u64) -> Self {
+    pub fn new(control: ControlLoop, ports: ControlPorts, first: impl Into<Versioned>, seed: u64) -> Self {
         let period_nanos = (control.period_secs() * 1e9).round() as i64;
-        Self { control, ports, policy, version: 1, seed, drives: 0, now_nanos: 0, period_nanos }
+        Self {
+            control,
+            ports,
+            now: first.into(),
+            next: None,
+            mode: ActMode::Exploit,
+            seed,
+            drives: 0,
+            now_nanos: 0,
+            period_nanos,
+        }
     }
 
-    /// Asks for something; it is followed in the next period.
-    pub fn ask(&mut self, request: Request) {
-        if self.ports.requests.lend().is_some() {
+    /// Asks for something; it is followed in the next period. `false` when the queue is full.
+    pub fn ask(&mut self, request: Request) -> bool {
+        let free = self.ports.requests.lend().is_some();
+        if free {
             self.ports.requests.send(request);
         }
+        free
+    }
+
+    /// Noise and exploration from the next drive on.
+    pub const fn next_drive(&mut self, seed: u64, mode: ActMode) {
+        (self.seed, self.mode, self.drives) = (seed, mode, 0);
+    }
+
+    /// A policy for the next drive; the newest offer counts.
+    pub fn offer(&mut self, policy: Versioned) -> bool {
+        self.next = Some(policy);
+        true
+    }
+
+    /// Brakes; one period, unless the robot is at rest and disarmed: then true.
+    pub fn come_to_rest(&mut self) -> bool {
+        let at_rest = self.control.come_to_rest();
+        if !at_rest {
+            self.period();
+        }
+        at_rest
     }
 
     /// Simulated time, ns.
@@ -47,17 +81,20 @@ impl Lockstep {
         self.begin();
         while let Some(input) = self.ports.observations.receive() {
             if input.first {
-                self.policy.reset(0, ResetScope::Task, self.seed.wrapping_add(self.drives));
+                if let Some(next) = self.next.take() {
+                    self.now = next;
+                }
+                self.now.policy.reset(0, ResetScope::Task, self.seed.wrapping_add(self.drives));
                 self.drives += 1;
             }
             if let Some(mut output) = self.ports.actions.lend() {
                 let actions = output.action.len();
                 let rows = Rows::new(&input.observation, input.observation.len());
-                if self.policy.act(rows, ActMode::Exploit, RowsMut::new(&mut output.action, actions)).is_err()
-                {
+                let out = RowsMut::new(&mut output.action, actions);
+                if self.now.policy.act(rows, self.mode, out).is_err() {
                     output.action.fill(f32::NAN);
                 }
-                (output.from_tick, output.version, output.latency_nanos) = (input.tick, self.version, 0);
+                (output.from_tick, output.version, output.latency_nanos) = (input.tick, self.now.version, 0);
                 self.ports.actions.send(output);
             }
             self.ports.observations.give_back(input);

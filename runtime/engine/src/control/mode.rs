@@ -15,6 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::numbers::number;
+use crate::control::request::{Refusal, Request, Situation};
 
 /// Who decides what the robot does while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,76 +107,10 @@ pub enum Cause {
     ClockJump,
     /// The robot could not be read or written.
     RobotLost,
-    /// A safe-rollout limit was reached.
-    BudgetReached,
+    /// A limit of the episode was reached (its figure, of what is allowed).
+    EpisodeLimit,
     /// The program is ending.
     Exit,
-}
-
-/// What a person, or the program around the loop, asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// Begin to command, from the measured pose.
-    Arm,
-    /// Bring a robot that stands outside its limits back inside.
-    Recover,
-    /// Let the policy drive.
-    Run,
-    /// Let a person drive, at once.
-    TakeOver,
-    /// Give the robot back to the policy.
-    HandBack,
-    /// Come to rest and remember who drove.
-    Pause,
-    /// Go on after a pause.
-    Resume,
-    /// Come to rest and hold.
-    Hold,
-    /// Stop and latch.
-    ProtectiveStop,
-    /// Stop and latch; outranks everything.
-    EmergencyStop,
-    /// End a protective stop.
-    Acknowledge,
-    /// End an emergency stop or a fault.
-    Reset,
-    /// Stop commanding; only at rest.
-    Disarm,
-}
-
-/// What a request is judged by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Situation {
-    /// A finite observation of the expected age is there.
-    pub observed: bool,
-    /// The measured pose is inside the limits.
-    pub inside_limits: bool,
-    /// The measured velocities are small enough to arm.
-    pub still: bool,
-    /// The commanded velocities are zero.
-    pub command_at_rest: bool,
-}
-
-/// Why a request was not followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// The mode does not allow it.
-    #[error("not possible in this mode")]
-    Mode,
-    /// No fresh observation.
-    #[error("the robot's state is not known: no fresh, finite observation")]
-    NotObserved,
-    /// The robot moves.
-    #[error("the robot moves: wait until it is at rest")]
-    Moving,
-    /// The robot stands outside its limits.
-    #[error("the robot stands outside its limits: ask for recovery, or move it by hand")]
-    OutsideLimits,
-    /// The robot stands inside its limits: there is nothing to recover from.
-    #[error("the robot stands inside its limits: arm it")]
-    InsideLimits,
 }
 
 /// A change of mode.
@@ -316,6 +251,7 @@ impl Supervisor {
                 Mode::Idle
             }
             (Request::Disarm, Mode::Idle) => return Ok(()),
+            (Request::Mark(_), Mode::Running(_)) => Mode::Braking(Rest::Holding),
             _ => return Err(Refusal::Mode),
         };
         self.enter(to, Cause::Requested, 0.0, 0.0);
@@ -369,10 +305,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::control::request::Label;
 
     const READY: Situation =
         Situation { observed: true, inside_limits: true, still: true, command_at_rest: true };
-    const REQUESTS: [Request; 13] = [
+    const REQUESTS: [Request; 15] = [
         Request::Arm,
         Request::Recover,
         Request::Run,
@@ -386,6 +323,8 @@ mod tests {
         Request::Acknowledge,
         Request::Reset,
         Request::Disarm,
+        Request::Mark(Label::Success),
+        Request::SpeedPercent(50),
     ];
 
     fn running() -> Supervisor {
@@ -476,7 +415,7 @@ mod tests {
         /// Whatever happens and whatever else is asked for, a latched mode is left by its own request alone.
         #[test]
         fn latched_modes_are_left_by_their_own_request_alone(
-            steps in prop::collection::vec((0_usize..20, any::<[bool; 4]>()), 1..80),
+            steps in prop::collection::vec((0_usize..22, any::<[bool; 4]>()), 1..80),
         ) {
             let mut s = running();
             for (what, [observed, inside_limits, still, command_at_rest]) in steps {
@@ -484,14 +423,14 @@ mod tests {
                 let now = Situation { observed, inside_limits, still, command_at_rest };
                 let mut asked = None;
                 match what {
-                    0..13 => {
+                    0..15 => {
                         asked = Some(REQUESTS[what]);
                         let _ = s.request(REQUESTS[what], now);
                     }
-                    13 => s.brake(Rest::Holding, Cause::ObservationStale, 0.0, 0.0),
-                    14 => s.brake(Rest::ProtectiveStop, Cause::TrackingError, 0.0, 0.0),
-                    15 => s.brake(Rest::EmergencyStop, Cause::Requested, 0.0, 0.0),
-                    16 => s.fault(1.0, 0.0),
+                    15 => s.brake(Rest::Holding, Cause::ObservationStale, 0.0, 0.0),
+                    16 => s.brake(Rest::ProtectiveStop, Cause::TrackingError, 0.0, 0.0),
+                    17 => s.brake(Rest::EmergencyStop, Cause::Requested, 0.0, 0.0),
+                    18 => s.fault(1.0, 0.0),
                     _ => s.settled(),
                 }
                 let after = s.mode();

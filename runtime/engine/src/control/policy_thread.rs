@@ -3,7 +3,7 @@
 //! retired policy is dropped by whoever made it, never here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -26,9 +26,22 @@ pub struct Versioned {
     pub policy: Box<dyn Policy>,
 }
 
+impl From<Box<dyn Policy>> for Versioned {
+    fn from(policy: Box<dyn Policy>) -> Self {
+        Self { version: 1, policy }
+    }
+}
+
+/// What the next drive is to be like.
+struct NextDrive {
+    seed: AtomicU64,
+    explore: AtomicBool,
+}
+
 /// The thread, and the rings to it.
 pub struct PolicyThread {
     stop: Arc<AtomicBool>,
+    next: Arc<NextDrive>,
     offered: Producer<Versioned>,
     retired: Consumer<Versioned>,
     thread: JoinHandle<()>,
@@ -49,16 +62,34 @@ impl PolicyThread {
         let stop = Arc::new(AtomicBool::new(false));
         let (offered, incoming) = RingBuffer::new(POLICIES);
         let (outgoing, retired) = RingBuffer::new(POLICIES);
-        let acting = Acting { now: first, mode, seed, drives: 0, observations, actions, incoming, outgoing };
+        let explore = AtomicBool::new(mode == ActMode::Explore);
+        let next = Arc::new(NextDrive { seed: AtomicU64::new(seed), explore });
+        let acting = Acting {
+            now: first,
+            mode,
+            next: next.clone(),
+            seed,
+            drives: 0,
+            observations,
+            actions,
+            incoming,
+            outgoing,
+        };
         let asked = stop.clone();
         let thread = std::thread::Builder::new().name("policy".into()).spawn(move || acting.run(&asked))?;
-        Ok(Self { stop, offered, retired, thread })
+        Ok(Self { stop, next, offered, retired, thread })
     }
 
     /// Offers a policy for the next drive. `false` when the ring is full: the newest that came through is used then.
     #[must_use]
     pub fn offer(&mut self, policy: Versioned) -> bool {
         self.offered.push(policy).is_ok()
+    }
+
+    /// Noise and exploration from the next drive on.
+    pub fn next_drive(&self, seed: u64, mode: ActMode) {
+        self.next.seed.store(seed, Ordering::Relaxed);
+        self.next.explore.store(mode == ActMode::Explore, Ordering::Relaxed);
     }
 
     /// A policy that is no longer used, to be dropped here.
@@ -81,6 +112,7 @@ impl PolicyThread {
 struct Acting {
     now: Versioned,
     mode: ActMode,
+    next: Arc<NextDrive>,
     seed: u64,
     drives: u64,
     observations: Receiver<PolicyInput>,
@@ -132,6 +164,12 @@ impl Acting {
             // A full ring means that its reader is gone: then this is the last place that knows the policy.
             let _ = self.outgoing.push(old);
         }
+        let seed = self.next.seed.load(Ordering::Relaxed);
+        if seed != self.seed {
+            (self.seed, self.drives) = (seed, 0);
+        }
+        let explore = self.next.explore.load(Ordering::Relaxed);
+        self.mode = if explore { ActMode::Explore } else { ActMode::Exploit };
         self.now.policy.reset(0, ResetScope::Task, self.seed.wrapping_add(self.drives));
         self.drives += 1;
     }

@@ -2,7 +2,7 @@
 
 use surefoot_core::recycled::{Receiver, Sender};
 
-use crate::control::mode::Request;
+use crate::control::request::Request;
 use crate::control::tick::Tick;
 
 /// An observation on its way to the policy.

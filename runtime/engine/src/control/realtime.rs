@@ -14,7 +14,8 @@ use surefoot_core::clock::MonotonicClock;
 
 use crate::control::cadence::{Cadence, CadenceReport, PeriodTimes};
 use crate::control::control_loop::ControlLoop;
-use crate::control::mode::{Cause, Mode, Request, Rest};
+use crate::control::mode::{Cause, Mode, Rest};
+use crate::control::request::Request;
 
 /// What is asked of the operating system. What it refuses is told, and the loop runs without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -206,7 +207,7 @@ fn run(
 
 impl ControlLoop {
     /// Brakes, for good: true when the robot is at rest, and then it is disarmed and told to stop.
-    fn come_to_rest(&mut self) -> bool {
+    pub(crate) fn come_to_rest(&mut self) -> bool {
         self.brake_for(Rest::Holding, Cause::Exit);
         let moving = matches!(
             self.mode(),

@@ -3,7 +3,8 @@
 use surefoot_safety::SafetyError;
 
 use crate::control::control_loop::ControlLoop;
-use crate::control::mode::{Mode, Refusal, Request, Situation};
+use crate::control::mode::Mode;
+use crate::control::request::{Refusal, Request, Situation};
 
 impl ControlLoop {
     pub(super) fn situation(&self) -> Situation {
@@ -46,16 +47,33 @@ impl ControlLoop {
             {
                 self.arm()?;
             }
+            (Request::SpeedPercent(percent), _) => return self.set_speed(percent),
             _ => {}
         }
         self.supervisor.request(request, now)?;
+        if let Request::Mark(label) = request {
+            self.mark = Some(label);
+        }
         match (before, self.mode()) {
             // Not by way of braking: the robot is to hear of it all the same.
             (before, Mode::EmergencyStop) if before != Mode::EmergencyStop => self.stop_robot(),
             (before, Mode::Idle) if before != Mode::Idle => self.observation_watch.reset(),
-            (_, Mode::Running(driver)) if before != Mode::Running(driver) => self.begin_driving(),
+            (_, Mode::Running(driver)) if before != Mode::Running(driver) => {
+                if !matches!(before, Mode::Running(_)) {
+                    self.budget.begin();
+                }
+                self.begin_driving();
+            }
             (_, Mode::Starting) => self.starting_ticks = 0,
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn set_speed(&mut self, percent: u8) -> Result<(), Refusal> {
+        let scale = f64::from(percent) / 100.0;
+        if percent > 100 || self.chain.set_speed_scale(scale).is_err() {
+            return Err(Refusal::SpeedScale);
         }
         Ok(())
     }

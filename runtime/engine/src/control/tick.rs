@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::{EnvSpec, RobotContract, RobotState, Stamp};
 use surefoot_safety::{Reasons, Verdict};
 
-use crate::control::mode::{Driver, Mode, Refusal, Request, Transition};
+use crate::control::mode::{Driver, Mode, Transition};
 use crate::control::numbers::{number, row};
+use crate::control::request::{Label, Refusal, Request};
+use crate::limits::LimitReached;
 
 /// One control period. Rows keep their length, so a tick can be filled again without allocating.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,10 @@ pub struct Tick {
     pub transitions: [Option<Transition>; 4],
     /// A request that was not followed in this period, the last one.
     pub refusal: Option<(Request, Refusal)>,
+    /// A person's verdict on the episode that ends with this period.
+    pub mark: Option<Label>,
+    /// The limit of the episode that was reached in this period.
+    pub limit: Option<LimitReached>,
     /// Who decided.
     pub driver: Option<Driver>,
     /// Version of the policy whose action was used; 0 where none was.
@@ -86,6 +92,8 @@ impl Tick {
             mode: Mode::Idle,
             transitions: [None; 4],
             refusal: None,
+            mark: None,
+            limit: None,
             driver: None,
             policy_version: 0,
             observation_age_nanos: 0,

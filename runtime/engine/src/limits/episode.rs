@@ -6,6 +6,7 @@ use surefoot_core::StepFigures;
 use surefoot_safety::SafetyCounts;
 
 use crate::EngineError;
+use crate::control::numbers::number;
 
 /// What one training episode may cost at most. An episode that goes beyond is truncated after that step. Steps and time are bounded
 /// by the environment's own `max_steps`.
@@ -70,6 +71,8 @@ impl EpisodeLimitsConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EpisodeLimit {
+    /// Steps of the episode, in a control loop; an environment truncates at its `max_steps` by itself.
+    Steps,
     /// Stops.
     Stops,
     /// Ticks in a row with an active filter.
@@ -87,6 +90,7 @@ impl EpisodeLimit {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Steps => "steps",
             Self::Stops => "stops",
             Self::FilterRun => "filter_run",
             Self::FilterShare => "filter_share",
@@ -97,11 +101,12 @@ impl EpisodeLimit {
 }
 
 /// A limit that an episode went beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitReached {
     /// Which.
     pub limit: EpisodeLimit,
     /// The episode's figure.
+    #[serde(with = "number")]
     pub found: f64,
     /// What was allowed.
     pub allowed: f64,

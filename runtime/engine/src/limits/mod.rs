@@ -11,4 +11,4 @@ mod trust_region;
 
 pub use episode::{EpisodeLimit, EpisodeLimits, EpisodeLimitsConfig, LimitReached};
 pub use session::{SessionLimit, SessionLimitReached, SessionLimits, SessionLimitsConfig};
-pub use trust_region::{TrustRegion, TrustRegionConfig, clip_to_region};
+pub use trust_region::{RegionPolicy, TrustRegion, TrustRegionConfig, clip_to_region};

@@ -1,8 +1,11 @@
 //! How far an action may be from what a reference policy would do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::Policy;
+use surefoot_core::{ActMode, Feedback, Policy, PolicyError, ResetScope, Rows, RowsMut};
 
 use crate::EngineError;
 
@@ -62,6 +65,65 @@ pub struct TrustRegion<'a> {
     pub reference: &'a mut dyn Policy,
     /// See [`TrustRegionConfig`].
     pub radius: f64,
+}
+
+/// A policy that stays in the region: for a robot, whose control loop asks one policy alone.
+pub struct RegionPolicy {
+    policy: Box<dyn Policy>,
+    reference: Box<dyn Policy>,
+    radius: f64,
+    clipped: Arc<AtomicU64>,
+    row: Vec<f32>,
+}
+
+impl RegionPolicy {
+    /// `policy`, never further than `radius` from `reference`; both for as many slots. `clipped` counts the actions that were moved.
+    #[must_use]
+    pub fn new(
+        policy: Box<dyn Policy>,
+        reference: Box<dyn Policy>,
+        radius: f64,
+        action_dim: usize,
+        clipped: Arc<AtomicU64>,
+    ) -> Self {
+        let row = vec![0.0; action_dim * policy.slots()];
+        Self { policy, reference, radius, clipped, row }
+    }
+}
+
+impl Policy for RegionPolicy {
+    fn slots(&self) -> usize {
+        self.policy.slots().min(self.reference.slots())
+    }
+
+    fn reset(&mut self, slot: usize, scope: ResetScope, seed: u64) {
+        self.policy.reset(slot, scope, seed);
+        self.reference.reset(slot, scope, seed);
+    }
+
+    fn act(
+        &mut self,
+        observations: Rows<'_>,
+        mode: ActMode,
+        mut actions: RowsMut<'_>,
+    ) -> Result<(), PolicyError> {
+        let (n, dim) = (observations.len(), self.row.len() / self.policy.slots().max(1));
+        self.policy.act(observations, mode, actions.reborrow())?;
+        let rows = RowsMut::new(&mut self.row[..n * dim], dim);
+        self.reference.act(observations, ActMode::Exploit, rows)?;
+        for i in 0..n {
+            let reference = &self.row[i * dim..(i + 1) * dim];
+            if clip_to_region(actions.row(i), reference, self.radius) {
+                self.clipped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, feedback: &[Feedback]) {
+        self.policy.observe(feedback);
+        self.reference.observe(feedback);
+    }
 }
 
 /// Moves `action` into the region of `radius` around `reference` (both `[action_dim]`, normalised); says whether it moved.

@@ -1,0 +1,22 @@
+//! A robot that works through episodes by way of its control loop: for rollouts, and beside a learner.
+//!
+//! ```text
+//! Session: scene -> arm -> (a person's start) -> run -> episode -> EpisodeSink -> next
+//!    | ticks, requests, a person's actions, policies            | finished episodes
+//! RunningLoop: on simulated time by turns, or a control and a policy thread      SessionThread -> learner
+//! ```
+//! The control loop decides what moves; a session only asks. It never clears a stop: a person does, or the session ends.
+
+pub mod config;
+pub mod operator;
+pub mod running_loop;
+pub mod scene;
+pub mod session;
+pub mod session_thread;
+
+pub use config::{LiveClock, LiveConfig};
+pub use operator::{Operator, OperatorEvent, Unattended};
+pub use running_loop::{LoopEnd, RunningLoop};
+pub use scene::{ResettableRobot, Scene, SimulatedScene, StandingScene, resettable};
+pub use session::{Driven, LiveError, Order, Session, SessionParts, TickSink};
+pub use session_thread::SessionThread;

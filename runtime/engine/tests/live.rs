@@ -1,0 +1,304 @@
+//! A session: episodes one after the other, a person beside them, and everything that can end it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use surefoot_core::{
+    ActMode, DataError, Episode, EpisodeSink, IdealRobot, JointVelocityTask, Policy, PolicyError, ResetScope,
+    RobotContract, Rows, RowsMut, StepEnd,
+};
+use surefoot_engine::control::{Driver, Label, Mode, Request, Tick, Versioned};
+use surefoot_engine::limits::EpisodeLimit;
+use surefoot_engine::live::{
+    Driven, LiveClock, LiveConfig, LiveError, Operator, OperatorEvent, Order, Session, SessionParts,
+    SessionThread, StandingScene, TickSink, Unattended,
+};
+use surefoot_engine::{EpisodeSeeds, Interrupt};
+
+const CONTRACT: &str = r#"
+name = "slider"
+control_hz = 100.0
+policy_hz = 20.0
+[[joints]]
+name = "x"
+unit = "m"
+min_position = -1.0
+max_position = 1.0
+max_velocity = 0.5
+max_acceleration = 2.0
+"#;
+
+/// Goes one way, and back when it has gone far; from `bad_after` answers on it says NaN.
+struct Shuttle {
+    answers: u64,
+    bad_after: u64,
+}
+
+impl Policy for Shuttle {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn reset(&mut self, _: usize, _: ResetScope, _: u64) {}
+    fn act(
+        &mut self,
+        observations: Rows<'_>,
+        mode: ActMode,
+        mut actions: RowsMut<'_>,
+    ) -> Result<(), PolicyError> {
+        self.answers += 1;
+        let x = observations.row(0)[0];
+        let speed = if mode == ActMode::Explore { 0.4 } else { 0.2 };
+        actions.row(0)[0] = if self.answers > self.bad_after { f32::NAN } else { speed * (1.0 - 2.0 * x) };
+        Ok(())
+    }
+}
+
+fn policy(version: u64, bad_after: u64) -> Versioned {
+    Versioned { version, policy: Box::new(Shuttle { answers: 0, bad_after }) }
+}
+
+fn contract() -> RobotContract {
+    RobotContract::parse(CONTRACT, Path::new("slider.toml")).unwrap()
+}
+
+fn parts(max_steps: usize) -> SessionParts {
+    let task = || Box::new(JointVelocityTask::new(&contract(), max_steps).unwrap());
+    SessionParts {
+        robot: Box::new(IdealRobot::new(contract())),
+        task: task(),
+        reader_task: task(),
+        scene: Box::new(StandingScene),
+        operator: Box::new(Unattended),
+        episodes: None,
+        ticks: None,
+    }
+}
+
+fn simulated() -> LiveConfig {
+    LiveConfig { clock: LiveClock::Simulated, ..LiveConfig::default() }
+}
+
+fn order(i: u64) -> Order {
+    Order {
+        name: format!("episode_{i}"),
+        seeds: EpisodeSeeds { reset: i, noise: i },
+        mode: ActMode::Exploit,
+        speed_percent: 100,
+    }
+}
+
+fn episode(driven: Driven) -> surefoot_engine::control::DrivenEpisode {
+    match driven {
+        Driven::Episode(e) => *e,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Episode>>>, bool);
+
+impl EpisodeSink for Kept {
+    fn record(&mut self, episode: &Episode) -> Result<(), DataError> {
+        if self.1 {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(DataError::Io { path: "episodes".into(), source });
+        }
+        self.0.lock().unwrap().push(episode.clone());
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+struct Ticks(Arc<Mutex<Vec<Tick>>>);
+
+impl TickSink for Ticks {
+    fn keep(&mut self, tick: &Tick) -> std::io::Result<()> {
+        self.0.lock().unwrap().push(tick.clone());
+        Ok(())
+    }
+}
+
+/// Does what was planned when so many looks have been taken since the robot began to run for the first time.
+struct Planned {
+    plan: Vec<(u64, OperatorEvent)>,
+    looks: u64,
+    running: bool,
+}
+
+impl Operator for Planned {
+    fn attends(&self) -> bool {
+        true
+    }
+    fn next(&mut self) -> Option<OperatorEvent> {
+        let due = self.plan.first().is_some_and(|(at, _)| self.running && *at <= self.looks);
+        if due {
+            return Some(self.plan.remove(0).1);
+        }
+        self.looks += u64::from(self.running);
+        None
+    }
+    fn action(&mut self, action: &mut [f32]) {
+        action.fill(-0.3);
+    }
+    fn show(&mut self, mode: Mode) {
+        self.running |= matches!(mode, Mode::Running(_));
+    }
+}
+
+fn attended(plan: Vec<(u64, OperatorEvent)>) -> SessionParts {
+    SessionParts { operator: Box::new(Planned { plan, looks: 0, running: false }), ..parts(200) }
+}
+
+#[test]
+fn episodes_are_kept_before_anybody_hears_of_them_and_are_the_same_bits_again() {
+    let drive = || {
+        let kept = Kept::default();
+        let parts = SessionParts { episodes: Some(Box::new(kept.clone())), ..parts(30) };
+        let mut session = Session::new(parts, &simulated(), policy(1, u64::MAX)).unwrap();
+        let mut driven = Vec::new();
+        for i in 0..3 {
+            driven.push(episode(session.drive(&order(i), &Interrupt::new()).unwrap()));
+            assert_eq!(kept.0.lock().unwrap().len() as u64, i + 1);
+        }
+        let end = session.close();
+        assert_eq!((end.mode, end.counts.violations, end.dropped_ticks), (Mode::Idle, 0, 0));
+        assert_eq!(*kept.0.lock().unwrap(), driven.iter().map(|d| d.episode.clone()).collect::<Vec<_>>());
+        driven
+    };
+    let driven = drive();
+    assert!(driven.iter().all(|d| d.episode.len() == 30 && d.policy_version == 1 && d.cost.path > 0.0));
+    assert_eq!(driven[2].episode.name, "episode_2");
+    assert_eq!(driven[2].episode.end.last(), Some(&StepEnd::Truncated));
+    assert!(driven == drive(), "simulated time is bit-reproducible");
+}
+
+#[test]
+fn policies_exploration_and_speed_change_between_episodes() {
+    let mut session = Session::new(parts(20), &simulated(), policy(1, u64::MAX)).unwrap();
+    let path = |session: &mut Session, order: Order| {
+        let driven = episode(session.drive(&order, &Interrupt::new()).unwrap());
+        (driven.policy_version, driven.cost.path)
+    };
+    let (version, calm) = path(&mut session, order(0));
+    assert_eq!(version, 1);
+    let (_, explored) = path(&mut session, Order { mode: ActMode::Explore, ..order(1) });
+    assert!(explored > calm, "{explored} {calm}");
+    assert!(session.offer(policy(2, u64::MAX)));
+    let (version, slow) = path(&mut session, Order { speed_percent: 5, ..order(2) });
+    assert_eq!(version, 2);
+    assert!(slow <= 0.05 * 0.5 * 1.05, "20 steps of 0.05 s at 5 % of 0.5 m/s: {slow}");
+}
+
+#[test]
+fn a_person_takes_over_hands_back_and_marks_the_episode() {
+    let asked = |r| OperatorEvent::Request(r);
+    let plan = vec![
+        (20, asked(Request::TakeOver)),
+        (60, asked(Request::HandBack)),
+        (100, asked(Request::Mark(Label::Success))),
+    ];
+    let mut session = Session::new(attended(plan), &simulated(), policy(1, u64::MAX)).unwrap();
+    let driven = episode(session.drive(&order(0), &Interrupt::new()).unwrap());
+    let e = &driven.episode;
+    assert_eq!((e.success, e.end.last()), (Some(true), Some(&StepEnd::Terminated)));
+    assert_eq!((driven.cost.interventions, e.human.len()), (1, e.len()));
+    let by_hand: Vec<usize> = (0..e.len()).filter(|t| e.human[*t]).collect();
+    assert!(by_hand.len() >= 7 && by_hand.windows(2).all(|w| w[1] == w[0] + 1), "{by_hand:?}");
+    assert!(by_hand.iter().skip(1).all(|t| (e.proposed[*t] + 0.3).abs() < 1e-6));
+    assert!(e.action[by_hand[by_hand.len() - 1]] < 0.0, "what was executed is the person's");
+    assert_eq!(e.attributes["marked"], "by a person");
+}
+
+#[test]
+fn a_failure_mark_truncates_and_a_pause_cuts_an_episode_in_two() {
+    let asked = |r| OperatorEvent::Request(r);
+    let plan = vec![
+        (40, asked(Request::Pause)),
+        (80, asked(Request::Resume)),
+        (120, asked(Request::Mark(Label::Failure))),
+    ];
+    let mut session = Session::new(attended(plan), &simulated(), policy(1, u64::MAX)).unwrap();
+    let interrupt = Interrupt::new();
+    let first = episode(session.drive(&order(0), &interrupt).unwrap());
+    assert_eq!(first.ended_by, Some(Mode::Paused(Driver::Policy)));
+    let second = episode(session.drive(&order(1), &interrupt).unwrap());
+    assert_eq!(second.episode.success, Some(false));
+    assert_eq!(second.episode.end.last(), Some(&StepEnd::Truncated));
+}
+
+#[test]
+fn an_attended_session_waits_for_a_person_to_clear_a_stop_and_an_unattended_one_ends() {
+    let mut alone = Session::new(parts(200), &simulated(), policy(1, 10)).unwrap();
+    let interrupt = Interrupt::new();
+    // Each NaN brakes; the third latches. What was driven until then are episodes.
+    let mut episodes = 0;
+    let stopped = loop {
+        match alone.drive(&order(0), &interrupt) {
+            Ok(Driven::Episode(_)) => episodes += 1,
+            other => break other.unwrap(),
+        }
+    };
+    assert!(matches!(stopped, Driven::Stopped { mode: Mode::ProtectiveStop, .. }), "{stopped:?}");
+    assert!(episodes >= 1);
+    assert_eq!(alone.drive(&order(1), &interrupt).unwrap(), stopped, "it stays stopped");
+    let asked = |r| OperatorEvent::Request(r);
+    let plan = vec![
+        (30, asked(Request::EmergencyStop)),
+        (90, asked(Request::Acknowledge)),
+        (150, asked(Request::Reset)),
+        (900, asked(Request::Mark(Label::Success))),
+    ];
+    let mut session = Session::new(attended(plan), &simulated(), policy(1, u64::MAX)).unwrap();
+    let cut = episode(session.drive(&order(0), &interrupt).unwrap());
+    assert!(matches!(cut.ended_by, Some(Mode::Braking(_))), "{:?}", cut.ended_by);
+    let after = episode(session.drive(&order(1), &interrupt).unwrap());
+    assert!(after.episode.len() > cut.episode.len());
+}
+
+#[test]
+fn an_episode_that_cannot_be_kept_ends_the_session_with_the_robot_at_rest() {
+    let kept = Kept(Arc::default(), true);
+    let parts = SessionParts { episodes: Some(Box::new(kept)), ..parts(30) };
+    let mut session = Session::new(parts, &simulated(), policy(1, u64::MAX)).unwrap();
+    let error = session.drive(&order(0), &Interrupt::new()).unwrap_err();
+    assert!(matches!(error, LiveError::Record { .. }), "{error}");
+    assert_eq!(session.close().mode, Mode::Idle);
+}
+
+#[test]
+fn a_limit_of_the_episode_brakes_in_the_loop_itself_and_truncates() {
+    let mut config = simulated();
+    config.control.episode.max_path = 0.1;
+    let mut session = Session::new(parts(200), &config, policy(1, u64::MAX)).unwrap();
+    let driven = episode(session.drive(&order(0), &Interrupt::new()).unwrap());
+    assert_eq!(driven.cost.limit.map(|l| l.limit), Some(EpisodeLimit::Path));
+    assert_eq!(driven.episode.attributes["limit"], "path");
+    assert_eq!(driven.episode.end.last(), Some(&StepEnd::Truncated));
+}
+
+#[test]
+fn a_learner_that_hangs_or_has_died_leaves_a_robot_that_holds_still() {
+    let ticks = Ticks::default();
+    let parts = SessionParts { ticks: Some(Box::new(ticks.clone())), ..parts(10) };
+    let mut thread = SessionThread::start(parts, &simulated(), policy(1, u64::MAX)).unwrap();
+    thread.order(order(0));
+    thread.order(order(1));
+    // The learner says nothing more: what was ordered is driven, and nothing else.
+    let interrupt = Interrupt::new();
+    for _ in 0..2 {
+        episode(thread.next(&interrupt).unwrap());
+    }
+    assert_eq!((thread.outstanding(), thread.try_next().unwrap()), (0, None));
+    let learner = std::thread::spawn(move || {
+        thread.order(order(2));
+        panic!("a bug in a learner")
+    });
+    assert!(learner.join().is_err(), "and its end of the session was dropped with it");
+    let ticks = ticks.0.lock().unwrap();
+    let last = ticks.last().unwrap();
+    assert!(ticks.iter().zip(1..).all(|(t, i)| t.tick == i), "no period is missing");
+    assert!(ticks.iter().all(|t| t.violations == 0));
+    assert!(last.command_velocity.iter().all(|v| v.abs() <= 0.5));
+}
