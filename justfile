@@ -23,7 +23,8 @@ libhdf5:
 h5py:
     rm -rf target/h5py && mkdir -p target/h5py
     cargo run -q -- data record push --episodes 3 --seed 7 --to target/h5py/push.hdf5
-    python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5
+    cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/recording 3 50
+    python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5 target/h5py/recording/ep_*.hdf5
 
 # Licences, duplicate and yanked crates (needs cargo-deny)
 deny:

@@ -1,12 +1,13 @@
 //! Opening a dataset, whatever its format.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{DataError, EpisodeSource};
 
+use crate::formats::shards::open_list;
 use crate::formats::{FORMATS, Format};
 use crate::h5::{Backend, Container};
 use crate::info::ArrayLine;
@@ -107,7 +108,22 @@ pub fn open(path: &Path) -> Result<Box<dyn EpisodeSource>, DataError> {
 /// # Errors
 /// As [`open`], and when there is no format of that name.
 pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
-    let opened = open_any(path, options)?;
+    strict(open_any(path, options)?, options)
+}
+
+/// Opens several files, of one format and of the same rows, as one dataset in the order given.
+///
+/// # Errors
+/// As [`open_with`] for each of them, and when they differ.
+pub fn open_files(paths: &[PathBuf], options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
+    if let [path] = paths {
+        return open_with(path, options);
+    }
+    let opened = open_list(paths.first().map_or(Path::new(""), PathBuf::as_path), paths, options)?;
+    strict(opened, options)
+}
+
+fn strict(opened: Opened, options: &OpenOptions) -> Result<Box<dyn EpisodeSource>, DataError> {
     match opened.problems.into_iter().next() {
         Some(problem) if !options.lenient => Err(problem),
         _ => Ok(opened.source),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use surefoot_core::{DataError, DatasetMeta, StepEnd};
 
-use crate::formats::{AMBIGUOUS_DONE, BAD_ENV_ARGS, demo_number};
+use crate::formats::{AMBIGUOUS_DONE, BAD_ENV_ARGS, INCOMPLETE, demo_number};
 use crate::open::{OpenOptions, open_any};
 use crate::survey::{Brief, Channel, Survey};
 use crate::table::percent;
@@ -350,6 +350,9 @@ impl Lints {
                 let mend =
                     "write env_args as a JSON object with env_name, type and env_kwargs, as robomimic does";
                 self.warning(BAD_ENV_ARGS, "data@env_args".into(), note.clone(), mend);
+            } else if note.starts_with(INCOMPLETE) {
+                let mend = "record into it again, or finish it: the recorder mends what a crash left behind";
+                self.warning(INCOMPLETE, "the recording".into(), note.clone(), mend);
             } else {
                 self.info("note", "the file".into(), note.clone(), "nothing to do if it is meant");
             }

@@ -101,7 +101,7 @@ pub struct Written {
 /// When the file exists, an episode does not fit the spec, a step in the middle is an end, or the system refuses. Nothing is
 /// left behind then.
 pub fn write(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<Written, DataError> {
-    write_file(path, recording, episodes, false)
+    write_file(path, recording, episodes, 0, false)
 }
 
 /// Writes episodes, replacing a file of that name once the new one is whole.
@@ -109,20 +109,31 @@ pub fn write(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result
 /// # Errors
 /// As [`write`]; an existing file is left as it was.
 pub fn overwrite(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<Written, DataError> {
-    write_file(path, recording, episodes, true)
+    write_file(path, recording, episodes, 0, true)
+}
+
+/// Writes one episode as a new file, with `id` for its `episode_id`.
+pub(crate) fn write_numbered(
+    path: &Path,
+    recording: &Recording,
+    episode: &Episode,
+    id: u64,
+) -> Result<Written, DataError> {
+    write_file(path, recording, std::slice::from_ref(episode), id, false)
 }
 
 fn write_file(
     path: &Path,
     recording: &Recording,
     episodes: &[Episode],
+    first_id: u64,
     replace: bool,
 ) -> Result<Written, DataError> {
     check(path, recording, episodes)?;
     if !replace && path.exists() {
         return Err(exists(path));
     }
-    let bytes = encode(recording, episodes).map_err(|e| DataError::Malformed {
+    let bytes = encode(recording, episodes, first_id).map_err(|e| DataError::Malformed {
         path: path.to_owned(),
         format: robomimic::FORMAT.name,
         reason: format!("these episodes cannot be encoded: {e}"),
@@ -148,7 +159,7 @@ fn exists(path: &Path) -> DataError {
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Writes beside `path`, checks, flushes, renames. Whatever fails, nothing is left behind.
-fn put(
+pub(crate) fn put(
     path: &Path,
     bytes: &[u8],
     replace: bool,
@@ -165,7 +176,8 @@ fn put(
     let unique = WRITES.fetch_add(1, Ordering::Relaxed);
     let temporary =
         directory.join(format!(".{}.{}-{unique}.tmp", name.to_string_lossy(), std::process::id()));
-    let attempt = || -> Result<(), DataError> {
+    let mut linked = false;
+    let mut attempt = || -> Result<(), DataError> {
         let mut file = std::fs::File::create(&temporary).map_err(io)?;
         file.write_all(bytes).map_err(io)?;
         verify(&temporary)?;
@@ -175,20 +187,32 @@ fn put(
         } else {
             // A link, unlike a rename, cannot replace a file that appeared meanwhile. Some file systems have none.
             match std::fs::hard_link(&temporary, path) {
-                Ok(()) => std::fs::remove_file(&temporary).map_err(io)?,
+                Ok(()) => {
+                    linked = true;
+                    std::fs::remove_file(&temporary).map_err(io)?;
+                }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(exists(path)),
                 Err(_) if !path.exists() => std::fs::rename(&temporary, path).map_err(io)?,
                 Err(_) => return Err(exists(path)),
             }
         }
-        std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(io)
+        sync_directory(directory)
     };
     let result = attempt();
     if result.is_err() {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
+        if linked {
+            let _ = std::fs::remove_file(path);
+        }
     }
     result
+}
+
+/// Flushes the names in a directory to the disk.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), DataError> {
+    let io = |source| DataError::Io { path: directory.to_owned(), source };
+    std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(io)
 }
 
 /// Every episode has the rows its length and the spec promise, and ends once.
@@ -248,7 +272,11 @@ fn text(value: &str) -> AttrValue {
     AttrValue::VarLenString(value.to_owned())
 }
 
-fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn encode(
+    recording: &Recording,
+    episodes: &[Episode],
+    first_id: u64,
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let Recording { spec, env_kwargs, producer, masks } = recording;
     let (o, a) = (spec.observation_dim() as u64, spec.action_dim() as u64);
     let mut file = FileBuilder::new();
@@ -291,7 +319,7 @@ fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<u8>, Box<dy
         let group = format!("demo_{i}");
         let mut demo = data.create_group(&group);
         demo.set_attr("num_samples", int(n));
-        demo.set_attr("episode_id", int(i as u64));
+        demo.set_attr("episode_id", int(first_id.saturating_add(i as u64)));
         if *name != group {
             demo.set_attr("episode_name", text(name));
         }

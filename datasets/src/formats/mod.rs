@@ -8,11 +8,14 @@ use crate::open::{OpenOptions, Opened};
 pub mod d4rl;
 mod demo_header;
 mod demonstrations;
+pub mod recording;
 pub mod robomimic;
 pub mod robosuite;
+pub mod shards;
 
 pub(crate) use demo_header::{AMBIGUOUS_DONE, BAD_ENV_ARGS};
 pub(crate) use demonstrations::demo_number;
+pub(crate) use recording::INCOMPLETE;
 
 /// A dataset format.
 #[derive(Clone, Copy, Debug)]
@@ -28,4 +31,11 @@ pub struct Format {
 }
 
 /// Every format, in the order in which a file or directory is held against them.
-pub const FORMATS: &[Format] = &[robomimic::FORMAT, robosuite::FORMAT, d4rl::FORMAT];
+pub const FORMATS: &[Format] = &[
+    recording::FORMAT,
+    robomimic::FORMAT,
+    robosuite::FORMAT,
+    d4rl::FORMAT,
+    // Last: any directory with HDF5 files in it.
+    shards::FORMAT,
+];

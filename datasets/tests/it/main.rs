@@ -4,6 +4,7 @@
 
 mod awac;
 mod backends;
+mod crash;
 mod d4rl;
 mod damage;
 mod episodes;
@@ -11,5 +12,7 @@ mod hand_made;
 mod load;
 mod open;
 mod quirks;
+mod recording;
 mod round_trip;
+mod shards;
 mod verify;

@@ -119,4 +119,11 @@ pub trait EpisodeSink: Send {
     /// # Errors
     /// When it could not be kept; those before it still are.
     fn record(&mut self, episode: &Episode) -> Result<(), DataError>;
+    /// Says that no episode is to follow. What ends without it may read as incomplete.
+    ///
+    /// # Errors
+    /// When that could not be kept.
+    fn finish(&mut self) -> Result<(), DataError> {
+        Ok(())
+    }
 }
