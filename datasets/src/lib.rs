@@ -13,7 +13,7 @@ mod table;
 mod verify;
 mod writer;
 
-pub use formats::{FORMATS, Format};
+pub use formats::{FORMATS, Format, WriteFn};
 pub use h5::Backend;
 pub use info::{ArrayLine, InfoReport, MaskLine, info};
 pub use input::Input;

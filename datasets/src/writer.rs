@@ -93,6 +93,8 @@ pub struct Written {
     pub episodes: usize,
     /// Steps of all of them.
     pub steps: usize,
+    /// What the episodes held and the format cannot hold.
+    pub lost: Vec<String>,
 }
 
 /// Writes episodes as a new file; an existing one is an error.
@@ -146,6 +148,7 @@ fn write_file(
         hash: blake3::hash(&bytes).to_hex().to_string(),
         episodes: episodes.len(),
         steps: episodes.iter().map(Episode::len).sum(),
+        lost: Vec::new(),
     })
 }
 

@@ -23,6 +23,7 @@ pub const FORMAT: Format = Format {
     summary: "D4RL HDF5: flat observations, actions, rewards, terminals and timeouts",
     sniff,
     open,
+    write: None,
 };
 
 /// The large arrays, read on first use.

@@ -1,9 +1,12 @@
 //! Dataset formats: one file and one line in [`FORMATS`] each.
 
-use surefoot_core::DataError;
+use std::path::Path;
+
+use surefoot_core::{DataError, Episode};
 
 use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
+use crate::writer::{Recording, Written};
 
 pub mod d4rl;
 mod demo_header;
@@ -17,6 +20,11 @@ pub(crate) use demo_header::{AMBIGUOUS_DONE, BAD_ENV_ARGS};
 pub(crate) use demonstrations::demo_number;
 pub(crate) use recording::INCOMPLETE;
 
+/// Writes episodes, one after the other as they come, to a new file or directory; an existing one is an error. Nothing is left behind on
+/// failure. What the format cannot hold is told in [`Written::lost`].
+pub type WriteFn =
+    fn(&Path, &Recording, &mut dyn Iterator<Item = Result<Episode, DataError>>) -> Result<Written, DataError>;
+
 /// A dataset format.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
@@ -28,6 +36,8 @@ pub struct Format {
     pub sniff: fn(&Input) -> Result<bool, DataError>,
     /// Opens it as one.
     pub open: fn(Input, &OpenOptions) -> Result<Opened, DataError>,
+    /// Writes a new dataset of it, where it can be written.
+    pub write: Option<WriteFn>,
 }
 
 /// Every format, in the order in which a file or directory is held against them.

@@ -30,6 +30,7 @@ pub const FORMAT: Format = Format {
     summary: "surefoot recording: a directory of ep_<i>.hdf5, crash-safe while it is written; read and written",
     sniff,
     open,
+    write: None,
 };
 
 #[derive(Debug)]

@@ -3,13 +3,16 @@
 //! Files with `terminations`/`truncations` (or `dones` beside `truncated`) say how an episode ends; robomimic's own `dones` does
 //! not, see [`crate::DoneMeans`].
 
-use surefoot_core::DataError;
+use std::path::Path;
+
+use surefoot_core::{DataError, Episode};
 
 use super::Format;
 use super::demonstrations::{Demonstrations, demo_names};
 use crate::h5::ChildKind;
 use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
+use crate::writer::{self, Recording, Written};
 
 const NAME: &str = "robomimic";
 
@@ -22,6 +25,7 @@ pub const FORMAT: Format = Format {
     summary: "robomimic HDF5 (also mimicgen, LIBERO, IsaacLab): data/demo_<i> with observations; read and written",
     sniff,
     open,
+    write: Some(write),
 };
 
 fn sniff(input: &Input) -> Result<bool, DataError> {
@@ -38,4 +42,12 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
     Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, |children| {
         if children.contains_key("actions") { vec!["actions".into()] } else { Vec::new() }
     })
+}
+
+fn write(
+    path: &Path,
+    recording: &Recording,
+    episodes: &mut dyn Iterator<Item = Result<Episode, DataError>>,
+) -> Result<Written, DataError> {
+    writer::write(path, recording, &episodes.collect::<Result<Vec<_>, _>>()?)
 }

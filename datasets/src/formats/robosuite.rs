@@ -22,6 +22,7 @@ pub const FORMAT: Format = Format {
     summary: "robosuite demo.hdf5: states and actions of teleoperated demonstrations, for imitation",
     sniff,
     open,
+    write: None,
 };
 
 fn sniff(input: &Input) -> Result<bool, DataError> {

@@ -22,6 +22,7 @@ pub const FORMAT: Format = Format {
     summary: "a directory of HDF5 files of one format, as one dataset in the order of their names",
     sniff,
     open,
+    write: None,
 };
 
 /// Open files are kept while they are together no longer than this; one is always kept.
