@@ -1,7 +1,7 @@
 //! A long adversarial run: every filter, random limits and periods, inputs of a broken or hostile policy.
 //!
 //! ```text
-//! cargo run --release -p surefoot-safety --features geometry --example adversarial -- --steps 1000000000 --seed 1
+//! cargo run --release -p surefoot-safety --example adversarial -- --steps 1000000000 --seed 1
 //! ```
 //!
 //! Half of the steps go to the braking filter, half to the certified one; of both, some at changing speed scales. Prints the worst excess

@@ -1,7 +1,7 @@
 //! What each filter costs: ns per joint and tick, for a seven-joint arm under changing commands.
 //!
 //! ```text
-//! cargo run --release -p surefoot-safety --features geometry --example filter_speed
+//! cargo run --release -p surefoot-safety --example filter_speed
 //! ```
 #![allow(clippy::print_stdout)]
 #![allow(clippy::disallowed_methods, reason = "this measures time and decides nothing by it")]

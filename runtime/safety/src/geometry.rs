@@ -1,4 +1,4 @@
-//! Geometric conditions of a robot whose links are capsules: workspace, keep-out zones, self-collision. Feature `geometry`.
+//! Geometric conditions of a robot whose links are capsules: workspace, keep-out zones, self-collision.
 //!
 //! [`KinematicTree`] says how the links move, [`CollisionModel`] what they are made of and what they must keep clear of; it is a
 //! [`Clearance`] for [`SafetyChain::with_clearance`](crate::SafetyChain::with_clearance). One forward-kinematics pass per
@@ -6,21 +6,21 @@
 //! there is no iteration that could stop early; [`ROUNDING_MARGIN`] is taken off every clearance for rounding.
 //!
 //! ```
-//! use nalgebra::{Isometry3, Point3, Vector3};
-//! use surefoot_safety::geometry::{Capsule, CollisionModel, Cuboid, Joint, KinematicTree};
+//! use surefoot_safety::geometry::{Capsule, CollisionModel, Cuboid, Joint, KinematicTree, Pose, Zone};
 //! use surefoot_safety::{JointLimits, SafetyChain, Scaling};
 //!
 //! // A planar arm of two links of half a metre.
 //! let tree = KinematicTree::new(vec![
-//!     Joint::revolute(None, Isometry3::identity(), Vector3::z())?,
-//!     Joint::revolute(Some(0), Isometry3::translation(0.5, 0.0, 0.0), Vector3::z())?,
+//!     Joint::revolute(None, Pose::IDENTITY, [0.0, 0.0, 1.0])?,
+//!     Joint::revolute(Some(0), Pose::at([0.5, 0.0, 0.0]), [0.0, 0.0, 1.0])?,
 //! ])?;
 //! let limits = vec![JointLimits::new(-3.0, 3.0, 2.0, 5.0)?.with_max_jerk(100.0)?; 2];
-//! let link = |joint| Capsule::new(joint, Point3::origin(), Point3::new(0.5, 0.0, 0.0), 0.05);
+//! let link = |joint| Capsule::new(joint, [0.0; 3], [0.5, 0.0, 0.0], 0.05);
+//! let post = Cuboid::new(Pose::at([0.0, 0.8, 0.0]), [0.2, 0.2, 0.2])?;
 //! let model = CollisionModel::new(tree, &limits)?
 //!     .with_capsule(link(0)?)?
 //!     .with_capsule(link(1)?)?
-//!     .with_keep_out_box(Cuboid::new(Isometry3::translation(0.0, 0.8, 0.0), Vector3::new(0.2, 0.2, 0.2))?);
+//!     .with_keep_out(Zone::Box(post), [0, 1])?;
 //! let mut chain = SafetyChain::motion(limits, Scaling::PerJoint, 0.01)?.with_clearance(Box::new(model))?;
 //! chain.arm(&[0.0, 0.0])?;
 //! for _ in 0..500 {
@@ -33,12 +33,14 @@
 mod distance;
 mod kinematics;
 mod model;
+mod pose;
 
 #[cfg(test)]
 mod tests;
 
 pub use kinematics::{Joint, JointKind, KinematicTree};
-pub use model::{Capsule, CollisionModel, Cuboid};
+pub use model::{Capsule, CollisionModel, Contact, Cuboid, Zone};
+pub use pose::Pose;
 
 #[cfg(doc)]
 use crate::Clearance;
@@ -51,7 +53,7 @@ pub const ROUNDING_MARGIN: f64 = 1e-9;
 #[non_exhaustive]
 pub enum GeometryError {
     /// A joint's axis is zero or not finite.
-    #[error("the axis of a joint must have a direction, found {found:?}")]
+    #[error("an axis must have a direction, found {found:?}")]
     Axis {
         /// What it was.
         found: [f64; 3],
@@ -77,7 +79,7 @@ pub enum GeometryError {
     Length {
         /// Which length.
         what: &'static str,
-        /// `at least 0` or `above 0`.
+        /// `at least 0`, `above 0` or `a number`.
         least: &'static str,
         /// What it was.
         found: f64,

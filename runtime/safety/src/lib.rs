@@ -50,7 +50,6 @@ mod clearance;
 mod command;
 mod effort;
 mod error;
-#[cfg(feature = "geometry")]
 pub mod geometry;
 mod held;
 mod limits;

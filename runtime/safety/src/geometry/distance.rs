@@ -1,33 +1,37 @@
 //! Distances from a segment, in closed form.
 
-use nalgebra::{Point3, Vector3};
-
+use super::pose::{Vector, add, dot, norm, norm_squared, scaled, sub};
 use crate::braking::into_range;
 
 /// From a segment to a point.
-pub(super) fn to_point(a: &Point3<f64>, b: &Point3<f64>, p: &Point3<f64>) -> f64 {
-    let along = b - a;
-    let length = along.norm_squared();
-    let t = if length > 0.0 { into_range((p - a).dot(&along) / length, 0.0, 1.0) } else { 0.0 };
-    (p - (a + along * t)).norm()
+pub(super) fn to_point(a: Vector, b: Vector, p: Vector) -> f64 {
+    to_point_squared(a, b, p).sqrt()
+}
+
+fn to_point_squared(a: Vector, b: Vector, p: Vector) -> f64 {
+    let along = sub(b, a);
+    let length = norm_squared(along);
+    let t = if length > 0.0 { into_range(dot(sub(p, a), along) / length, 0.0, 1.0) } else { 0.0 };
+    norm_squared(sub(p, add(a, scaled(along, t))))
 }
 
 /// Between two segments. The distance of two lines is convex in both parameters, so its least value over the square of
 /// parameters is at the interior stationary point or on an edge, and an edge is a segment and a point.
-pub(super) fn to_segment(a: &Point3<f64>, b: &Point3<f64>, c: &Point3<f64>, d: &Point3<f64>) -> f64 {
-    let (u, v, w) = (b - a, d - c, a - c);
-    let edges = to_point(a, b, c).min(to_point(a, b, d)).min(to_point(c, d, a)).min(to_point(c, d, b));
-    let (uu, uv, vv) = (u.dot(&u), u.dot(&v), v.dot(&v));
+pub(super) fn to_segment(a: Vector, b: Vector, c: Vector, d: Vector) -> f64 {
+    let (u, v, w) = (sub(b, a), sub(d, c), sub(a, c));
+    let (uu, uv, vv) = (norm_squared(u), dot(u, v), norm_squared(v));
     let determinant = uu * vv - uv * uv;
+    let ends = to_point_squared(a, b, c).min(to_point_squared(a, b, d));
+    let edges = ends.min(to_point_squared(c, d, a)).min(to_point_squared(c, d, b)).sqrt();
     if determinant <= 1e-14 * uu * vv {
         // Parallel, or a point: the least distance is taken at an end. (At an angle of 1e-7 it could be an eighth of a micrometre
         // per metre nearer to the side, which changes a distance of 0.1 mm by less than the rounding margin.)
         return edges;
     }
-    let (uw, vw) = (u.dot(&w), v.dot(&w));
+    let (uw, vw) = (dot(u, w), dot(v, w));
     let (s, t) = ((uv * vw - vv * uw) / determinant, (uu * vw - uv * uw) / determinant);
     if (0.0..=1.0).contains(&s) && (0.0..=1.0).contains(&t) {
-        edges.min((w + u * s - v * t).norm())
+        edges.min(norm(sub(add(w, scaled(u, s)), scaled(v, t))))
     } else {
         edges
     }
@@ -36,8 +40,8 @@ pub(super) fn to_segment(a: &Point3<f64>, b: &Point3<f64>, c: &Point3<f64>, d: &
 /// From a segment to an axis-aligned box around the origin; 0 where they meet.
 ///
 /// The squared distance along the segment is convex and quadratic between the parameters at which it crosses a face's plane.
-pub(super) fn to_box(a: &Point3<f64>, b: &Point3<f64>, half: &Vector3<f64>) -> f64 {
-    let along = b - a;
+pub(super) fn to_box(a: Vector, b: Vector, half: Vector) -> f64 {
+    let along = sub(b, a);
     let mut cuts = [0.0_f64, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     for axis in 0..3 {
         for (i, face) in [half[axis], -half[axis]].into_iter().enumerate() {
@@ -46,12 +50,15 @@ pub(super) fn to_box(a: &Point3<f64>, b: &Point3<f64>, half: &Vector3<f64>) -> f
         }
     }
     cuts.sort_unstable_by(f64::total_cmp);
-    let at = |t: f64| outside(&(a + along * t), half).norm_squared();
+    let at = |t: f64| norm_squared(outside(add(a, scaled(along, t)), half));
     let mut least = at(0.0);
     for pair in cuts.windows(2) {
         let &[from, to] = pair else { continue };
+        if from == to {
+            continue;
+        }
         // Which faces are passed does not change within the piece: read it off its middle.
-        let beyond = outside(&(a + along * f64::midpoint(from, to)), half);
+        let beyond = outside(add(a, scaled(along, f64::midpoint(from, to))), half);
         let (mut slope, mut curvature) = (0.0, 0.0);
         for axis in 0..3 {
             if beyond[axis] != 0.0 {
@@ -66,12 +73,7 @@ pub(super) fn to_box(a: &Point3<f64>, b: &Point3<f64>, half: &Vector3<f64>) -> f
     least.sqrt()
 }
 
-/// A lower bound of [`to_box`], from the ball around the segment: cheap.
-pub(super) fn to_box_at_least(a: &Point3<f64>, b: &Point3<f64>, half: &Vector3<f64>) -> f64 {
-    outside(&nalgebra::center(a, b), half).norm() - (b - a).norm() / 2.0
-}
-
 /// The vector from the box to a point; zero inside.
-fn outside(p: &Point3<f64>, half: &Vector3<f64>) -> Vector3<f64> {
-    p.coords - p.coords.zip_map(half, |x, h| x.max(-h).min(h))
+pub(super) fn outside(p: Vector, half: Vector) -> Vector {
+    [0, 1, 2].map(|i| p[i] - p[i].max(-half[i]).min(half[i]))
 }

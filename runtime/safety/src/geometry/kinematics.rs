@@ -1,8 +1,7 @@
 //! Forward kinematics of a tree of joints: one arm, or several on one base.
 
-use nalgebra::{Isometry3, Translation3, Unit, UnitQuaternion, Vector3};
-
-use super::GeometryError;
+use super::pose::{Turning, Vector, add, dot, norm, norm_squared, scaled, sub};
+use super::{GeometryError, Pose};
 use crate::JointLimits;
 
 /// How a joint moves its link.
@@ -18,46 +17,65 @@ pub enum JointKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Joint {
     parent: Option<usize>,
-    origin: Isometry3<f64>,
-    axis: Unit<Vector3<f64>>,
+    origin: Pose,
+    axis: Vector,
     kind: JointKind,
+    turning: Turning,
 }
 
 impl Joint {
     /// A joint that turns about `axis`. `origin` is its pose in the parent link's frame (in the base's for `None`), as in a URDF.
     ///
     /// # Errors
-    /// When the axis has no direction.
-    pub fn revolute(
-        parent: Option<usize>,
-        origin: Isometry3<f64>,
-        axis: Vector3<f64>,
-    ) -> Result<Self, GeometryError> {
+    /// When the axis has no direction or a number is not finite.
+    pub fn revolute(parent: Option<usize>, origin: Pose, axis: [f64; 3]) -> Result<Self, GeometryError> {
         Self::new(parent, origin, axis, JointKind::Revolute)
     }
 
     /// A joint that slides along `axis`.
     ///
     /// # Errors
-    /// When the axis has no direction.
-    pub fn prismatic(
-        parent: Option<usize>,
-        origin: Isometry3<f64>,
-        axis: Vector3<f64>,
-    ) -> Result<Self, GeometryError> {
+    /// When the axis has no direction or a number is not finite.
+    pub fn prismatic(parent: Option<usize>, origin: Pose, axis: [f64; 3]) -> Result<Self, GeometryError> {
         Self::new(parent, origin, axis, JointKind::Prismatic)
     }
 
-    fn new(
+    /// A joint of either kind.
+    ///
+    /// # Errors
+    /// When the axis has no direction or a number is not finite.
+    pub fn new(
         parent: Option<usize>,
-        origin: Isometry3<f64>,
-        axis: Vector3<f64>,
+        origin: Pose,
+        axis: [f64; 3],
         kind: JointKind,
     ) -> Result<Self, GeometryError> {
-        let axis = Unit::try_new(axis, 1e-9)
-            .filter(|axis| axis.iter().all(|x| x.is_finite()))
-            .ok_or(GeometryError::Axis { found: axis.into() })?;
-        Ok(Self { parent, origin, axis, kind })
+        if !origin.is_finite() {
+            return Err(GeometryError::Length {
+                what: "a joint's origin",
+                least: "a number",
+                found: f64::NAN,
+            });
+        }
+        let length = norm(axis);
+        if !(length.is_finite() && length > 1e-9) {
+            return Err(GeometryError::Axis { found: axis });
+        }
+        let axis = scaled(axis, 1.0 / length);
+        Ok(Self { parent, origin, axis, kind, turning: Turning::new(&origin, axis) })
+    }
+
+    fn moved(&self, q: f64) -> Pose {
+        match self.kind {
+            JointKind::Revolute => self.turning.by(q, self.origin.translation()),
+            JointKind::Prismatic => self.origin * Pose::at(scaled(self.axis, q)),
+        }
+    }
+
+    /// How far a point of this joint's link is from its axis.
+    fn off_axis(&self, point: Vector) -> f64 {
+        let along = scaled(self.axis, dot(self.axis, point));
+        norm_squared(sub(point, along)).sqrt()
     }
 }
 
@@ -93,15 +111,19 @@ impl KinematicTree {
         self.joints.is_empty()
     }
 
+    /// Whether two links are the same or joined to each other.
+    #[must_use]
+    pub fn are_neighbours(&self, one: usize, other: usize) -> bool {
+        let parent = |link: usize| self.joints.get(link).and_then(|j| j.parent);
+        one == other || parent(one) == Some(other) || parent(other) == Some(one)
+    }
+
     /// The links' poses in the base's frame at a position (`[joints]`, rad or m), into `poses` (`[joints]`).
     ///
     /// Real-time safe.
-    pub fn forward(&self, position: &[f64], poses: &mut [Isometry3<f64>]) {
+    pub fn forward(&self, position: &[f64], poses: &mut [Pose]) {
         for (i, (joint, q)) in self.joints.iter().zip(position).enumerate() {
-            let moved = match joint.kind {
-                JointKind::Revolute => joint.origin * UnitQuaternion::from_axis_angle(&joint.axis, *q),
-                JointKind::Prismatic => joint.origin * Translation3::from(joint.axis.into_inner() * *q),
-            };
+            let moved = joint.moved(*q);
             poses[i] = match joint.parent {
                 Some(parent) => poses[parent] * moved,
                 None => moved,
@@ -109,26 +131,43 @@ impl KinematicTree {
         }
     }
 
-    /// The way from a link up to the base: the link itself first.
-    fn ancestors(&self, link: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(link), |i| self.joints[*i].parent)
-    }
-
-    /// How far a point of link `link`, `extent` from its origin, can move per rad (per m) of each joint: raises `reach`. Valid within the
-    /// position limits, which bound how far prismatic joints extend the robot.
-    pub(super) fn raise_reach(&self, link: usize, extent: f64, limits: &[JointLimits], reach: &mut [f64]) {
-        let mut radius = extent;
-        for i in self.ancestors(link) {
-            let joint = &self.joints[i];
-            let moves = match joint.kind {
-                JointKind::Revolute => radius,
-                JointKind::Prismatic => 1.0,
+    /// How far the points of a capsule of link `link`, from `a` to `b` and `radius` around, can move per rad (per m) of each joint:
+    /// raises `reach`. Valid within the position limits, which bound how far prismatic joints extend the robot.
+    ///
+    /// A point moves by its distance from a joint's axis. On the joint's own link that distance is known; beyond, it is at most that
+    /// of the next joint's origin and the lengths from there on.
+    pub(super) fn raise_reach(
+        &self,
+        link: usize,
+        (a, b, radius): (Vector, Vector, f64),
+        limits: &[JointLimits],
+        reach: &mut [f64],
+    ) {
+        let own = &self.joints[link];
+        let off_axis = own.off_axis(a).max(own.off_axis(b)) + radius;
+        // From the origin of the joint to any of its points.
+        let mut extent = norm(a).max(norm(b)) + radius;
+        let (mut joint, mut moves) = (link, off_axis);
+        loop {
+            let j = &self.joints[joint];
+            let per_unit = if j.kind == JointKind::Revolute { moves } else { 1.0 };
+            reach[joint] = reach[joint].max(per_unit);
+            let Some(parent) = j.parent else { return };
+            let slide = match j.kind {
+                JointKind::Revolute => 0.0,
+                JointKind::Prismatic => {
+                    limits[joint].min_position.abs().max(limits[joint].max_position.abs())
+                }
             };
-            reach[i] = reach[i].max(moves);
-            radius += joint.origin.translation.vector.norm();
-            if joint.kind == JointKind::Prismatic {
-                radius += limits[i].min_position.abs().max(limits[i].max_position.abs());
-            }
+            let origin = j.origin.translation();
+            moves = self.joints[parent].off_axis(origin) + slide + extent;
+            extent += norm(origin) + slide;
+            joint = parent;
         }
     }
+}
+
+/// The point half way.
+pub(super) fn middle(a: Vector, b: Vector) -> Vector {
+    scaled(add(a, b), 0.5)
 }

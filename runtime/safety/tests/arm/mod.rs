@@ -1,8 +1,9 @@
 //! A seven-joint arm with the joint limits and link lengths of a Franka Research 3, in a cell.
 
-use nalgebra::{Isometry3, Point3, Vector3};
 use surefoot_safety::JointLimits;
-use surefoot_safety::geometry::{Capsule, CollisionModel, Cuboid, GeometryError, Joint, KinematicTree};
+use surefoot_safety::geometry::{
+    Capsule, CollisionModel, Cuboid, GeometryError, Joint, KinematicTree, Pose, Zone,
+};
 
 /// A pose clear of everything.
 pub const HOME: [f64; 7] = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785];
@@ -39,11 +40,10 @@ pub fn in_a_cell(limits: &[JointLimits]) -> Result<CollisionModel, GeometryError
         ([0.088, 0.0, 0.0], quarter),
     ];
     let joints = frames.iter().enumerate().map(|(i, (at, roll))| {
-        let origin = Isometry3::new(Vector3::from(*at), Vector3::new(*roll, 0.0, 0.0));
-        Joint::revolute(i.checked_sub(1), origin, Vector3::z())
+        Joint::revolute(i.checked_sub(1), Pose::new(*at, [*roll, 0.0, 0.0]), [0.0, 0.0, 1.0])
     });
     let tree = KinematicTree::new(joints.collect::<Result<_, _>>()?)?;
-    let at = |x: f64, y: f64, z: f64| Point3::new(x, y, z);
+    let at = |x: f64, y: f64, z: f64| [x, y, z];
     let capsules = [
         (0, at(0.0, 0.0, -0.19), at(0.0, 0.0, 0.0), 0.06),
         (1, at(0.0, 0.0, -0.06), at(0.0, 0.0, 0.06), 0.06),
@@ -57,14 +57,15 @@ pub fn in_a_cell(limits: &[JointLimits]) -> Result<CollisionModel, GeometryError
     for (link, a, b, radius) in capsules {
         model = model.with_capsule(Capsule::new(link, a, b, radius)?)?;
     }
-    let cell = Cuboid::new(Isometry3::translation(0.2, 0.0, 0.6), Vector3::new(0.8, 0.8, 0.7))?;
-    let table = Cuboid::new(Isometry3::translation(0.6, 0.0, -0.1), Vector3::new(0.4, 0.8, 0.15))?;
-    let shelf = Isometry3::new(Vector3::new(0.3, 0.7, 0.6), Vector3::new(0.0, 0.0, 0.4));
+    let cell = Cuboid::new(Pose::at([0.2, 0.0, 0.6]), [0.8, 0.8, 0.7])?;
+    let table = Cuboid::new(Pose::at([0.6, 0.0, -0.1]), [0.4, 0.8, 0.15])?;
+    let shelf = Cuboid::new(Pose::new([0.3, 0.7, 0.6], [0.0, 0.0, 0.4]), [0.2, 0.15, 0.3])?;
+    let ball = [0.5, -0.5, 0.4];
     model
         .with_workspace(cell, 2..7)?
-        .with_keep_out_box(table)
-        .with_keep_out_box(Cuboid::new(shelf, Vector3::new(0.2, 0.15, 0.3))?)
-        .with_keep_out_ball(Point3::new(0.5, -0.5, 0.4), 0.15)?
+        .with_keep_out(Zone::Box(table), 0..7)?
+        .with_keep_out(Zone::Box(shelf), 0..7)?
+        .with_keep_out(Zone::Capsule { a: ball, b: ball, radius: 0.15 }, 0..7)?
         .with_separation(6, 0)?
         .with_separation(6, 2)?
         .with_separation(5, 0)
