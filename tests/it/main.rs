@@ -7,5 +7,6 @@ mod cli;
 mod determinism;
 mod driven_episodes;
 mod fault_matrix;
+mod guarded_arm;
 mod program;
 mod resume;

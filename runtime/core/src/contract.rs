@@ -1,54 +1,20 @@
 //! The robot contract: one file that the importer, the simulator, the live robot and the recorder read.
 
-use std::path::{Path, PathBuf};
+mod error;
+mod geometry;
+
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_safety::{JointLimits, SafetyChain, SafetyError, Scaling, SoftJointLimits};
+use surefoot_safety::geometry::CollisionModel;
+use surefoot_safety::{JointLimits, SafetyChain, Scaling, SoftJointLimits};
 
-/// Why a contract cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ContractError {
-    /// The file cannot be read.
-    #[error("cannot read robot contract {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// Not the TOML that was expected.
-    #[error("robot contract {}: {source}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Line, column and expectation.
-        source: Box<toml::de::Error>,
-    },
-    /// A joint's limits are unusable.
-    #[error("joint {joint}: {source}")]
-    Limits {
-        /// Name of the joint.
-        joint: String,
-        /// Which limit, and what it was.
-        source: SafetyError,
-    },
-    /// A rate is zero, negative, not finite, or not a divisor.
-    #[error("rates: policy_hz {policy_hz} must be positive and divide control_hz {control_hz}")]
-    Rates {
-        /// Ticks of the control loop per second.
-        control_hz: f64,
-        /// Actions per second.
-        policy_hz: f64,
-    },
-    /// A delay that no robot could be driven with.
-    #[error("action_delay_ticks {found}: expected at most {MAX_DELAY_TICKS}")]
-    Delay {
-        /// What was given.
-        found: usize,
-    },
-}
+pub use error::{ContractError, GeometryProblem};
+pub use geometry::{
+    BoxContract, CapsuleContract, GeometryContract, JointPlacement, KeepOutContract, SelfCollision,
+    WorkspaceContract, ZoneShape,
+};
 
 /// Longest declared delay of an action, in control ticks.
 const MAX_DELAY_TICKS: usize = 1000;
@@ -141,6 +107,9 @@ pub struct RobotContract {
     /// Further channels of the state.
     #[serde(default)]
     pub channels: Vec<ChannelContract>,
+    /// The robot's bodies and what they must keep clear of: with them, every command is certified by a stop that does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<GeometryContract>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -152,7 +121,7 @@ impl RobotContract {
     /// Reads and checks a contract.
     ///
     /// # Errors
-    /// When the file is missing, malformed, or states unusable limits or rates.
+    /// When the file is missing, malformed, or states unusable limits, rates or geometry.
     pub fn read(path: &Path) -> Result<Self, ContractError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ContractError::Read { path: path.to_owned(), source })?;
@@ -162,7 +131,7 @@ impl RobotContract {
     /// Parses and checks a contract; `path` is for messages.
     ///
     /// # Errors
-    /// When it is malformed or states unusable limits or rates.
+    /// When it is malformed or states unusable limits, rates or geometry.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ContractError> {
         let contract: Self = toml::from_str(text)
             .map_err(|e| ContractError::Parse { path: path.to_owned(), source: Box::new(e) })?;
@@ -171,6 +140,7 @@ impl RobotContract {
         if contract.action_delay_ticks > MAX_DELAY_TICKS {
             return Err(ContractError::Delay { found: contract.action_delay_ticks });
         }
+        contract.safety_chain()?;
         Ok(contract)
     }
 
@@ -226,17 +196,36 @@ impl RobotContract {
         }
     }
 
-    /// The chain that guards this robot.
+    /// What the robot's bodies must keep clear of, and how they move; `None` where the contract has no geometry.
     ///
     /// # Errors
-    /// When limits or rates are unusable.
+    /// When limits or geometry are unusable.
+    pub fn collision_model(&self) -> Result<Option<CollisionModel>, ContractError> {
+        let Some(geometry) = &self.geometry else { return Ok(None) };
+        let limits = self.limits()?;
+        let model = match self.command {
+            CommandKind::Motion => geometry.model(&self.joints, &limits),
+            CommandKind::Effort => Err(("command".into(), GeometryProblem::Effort)),
+        };
+        model.map(Some).map_err(|(at, source)| ContractError::Geometry { at, source })
+    }
+
+    /// The chain that guards this robot: with the contract's geometry, where it has one.
+    ///
+    /// # Errors
+    /// When limits, rates or geometry are unusable.
     pub fn safety_chain(&self) -> Result<SafetyChain, ContractError> {
         let limits = self.limits()?;
         let joint = self.name.clone();
+        let model = self.collision_model()?;
         match self.command {
             CommandKind::Motion => SafetyChain::motion(limits, self.scaling, self.control_secs()),
             CommandKind::Effort => SafetyChain::effort(limits, self.control_secs()),
         }
+        .and_then(|chain| match model {
+            Some(model) => chain.with_clearance(Box::new(model)),
+            None => Ok(chain),
+        })
         .map_err(|source| ContractError::Limits { joint, source })
     }
 
