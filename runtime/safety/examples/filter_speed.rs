@@ -1,4 +1,5 @@
-//! What each filter costs: ns per joint and tick, for a seven-joint arm under changing commands.
+//! What each filter costs: ns per joint and tick, for a seven-joint arm under changing commands. Every run is made five times and the
+//! fastest time of each tick counts: the work of a tick is always the same, what else the machine does is not.
 //!
 //! ```text
 //! cargo run --release -p surefoot-safety --example filter_speed
@@ -15,29 +16,32 @@ use std::time::Instant;
 use surefoot_safety::{JointLimits, SafetyChain, Scaling};
 
 const TICKS: usize = 50_000;
+const RUNS: usize = 5;
 
 fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
-    chain.arm(&arm::HOME)?;
     let n = arm::HOME.len();
     let hold = (0.1 / chain.state().period_secs).round() as usize;
     let mut desired = vec![0.0; n];
     let (mut worst_ticks, mut sum_ticks, mut worst_evaluations, mut sum_evaluations) = (0, 0, 0, 0);
-    let mut seconds = Vec::with_capacity(TICKS);
-    for tick in 0..TICKS {
-        // Changes ten times a second, and asks for more than the limits allow for half of the time.
-        if tick % hold == 0 {
-            for (joint, w) in desired.iter_mut().enumerate() {
-                *w = 4.0 * ((tick / hold) as f64 * 0.37 + joint as f64 * 1.3).sin();
+    let mut seconds = vec![f64::INFINITY; TICKS];
+    for run in 0..RUNS {
+        chain.arm(&arm::HOME)?;
+        for (tick, fastest) in seconds.iter_mut().enumerate() {
+            // Changes ten times a second, and asks for more than the limits allow for half of the time.
+            if tick % hold == 0 {
+                for (joint, w) in desired.iter_mut().enumerate() {
+                    *w = 4.0 * ((tick / hold) as f64 * 0.37 + joint as f64 * 1.3).sin();
+                }
             }
-        }
-        let start = Instant::now();
-        std::hint::black_box(chain.admit(std::hint::black_box(&desired)));
-        seconds.push(start.elapsed().as_secs_f64());
-        if let Some(filter) = chain.certified() {
-            worst_ticks = worst_ticks.max(filter.rollout_ticks());
-            sum_ticks += filter.rollout_ticks();
-            worst_evaluations = worst_evaluations.max(filter.evaluations());
-            sum_evaluations += filter.evaluations();
+            let start = Instant::now();
+            std::hint::black_box(chain.admit(std::hint::black_box(&desired)));
+            *fastest = fastest.min(start.elapsed().as_secs_f64());
+            if let Some(filter) = chain.certified().filter(|_| run == 0) {
+                worst_ticks = worst_ticks.max(filter.rollout_ticks());
+                sum_ticks += filter.rollout_ticks();
+                worst_evaluations = worst_evaluations.max(filter.evaluations());
+                sum_evaluations += filter.evaluations();
+            }
         }
     }
     let mean = |sum: u64| sum as f64 / TICKS as f64;
@@ -45,9 +49,11 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
     let per_joint = |quantile: f64| seconds[(TICKS as f64 * quantile) as usize] * 1e9 / n as f64;
     let mean_ns = seconds.iter().sum::<f64>() * 1e9 / (TICKS * n) as f64;
     print!(
-        "{name:<46} ns/joint: mean {mean_ns:6.0}, median {:6.0}, p99 {:6.0}",
+        "{name:<46} ns/joint: mean {mean_ns:6.0}, median {:6.0}, p99 {:6.0}; tick: p99 {:6.1} us, worst {:6.1} us",
         per_joint(0.5),
-        per_joint(0.99)
+        per_joint(0.99),
+        seconds[TICKS * 99 / 100] * 1e6,
+        seconds[TICKS - 1] * 1e6,
     );
     if let Some(filter) = chain.certified() {
         print!(

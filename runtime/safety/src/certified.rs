@@ -35,9 +35,15 @@
 //! at most 13 rollouts of each joint, 10 more with [`Scaling::Synchronized`], 8 more with geometry.
 //!
 //! **Segments.** A condition states how much its clearance can change per rad of each joint
-//! ([`Clearance::reach`](crate::Clearance::reach)). Positions `m` metres of such motion apart, each with a clearance of at least `m/2`,
-//! have no violation between them; and from a clearance `c` nothing within `m <= c` of motion needs to be evaluated. So the
-//! check is complete between the samples, and far from obstacles two evaluations per tick suffice: here, and at the end of the stop.
+//! ([`Clearance::reach`](crate::Clearance::reach)). Two poses `m` metres of such motion apart, whose clearances add up to `m` or more, have no
+//! violation between them: that is checked for every segment of every plan. What is known of the clearances of an earlier plan, less the
+//! motion from that plan to this one, bounds those of this one from below, and from a clearance `c` nothing within `m <= c` of motion needs
+//! to be evaluated; so few states are, and the decision is the one of evaluating all (`plan_clearance.rs` has the argument, its tests compare).
+//!
+//! **Work.** A tick evaluates conditions 400 times at most, all together; a plan that is not certified by then is not executed, and the
+//! stored plan, which needs no evaluation, is. With the bound on rollouts this bounds a tick: for seven joints at 1 kHz with stops of up to
+//! 534 periods, `31 * 534 * 7` states and 400 evaluations, under 1 ms on a core that makes 2e8 states and 2e6 evaluations per second. What was met
+//! in practice stands in `examples/filter_speed.rs`.
 //!
 //! **Speed scale.** With a scale `s` candidates must keep `|v| <= max(s V, fastest of the stored plan)`. The stored plan meets it by
 //! definition, so the theorem is untouched; and since that bound never rises from one tick to the next, the speed falls to
@@ -51,6 +57,7 @@
 
 mod backup;
 mod filter;
+mod plan_clearance;
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@
 //! | part | used when | guarantees | cost |
 //! |---|---|---|---|
 //! | [`BrakingFilter`] | default | position, velocity, acceleration; the largest safe set | closed form |
-//! | [`CertifiedFilter`] | a joint has a jerk limit, or there is geometry | also jerk and every [`Clearance`] condition, also between ticks | at most `31 N` states per joint, `N` the longest stop in periods |
+//! | [`CertifiedFilter`] | a joint has a jerk limit, or there is geometry | also jerk and every [`Clearance`] condition, also between ticks | at most `31 N` states per joint, `N` the longest stop in periods, and 400 evaluations of geometry |
 //! | [`EffortLimiter`] | robots commanded by torque | finite, within the effort limits; no position limit | a comparison |
 //! | [`StopPlan`] | in every [`SafeCommand`] | comes to rest inside the same limits without another command | none |
 //! | soft limits, [speed scale](SafetyChain::set_speed_scale) | where set | comfort: they never weaken, nor are guaranteed beyond, the hard limits | none |

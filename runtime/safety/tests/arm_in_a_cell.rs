@@ -16,11 +16,17 @@ fn it_touches_nothing_for_any_input() {
         bits ^= bits << 17;
         bits
     };
-    for scaling in [Scaling::PerJoint, Scaling::Synchronized] {
+    let cases = [
+        (Scaling::PerJoint, 0.01, 40),
+        (Scaling::Synchronized, 0.01, 40),
+        (Scaling::PerJoint, 0.001, 1000),
+        (Scaling::Synchronized, 0.001, 1000),
+    ];
+    for (scaling, h, hold) in cases {
         let model = Box::new(arm::in_a_cell(&limits).unwrap());
-        let chain = SafetyChain::motion(limits.clone(), scaling, 0.01).unwrap();
+        let chain = SafetyChain::motion(limits.clone(), scaling, h).unwrap();
         let mut chain = chain.with_clearance(model).unwrap();
-        let mut monitor = LimitMonitor::new(&limits, 0.01);
+        let mut monitor = LimitMonitor::new(&limits, h);
         chain.arm(&arm::HOME).unwrap();
         monitor.arm(&arm::HOME);
         let (mut nearest, mut reasons, mut travelled) = (f64::INFINITY, Reasons::NONE, 0.0_f64);
@@ -35,7 +41,7 @@ fn it_touches_nothing_for_any_input() {
                     k => 1.5 * (k as f64 - 5.0),
                 };
             }
-            for _ in 0..random() % 40 {
+            for tick in 0..random() % hold {
                 let command = chain.admit(&wanted);
                 monitor.observe(&command);
                 reasons = reasons.union(command.reasons());
@@ -45,6 +51,13 @@ fn it_touches_nothing_for_any_input() {
                 nearest = nearest.min(witness.clearance(&between)).min(witness.clearance(command.position()));
                 travelled += last.iter().zip(command.position()).map(|(a, b)| (a - b).abs()).sum::<f64>();
                 last.copy_from_slice(command.position());
+                let plan = command.stop_plan();
+                for ahead in (0..=plan.ticks()).filter(|_| tick % 16 == 0) {
+                    let position: [f64; 7] = std::array::from_fn(|joint| plan.at(ahead, joint).0);
+                    nearest = nearest.min(witness.clearance(&position));
+                }
+                let filter = chain.certified().unwrap();
+                assert!(filter.evaluations() <= filter.max_evaluations());
             }
         }
         assert!(nearest >= 0.0, "{nearest} m");

@@ -1,6 +1,6 @@
 //! The backup stop of one joint, and the certificate that it works: the rollout.
 
-use crate::braking::into_range;
+use crate::braking::{braking_distance, into_range};
 use crate::limits::Bounds;
 use crate::{JointLimits, SafetyError};
 
@@ -28,6 +28,10 @@ pub(crate) struct BackupStop {
     jerk_step: f64,
     /// `8 / (J h^2)` and `J h / 2`: the constants of the inverse of the ramp-down sum.
     inverse: (f64, f64),
+    /// Above this speed rest is certainly not reached within one period.
+    ending_speed: f64,
+    /// From this speed on the stop certainly brakes at the limit.
+    steady_speed: f64,
     period: f64,
     max_ticks: usize,
 }
@@ -46,7 +50,12 @@ impl BackupStop {
         }
         let inverse = (8.0 / (jerk * period * period), jerk_step / 2.0);
         let bounds = Bounds::of(limits);
-        Ok(Self { bounds, up, down, jerk_step, inverse, period, max_ticks: ticks as usize })
+        // Both with room for rounding: in between the exact comparison decides.
+        let ending_speed = down.min(jerk_step) * period * (1.0 + 1e-6);
+        let steady_speed =
+            if jerk_step.is_finite() { braking_distance(down, jerk, period) * (1.0 + 1e-6) } else { 0.0 };
+        let max_ticks = ticks as usize;
+        Ok(Self { bounds, up, down, jerk_step, inverse, ending_speed, steady_speed, period, max_ticks })
     }
 
     /// Periods that a stop takes at most: `N` of the theorem.
@@ -99,17 +108,14 @@ impl BackupStop {
 
     /// `κ`: the next state of the fastest stop that ends without acceleration.
     pub fn stop(&self, x: Motion) -> Motion {
-        let ending = -x.velocity / self.period;
-        let reachable = (ending - x.acceleration).abs() <= self.jerk_step;
-        if reachable && ending.abs() <= self.down.min(self.jerk_step) {
-            // Exactly zero, so that rest is a state and not a tolerance.
-            return self.moved(x, 0.0, ending);
+        let speed = x.velocity.abs();
+        // Most of a stop is far from its end: no division and no root there.
+        if speed <= self.ending_speed
+            && let Some(rest) = self.end(x)
+        {
+            return rest;
         }
-        let braking = if self.jerk_step == f64::INFINITY {
-            self.down
-        } else {
-            self.down.min(self.ramp(x.velocity.abs()))
-        };
+        let braking = if speed >= self.steady_speed { self.down } else { self.down.min(self.ramp(speed)) };
         let wanted = if x.velocity > 0.0 { -braking } else { braking };
         let next = self.accelerated(x, self.within_jerk(x, wanted));
         let crossed = next.velocity * x.velocity < 0.0;
@@ -118,6 +124,13 @@ impl BackupStop {
             return self.moved(x, 0.0, next.acceleration);
         }
         next
+    }
+
+    /// Rest, if one period reaches it. Exactly zero, so that rest is a state and not a tolerance.
+    fn end(&self, x: Motion) -> Option<Motion> {
+        let ending = -x.velocity / self.period;
+        let reachable = (ending - x.acceleration).abs() <= self.jerk_step;
+        (reachable && ending.abs() <= self.down.min(self.jerk_step)).then(|| self.moved(x, 0.0, ending))
     }
 
     /// The acceleration nearest to the one wanted that the jerk limit allows next.
@@ -179,6 +192,41 @@ impl BackupStop {
                 return false;
             }
             x = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{PERIODS, jerk_limits};
+
+    proptest! {
+        /// The short cuts of the stop change no bit of it.
+        #[test]
+        fn the_stop_is_what_it_is_without_short_cuts(
+            limits in jerk_limits(),
+            period in prop::sample::select(&PERIODS[..]),
+            share in -1.2..1.2_f64,
+            near in -1e-5..1e-5_f64,
+            acceleration in -1.0..1.0_f64,
+        ) {
+            let stop = BackupStop::new(0, &limits, period).unwrap();
+            let mut plain = stop.clone();
+            (plain.ending_speed, plain.steady_speed) = (f64::INFINITY, f64::INFINITY);
+            let a = acceleration * limits.max_acceleration();
+            for velocity in [
+                share * limits.max_velocity(),
+                stop.ending_speed * (1.0 + near),
+                stop.steady_speed * (1.0 + near),
+                -stop.steady_speed * (1.0 + near),
+                share * stop.steady_speed,
+            ] {
+                let x = Motion { position: share, velocity, acceleration: a };
+                prop_assert_eq!(stop.stop(x), plain.stop(x));
+            }
         }
     }
 }

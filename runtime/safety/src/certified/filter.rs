@@ -2,7 +2,7 @@
 
 use crate::braking::into_range;
 use crate::certified::backup::{BackupStop, Motion};
-use crate::clearance::Sweep;
+use crate::certified::plan_clearance::{Like, PlanClearance, Work};
 use crate::limits::Bounds;
 use crate::{Clearance, JointLimits, Reasons, SafetyError, Scaling, Verdict};
 
@@ -13,13 +13,17 @@ const BISECTIONS_ALONE: usize = 12;
 /// Halvings for all joints together, where each costs as much as all joints.
 const BISECTIONS_TOGETHER: usize = 8;
 
+/// Evaluations of geometric conditions in one tick, over all of them. What is not certified by then is not executed: the stored plan
+/// is, which needs none.
+const MOST_EVALUATIONS: u64 = 400;
+
 /// The certified envelope of a motion chain: see the [module](crate::certified).
 pub struct CertifiedFilter {
     limits: Vec<JointLimits>,
     joints: Vec<BackupStop>,
     scaling: Scaling,
     scale: f64,
-    conditions: Vec<Box<dyn Clearance>>,
+    conditions: Vec<PlanClearance>,
     /// Per joint: the commanded state, and the stop from there. Never empty once armed.
     stored: Vec<Vec<Motion>>,
     /// Per joint: the best plan that was certified in this tick.
@@ -28,14 +32,9 @@ pub struct CertifiedFilter {
     trial: Vec<Vec<Motion>>,
     wanted: Vec<Motion>,
     caps: Vec<f64>,
-    clearances: Vec<f64>,
-    /// The present position; and two that follow each other on a plan.
-    position: Vec<f64>,
-    from: Vec<f64>,
-    to: Vec<f64>,
     reasons: Reasons,
     rollout_ticks: u64,
-    evaluations: u64,
+    work: Work,
 }
 
 impl CertifiedFilter {
@@ -61,19 +60,16 @@ impl CertifiedFilter {
             trial: plans(),
             wanted: vec![Motion::default(); n],
             caps: limits.iter().map(|l| l.max_velocity).collect(),
-            clearances: vec![0.0; conditions.len()],
-            position: vec![0.0; n],
-            from: vec![0.0; n],
-            to: vec![0.0; n],
             limits,
             joints,
             scaling,
             scale: 1.0,
-            conditions,
+            conditions: Vec::new(),
             reasons: Reasons::NONE,
             rollout_ticks: 0,
-            evaluations: 0,
+            work: Work { evaluations: 0, most: MOST_EVALUATIONS },
         };
+        filter.put_conditions(conditions);
         for plan in &mut filter.stored {
             plan.push(Motion::default());
         }
@@ -92,10 +88,16 @@ impl CertifiedFilter {
         self.rollout_ticks
     }
 
-    /// Evaluations of geometric conditions in the last call.
+    /// Evaluations of geometric conditions in the last call: at most [`max_evaluations`](Self::max_evaluations).
     #[must_use]
     pub const fn evaluations(&self) -> u64 {
-        self.evaluations
+        self.work.evaluations
+    }
+
+    /// Evaluations of geometric conditions in a call at most: the bound of the work.
+    #[must_use]
+    pub const fn max_evaluations(&self) -> u64 {
+        self.work.most
     }
 
     pub(crate) const fn reasons(&self) -> Reasons {
@@ -125,11 +127,12 @@ impl CertifiedFilter {
     }
 
     pub(crate) fn take_conditions(&mut self) -> Vec<Box<dyn Clearance>> {
-        std::mem::take(&mut self.conditions)
+        self.conditions.drain(..).map(|watched| watched.condition).collect()
     }
 
     pub(crate) fn put_conditions(&mut self, conditions: Vec<Box<dyn Clearance>>) {
-        self.conditions = conditions;
+        let ticks = self.max_stop_ticks() + 1;
+        self.conditions = conditions.into_iter().map(|c| PlanClearance::new(c, ticks)).collect();
     }
 
     /// Starts from these states, or keeps what was and says why not. The induction's first step: they are certified here.
@@ -139,66 +142,56 @@ impl CertifiedFilter {
             if !self.joints[j].roll(x, cap, &mut self.trial[j]) {
                 return Err(SafetyError::CannotStop { joint: j, position: x.position, velocity: x.velocity });
             }
-            self.position[j] = x.position;
         }
+        // Not in a tick: as many evaluations as it takes.
+        let mut work = Work { evaluations: 0, most: u64::MAX };
+        let mut started = Ok(());
         for (condition, c) in self.conditions.iter_mut().enumerate() {
-            let clearance = c.clearance(&self.position);
-            self.clearances[condition] = clearance;
-            if clearance.is_nan() || clearance < 0.0 {
-                return Err(SafetyError::NotClear { condition, clearance });
+            let clearance = c.start(&self.trial);
+            let clear = clearance >= 0.0;
+            if !clear || !c.keeps(&self.trial, &self.trial, Like::Stored(&self.trial), &mut work) {
+                started = Err(SafetyError::NotClear { condition, clearance });
+                break;
             }
+            c.accept();
+            c.commit();
         }
-        if let Some(condition) = self.violated_by_trial() {
-            return Err(SafetyError::NotClear { condition, clearance: self.clearances[condition] });
+        if started.is_err() {
+            // What was known was of plans that stay in force, and is lost.
+            for c in &mut self.conditions {
+                c.forget();
+            }
+            return started;
         }
         std::mem::swap(&mut self.stored, &mut self.trial);
         self.reasons = Reasons::NONE;
         Ok(())
     }
 
-    /// The first geometric condition that the trial plans, executed from `position` on, do not keep.
-    fn violated_by_trial(&mut self) -> Option<usize> {
-        let ticks = self.trial.iter().map(Vec::len).max().unwrap_or(0);
-        for (to, plan) in self.to.iter_mut().zip(&self.trial) {
-            *to = plan.last().map_or(f64::NAN, |x| x.position);
-        }
-        for (index, condition) in self.conditions.iter_mut().enumerate() {
-            // Most plans that fail do so at their end: one evaluation then spares the way.
-            let end = condition.clearance(&self.to);
-            self.evaluations += 1;
-            if end.is_nan() || end < 0.0 {
-                return Some(index);
+    /// Whether the trial plans keep all geometric conditions.
+    fn trial_is_clear(&mut self, like_stored: bool) -> bool {
+        let like = if like_stored { Like::Stored(&self.stored) } else { Like::Best(&self.best) };
+        for condition in &mut self.conditions {
+            if !condition.keeps(&self.stored, &self.trial, like, &mut self.work) {
+                return false;
             }
         }
-        for (index, condition) in self.conditions.iter_mut().enumerate() {
-            self.from.copy_from_slice(&self.position);
-            let mut sweep = Sweep::from(condition.as_mut(), self.clearances[index]);
-            let mut kept = true;
-            for tick in 0..ticks {
-                for (to, plan) in self.to.iter_mut().zip(&self.trial) {
-                    *to = plan.get(tick).or_else(|| plan.last()).map_or(f64::NAN, |x| x.position);
-                }
-                kept = sweep.advance(&self.from, &self.to);
-                if !kept {
-                    break;
-                }
-                self.from.copy_from_slice(&self.to);
-            }
-            self.evaluations += sweep.evaluations;
-            if !kept {
-                return Some(index);
-            }
-        }
-        None
+        self.conditions.iter_mut().for_each(PlanClearance::accept);
+        true
     }
 
     /// Executes the stored plan: bit for bit what was certified.
     pub(crate) fn brake(&mut self, command: &mut [f64]) -> Verdict {
-        (self.rollout_ticks, self.evaluations) = (0, 0);
+        self.begin();
         self.replay_all();
         self.commit(command);
         self.reasons = Reasons::STOP;
         Verdict::Stopped
+    }
+
+    fn begin(&mut self) {
+        (self.rollout_ticks, self.work.evaluations) = (0, 0);
+        self.conditions.iter_mut().for_each(PlanClearance::begin);
     }
 
     fn replay(&mut self, joint: usize) {
@@ -211,10 +204,12 @@ impl CertifiedFilter {
         for joint in 0..self.joints.len() {
             self.replay(joint);
         }
+        self.conditions.iter_mut().for_each(PlanClearance::replay);
     }
 
     fn commit(&mut self, command: &mut [f64]) {
         std::mem::swap(&mut self.stored, &mut self.best);
+        self.conditions.iter_mut().for_each(PlanClearance::commit);
         for (w, plan) in command.iter_mut().zip(&self.stored) {
             *w = plan.first().map_or(0.0, |x| x.velocity);
         }
@@ -227,7 +222,7 @@ impl CertifiedFilter {
             self.reasons = Reasons::NON_FINITE;
             return Verdict::Stopped;
         }
-        (self.rollout_ticks, self.evaluations) = (0, 0);
+        self.begin();
         self.reasons = Reasons::NONE;
         for (joint, w) in command.iter().enumerate() {
             self.cap(joint);
@@ -338,7 +333,7 @@ impl CertifiedFilter {
                 return false;
             }
         }
-        if with_conditions && self.violated_by_trial().is_some() {
+        if with_conditions && !self.trial_is_clear(false) {
             return false;
         }
         std::mem::swap(&mut self.best, &mut self.trial);
@@ -350,6 +345,9 @@ impl CertifiedFilter {
         self.replay_all();
         let (mut certified, mut refused) = (0.0_f64, most);
         for _ in 0..BISECTIONS_TOGETHER {
+            if with_conditions && self.work.is_spent() {
+                return;
+            }
             let share = f64::midpoint(certified, refused);
             if self.try_together(with_conditions, |f, j| f.toward_wanted(j, share)) {
                 certified = share;
@@ -406,15 +404,8 @@ impl CertifiedFilter {
         if self.conditions.is_empty() {
             return;
         }
-        for (position, plan) in self.position.iter_mut().zip(&self.stored) {
-            *position = plan.first().map_or(f64::NAN, |x| x.position);
-        }
-        for (clearance, condition) in self.clearances.iter_mut().zip(&mut self.conditions) {
-            *clearance = condition.clearance(&self.position);
-            self.evaluations += 1;
-        }
         std::mem::swap(&mut self.trial, &mut self.best);
-        if self.violated_by_trial().is_none() {
+        if self.trial_is_clear(true) {
             std::mem::swap(&mut self.trial, &mut self.best);
             return;
         }
