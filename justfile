@@ -19,12 +19,14 @@ test:
 libhdf5:
     CMAKE="$(command -v cmake)" cargo test -p surefoot-datasets --features libhdf5
 
-# Every kind of file that we write, read by h5py (needs Python with h5py)
+# Every kind of file that we write, read by h5py and by Minari (needs Python with h5py and minari)
 h5py:
     rm -rf target/h5py && mkdir -p target/h5py
     cargo run -q -- data record push --episodes 3 --seed 7 --to target/h5py/push.hdf5
     cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/recording 3 50
     python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5 target/h5py/recording/ep_*.hdf5
+    cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/push-v0 minari
+    python3 datasets/tests/minari_reads.py target/h5py/push-v0
 
 # Licences, duplicate and yanked crates (needs cargo-deny)
 deny:

@@ -1,16 +1,19 @@
-//! Converts a dataset of any format into the native one: `cargo run -p surefoot-datasets --example convert -- FROM TO`
+//! Converts a dataset of any format: `cargo run -p surefoot-datasets --example convert -- FROM TO [FORMAT]`, into the native one by default.
 
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 
 use surefoot_core::{EnvSpec, Field};
-use surefoot_datasets::{Recording, open, read_all, write};
+use surefoot_datasets::{FORMATS, Recording, open};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut paths = std::env::args().skip(1).map(PathBuf::from);
-    let (from, to) =
-        (paths.next().ok_or("give the file to read")?, paths.next().ok_or("give the file to write")?);
+    let mut args = std::env::args().skip(1);
+    let mut path = |what: &str| args.next().map(PathBuf::from).ok_or_else(|| format!("give {what}"));
+    let (from, to) = (path("the dataset to read")?, path("the dataset to write")?);
+    let format = args.next().unwrap_or_else(|| "robomimic".into());
+    let write =
+        FORMATS.iter().find(|f| f.name == format).and_then(|f| f.write).ok_or("cannot write that format")?;
     let source = open(&from)?;
     let meta = source.meta();
     let fields =
@@ -26,8 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let mut recording = Recording::new(spec);
     recording.masks = meta.masks.clone();
-    let episodes = read_all(&*source, &(0..source.len()).collect::<Vec<_>>())?;
-    let written = write(&to, &recording, &episodes)?;
+    let written = write(&to, &recording, &mut (0..source.len()).map(|i| source.episode(i)))?;
     println!(
         "{} episodes, {} steps, {} bytes: {}",
         written.episodes,
@@ -35,5 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         written.bytes,
         written.path.display()
     );
+    for what in written.lost {
+        println!("not kept: {what}");
+    }
     Ok(())
 }

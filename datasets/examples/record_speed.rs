@@ -38,10 +38,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut end = vec![StepEnd::Running; steps];
     end[steps - 1] = StepEnd::Truncated;
+    let path = rows((steps + 1) * OBSERVATION);
+    let executed: Vec<f32> = rows(steps * ACTION).iter().map(|x| x.clamp(-1.0, 1.0)).collect();
     let mut episode = Episode {
-        observation: rows(steps * OBSERVATION),
-        next_observation: rows(steps * OBSERVATION),
-        action: rows(steps * ACTION),
+        observation: path[..steps * OBSERVATION].to_vec(),
+        next_observation: path[OBSERVATION..].to_vec(),
+        action: executed,
         proposed: rows(steps * ACTION),
         reward: rows(steps),
         human: vec![false; steps],

@@ -1,5 +1,6 @@
 //! Robot datasets: one file per format behind [`surefoot_core::EpisodeSource`], with info, verify and stats.
 
+mod durable;
 pub mod formats;
 pub mod h5;
 mod info;

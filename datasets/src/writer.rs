@@ -18,14 +18,13 @@
 //! the disk, and then renamed. The same episodes give the same bytes.
 
 use std::collections::BTreeSet;
-use std::io::{Error as IoError, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use hdf5_pure::{AttrValue, EnumTypeBuilder, FileBuilder, FormatError, make_i8_type};
+use hdf5_pure::{AttrValue, Datatype, EnumTypeBuilder, FileBuilder, FormatError, make_i8_type};
 use serde_json::json;
 use surefoot_core::{DataError, EnvSpec, Episode, StepEnd, Stream};
 
+use crate::durable::{exists, put};
 use crate::formats::robomimic;
 use crate::open::{OpenOptions, open_with};
 
@@ -152,74 +151,8 @@ fn write_file(
     })
 }
 
-fn exists(path: &Path) -> DataError {
-    let source =
-        IoError::new(ErrorKind::AlreadyExists, "there is a file of this name already; it was left as it is");
-    DataError::Io { path: path.to_owned(), source }
-}
-
-/// Tells the temporary files of concurrent writers in one process apart.
-static WRITES: AtomicU64 = AtomicU64::new(0);
-
-/// Writes beside `path`, checks, flushes, renames. Whatever fails, nothing is left behind.
-pub(crate) fn put(
-    path: &Path,
-    bytes: &[u8],
-    replace: bool,
-    verify: &dyn Fn(&Path) -> Result<(), DataError>,
-) -> Result<(), DataError> {
-    let io = |source| DataError::Io { path: path.to_owned(), source };
-    let directory = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let Some(name) = path.file_name() else {
-        return Err(io(IoError::new(ErrorKind::InvalidInput, "this is not the name of a file")));
-    };
-    let unique = WRITES.fetch_add(1, Ordering::Relaxed);
-    let temporary =
-        directory.join(format!(".{}.{}-{unique}.tmp", name.to_string_lossy(), std::process::id()));
-    let mut linked = false;
-    let mut attempt = || -> Result<(), DataError> {
-        let mut file = std::fs::File::create(&temporary).map_err(io)?;
-        file.write_all(bytes).map_err(io)?;
-        verify(&temporary)?;
-        file.sync_all().map_err(io)?;
-        if replace {
-            std::fs::rename(&temporary, path).map_err(io)?;
-        } else {
-            // A link, unlike a rename, cannot replace a file that appeared meanwhile. Some file systems have none.
-            match std::fs::hard_link(&temporary, path) {
-                Ok(()) => {
-                    linked = true;
-                    std::fs::remove_file(&temporary).map_err(io)?;
-                }
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(exists(path)),
-                Err(_) if !path.exists() => std::fs::rename(&temporary, path).map_err(io)?,
-                Err(_) => return Err(exists(path)),
-            }
-        }
-        sync_directory(directory)
-    };
-    let result = attempt();
-    if result.is_err() {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-        if linked {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-    result
-}
-
-/// Flushes the names in a directory to the disk.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), DataError> {
-    let io = |source| DataError::Io { path: directory.to_owned(), source };
-    std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(io)
-}
-
 /// Every episode has the rows its length and the spec promise, and ends once.
-fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(), DataError> {
+pub(crate) fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(), DataError> {
     let (o, a) = (recording.spec.observation_dim(), recording.spec.action_dim());
     let wrong = |item: String, expected: String, found: String| {
         Err(DataError::Shape { path: path.to_owned(), item, expected, found })
@@ -267,12 +200,48 @@ fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(),
     Ok(())
 }
 
-fn int(value: u64) -> AttrValue {
+pub(crate) fn int(value: u64) -> AttrValue {
     i64::try_from(value).map_or(AttrValue::U64(value), AttrValue::I64)
 }
 
-fn text(value: &str) -> AttrValue {
+pub(crate) fn text(value: &str) -> AttrValue {
     AttrValue::VarLenString(value.to_owned())
+}
+
+/// What an episode says of itself, as attributes of its group, which is called `group`.
+pub(crate) fn attributes_of(e: &Episode, group: &str) -> Vec<(String, AttrValue)> {
+    let Episode { name, success, source, safety, seed, attributes, .. } = e;
+    let mut all = Vec::new();
+    let mut set = |key: &str, value: AttrValue| all.push((key.to_owned(), value));
+    if name != group {
+        set("episode_name", text(name));
+    }
+    if let Some(success) = success {
+        set("success", int(u64::from(*success)));
+    }
+    if let Some(source) = source {
+        set("source", text(source));
+    }
+    if let Some(seed) = seed {
+        set("seed", int(*seed));
+    }
+    for (key, count) in [
+        ("safety_ticks", safety.ticks),
+        ("safety_adjusted", safety.adjusted),
+        ("safety_stops", safety.stops),
+        ("safety_violations", safety.violations),
+    ] {
+        set(key, int(count));
+    }
+    for (key, value) in attributes {
+        set(key, text(value));
+    }
+    all
+}
+
+/// Booleans as h5py writes them.
+pub(crate) fn flag_type() -> Result<Datatype, FormatError> {
+    EnumTypeBuilder::with_base(make_i8_type()).value("FALSE", 0).value("TRUE", 1).build()
 }
 
 fn encode(
@@ -301,50 +270,16 @@ fn encode(
     if let Some(hash) = &spec.contract_hash {
         data.set_attr("robot_contract_hash", text(hash));
     }
-    let flag = EnumTypeBuilder::with_base(make_i8_type()).value("FALSE", 0).value("TRUE", 1).build()?;
+    let flag = flag_type()?;
     for (i, e) in episodes.iter().enumerate() {
-        let Episode {
-            name,
-            observation,
-            next_observation,
-            action,
-            proposed,
-            reward,
-            end,
-            human,
-            success,
-            source,
-            safety,
-            seed,
-            attributes,
-        } = e;
+        let Episode { observation, next_observation, action, proposed, reward, end, human, .. } = e;
         let n = e.len() as u64;
         let group = format!("demo_{i}");
         let mut demo = data.create_group(&group);
         demo.set_attr("num_samples", int(n));
         demo.set_attr("episode_id", int(first_id.saturating_add(i as u64)));
-        if *name != group {
-            demo.set_attr("episode_name", text(name));
-        }
-        if let Some(success) = success {
-            demo.set_attr("success", int(u64::from(*success)));
-        }
-        if let Some(source) = source {
-            demo.set_attr("source", text(source));
-        }
-        if let Some(seed) = seed {
-            demo.set_attr("seed", int(*seed));
-        }
-        for (key, count) in [
-            ("safety_ticks", safety.ticks),
-            ("safety_adjusted", safety.adjusted),
-            ("safety_stops", safety.stops),
-            ("safety_violations", safety.violations),
-        ] {
-            demo.set_attr(key, int(count));
-        }
-        for (key, value) in attributes {
-            demo.set_attr(key, text(value));
+        for (key, value) in attributes_of(e, &group) {
+            demo.set_attr(&key, value);
         }
         demo.create_dataset("actions").with_f32_data(action).with_shape(&[n, a]);
         if !proposed.is_empty() {
@@ -411,7 +346,7 @@ fn read_back(
 }
 
 /// Equal in every bit, NaN included. An unmarked last step is read as truncated.
-fn same(found: &Episode, meant: &Episode) -> bool {
+pub(crate) fn same(found: &Episode, meant: &Episode) -> bool {
     let bits =
         |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits());
     let mut end = meant.end.clone();

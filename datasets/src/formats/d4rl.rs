@@ -5,30 +5,35 @@
 //! left out, for what followed it was not recorded. The rows after the last end are an episode that the recording cut off.
 //! `timeouts` mean what the file's maker meant: in maze2d they mark a reached goal.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
+
+use hdf5_pure::FileBuilder;
 
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
 use super::Format;
-use super::demonstrations::{numeric_width, row_dim};
-use crate::h5::{ArrayInfo, ChildKind, Container};
+use super::columns::{Columns, row_dim};
+use crate::durable::put;
+use crate::h5::{ChildKind, Container};
 use crate::input::Input;
-use crate::open::{OpenOptions, Opened};
+use crate::open::{OpenOptions, Opened, open_with};
+use crate::writer::{Recording, Written, check, flag_type};
 
 const NAME: &str = "d4rl";
 
 /// The registry line.
 pub const FORMAT: Format = Format {
     name: NAME,
-    summary: "D4RL HDF5: flat observations, actions, rewards, terminals and timeouts",
+    summary: "D4RL HDF5: flat observations, actions, rewards, terminals and timeouts; read and written",
     sniff,
     open,
-    write: None,
+    write: Some(write),
 };
 
 /// The large arrays, read on first use.
 #[derive(Debug)]
-struct Columns {
+struct Loaded {
     observation: Vec<f32>,
     next_observation: Option<Vec<f32>>,
     action: Vec<f32>,
@@ -43,7 +48,7 @@ struct D4rl {
     episodes: Vec<(usize, usize)>,
     end: Vec<StepEnd>,
     recorded_next: bool,
-    columns: OnceLock<Columns>,
+    columns: OnceLock<Loaded>,
 }
 
 fn sniff(input: &Input) -> Result<bool, DataError> {
@@ -70,14 +75,11 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
     let root = container.file().children("").map_err(fail)?;
     let has = |name: &str| root.get(name) == Some(&ChildKind::Dataset);
     let info = |name: &str| container.file().info(name).map_err(fail);
-    let observations = info("observations")?;
-    let actions = info("actions")?;
-    let dim = |item: &str, info: &ArrayInfo| {
-        row_dim(&container, item, [numeric_width(&container, item, info)?].into_iter())
-    };
-    let observation_dim = dim("observations", &observations)?;
-    let action_dim = dim("actions", &actions)?;
-    let rows = observations.rows();
+    let columns = Columns { container: &container, format: NAME };
+    let dim = |item: &str| row_dim(&container, item, [columns.width(item)?].into_iter());
+    let observation_dim = dim("observations")?;
+    let action_dim = dim("actions")?;
+    let rows = info("observations")?.rows();
     let expect = |name: &str, width: Option<usize>| -> Result<(), DataError> {
         let found = info(name)?;
         if found.rows() == rows && width.is_none_or(|w| w == found.width()) {
@@ -153,14 +155,14 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
 }
 
 impl D4rl {
-    fn columns(&self) -> Result<&Columns, DataError> {
+    fn columns(&self) -> Result<&Loaded, DataError> {
         if let Some(columns) = self.columns.get() {
             return Ok(columns);
         }
         let read = |name: &str| -> Result<Vec<f32>, DataError> {
             Ok(self.container.file().read_f32(name).map_err(|e| self.container.error(NAME, e))?.data)
         };
-        let columns = Columns {
+        let columns = Loaded {
             observation: read("observations")?,
             next_observation: if self.recorded_next { Some(read("next_observations")?) } else { None },
             action: read("actions")?,
@@ -220,4 +222,112 @@ impl EpisodeSource for D4rl {
             ..Episode::default()
         })
     }
+}
+
+/// Everything that followed a step is written as `next_observations`, so no step is lost; the names of the two bounds are in the header of
+/// none of D4RL's files, and neither are they here.
+fn write(
+    path: &Path,
+    recording: &Recording,
+    episodes: &mut dyn Iterator<Item = Result<Episode, DataError>>,
+) -> Result<Written, DataError> {
+    let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
+    check(path, recording, &episodes)?;
+    let bytes = encode(recording, &episodes).map_err(|e| DataError::Malformed {
+        path: path.to_owned(),
+        format: NAME,
+        reason: format!("these episodes cannot be encoded: {e}"),
+        hint: "the name of the environment must be plain text without NUL bytes",
+    })?;
+    put(path, &bytes, false, &|temporary| read_back(temporary, path, &episodes))?;
+    Ok(Written {
+        path: path.to_owned(),
+        bytes: bytes.len() as u64,
+        hash: blake3::hash(&bytes).to_hex().to_string(),
+        episodes: episodes.len(),
+        steps: episodes.iter().map(Episode::len).sum(),
+        lost: lost(recording, &episodes),
+    })
+}
+
+fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let (o, a) = (recording.spec.observation_dim() as u64, recording.spec.action_dim() as u64);
+    let column = |part: fn(&Episode) -> &[f32]| -> Vec<f32> {
+        episodes.iter().flat_map(|e| part(e).iter().copied()).collect()
+    };
+    let rewards = column(|e| &e.reward);
+    let n = rewards.len() as u64;
+    let mut file = FileBuilder::new();
+    file.create_dataset("observations").with_f32_data(&column(|e| &e.observation)).with_shape(&[n, o]);
+    file.create_dataset("next_observations")
+        .with_f32_data(&column(|e| &e.next_observation))
+        .with_shape(&[n, o]);
+    file.create_dataset("actions").with_f32_data(&column(|e| &e.action)).with_shape(&[n, a]);
+    file.create_dataset("rewards").with_f32_data(&rewards).with_shape(&[n]);
+    let flag = flag_type()?;
+    let mut flags = |name: &str, which: StepEnd| {
+        let mut ends: Vec<u8> = Vec::with_capacity(rewards.len());
+        for e in episodes {
+            ends.extend(e.end.iter().map(|end| u8::from(*end == which)));
+            // An unmarked last step was cut off: without a mark, the next episode would go on with it.
+            if which == StepEnd::Truncated
+                && let (Some(flag), Some(StepEnd::Running)) = (ends.last_mut(), e.end.last())
+            {
+                *flag = 1;
+            }
+        }
+        file.create_dataset(name).with_enum_u8_data(flag.clone(), &ends).with_shape(&[n]);
+    };
+    flags("terminals", StepEnd::Terminated);
+    flags("timeouts", StepEnd::Truncated);
+    let mut metadata = file.create_group("metadata");
+    metadata.create_dataset("env").with_vlen_strings(&[&recording.spec.name]);
+    file.add_group(metadata.finish());
+    Ok(file.finish()?)
+}
+
+fn lost(recording: &Recording, episodes: &[Episode]) -> Vec<String> {
+    let any = |held: fn(&Episode) -> bool| episodes.iter().any(held);
+    let mut lost = vec!["names, units and bounds of the rows".to_owned()];
+    let mut add = |held: bool, what: &str| {
+        if held {
+            lost.push(what.to_owned());
+        }
+    };
+    add(any(|e| !e.proposed.is_empty()), "proposed actions");
+    add(any(|e| !e.human.is_empty()), "who drove at each step");
+    add(any(|e| e.success.is_some()), "success of the episodes");
+    add(any(|e| e.source.is_some()), "source of the episodes");
+    add(any(|e| e.seed.is_some()), "reset seeds");
+    add(any(|e| !e.attributes.is_empty()), "attributes of the episodes");
+    add(!recording.masks.is_empty(), "masks");
+    add(true, "names of the episodes, and what the safety chain did");
+    lost
+}
+
+/// Reads what was written and compares it with what was meant, bit for bit.
+fn read_back(temporary: &Path, path: &Path, episodes: &[Episode]) -> Result<(), DataError> {
+    let options = OpenOptions { format: Some(NAME.into()), ..OpenOptions::default() };
+    let source = open_with(temporary, &options)?;
+    let bits =
+        |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits());
+    let mut same = source.len() == episodes.len();
+    for (i, meant) in episodes.iter().enumerate() {
+        let found = source.episode(i)?;
+        same &= bits(&found.observation, &meant.observation)
+            && bits(&found.next_observation, &meant.next_observation)
+            && bits(&found.action, &meant.action)
+            && bits(&found.reward, &meant.reward)
+            && found.end.last().map(|e| *e == StepEnd::Terminated)
+                == meant.end.last().map(|e| *e == StepEnd::Terminated);
+    }
+    if same {
+        return Ok(());
+    }
+    Err(DataError::Malformed {
+        path: path.to_owned(),
+        format: NAME,
+        reason: "after writing, it does not read back as it was; the file was not kept".into(),
+        hint: "the disk or the memory may be failing; please report this with the data if it happens again",
+    })
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use surefoot_core::{DataError, DatasetMeta, EnvSpec};
 
-use super::demonstrations::{Demo, shape};
+use super::columns::shape;
+use super::demonstrations::{Demo, Observed};
 use crate::h5::{Attributes, ChildKind, Container};
 use crate::open::{DoneMeans, OpenOptions};
 
@@ -39,7 +40,7 @@ pub(super) fn spec_of(container: &Container, data: &Attributes) -> Result<Option
         .map_err(|e| shape(container, "data@env_spec", "the JSON of an environment spec", &e.to_string()))
 }
 
-pub(super) fn note_gaps(demos: &[Demo], options: &OpenOptions, meta: &mut DatasetMeta) {
+pub(super) fn note_gaps(demos: &[Demo], options: &OpenOptions, observed: Observed, meta: &mut DatasetMeta) {
     let lacking =
         |names: &[&str]| demos.iter().filter(|d| !names.iter().any(|n| d.children.contains_key(*n))).count();
     let of = demos.len();
@@ -67,7 +68,13 @@ pub(super) fn note_gaps(demos: &[Demo], options: &OpenOptions, meta: &mut Datase
         meta.notes.push(format!("{none} of {of} episodes mark no end: their last step reads as truncated"));
     }
     let no_next = lacking(&["next_obs"]);
-    if no_next > 0 {
+    if observed == Observed::AfterAction {
+        meta.notes.push(
+            "observations were taken after their actions: each is paired with the following action, and the first action of every \
+             episode is left out"
+                .into(),
+        );
+    } else if no_next > 0 {
         meta.notes.push(format!(
             "{no_next} of {of} episodes do not record what followed their last step: it is left out unless it terminates"
         ));

@@ -6,18 +6,14 @@ use std::sync::Arc;
 use surefoot_core::safety::SafetyCounts;
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
+use super::columns::{Columns, further, left_out, row_dim, shape};
 use super::demo_header::{check_totals, check_widths, environment, note_gaps, read_masks, spec_of};
-use crate::h5::{Array, ArrayInfo, Attributes, ChildKind, Container, Element, Hdf5Error, NUMBERS};
+use super::successors::{pair_with_following, pair_with_preceding};
+use crate::h5::{Attributes, ChildKind, Container};
 use crate::open::{DoneMeans, OpenOptions, Opened};
 
-/// Longer attributes, such as robot models in XML, are not carried along with an episode.
-const MAX_ATTRIBUTE_BYTES: usize = 4096;
-
-/// Wider rows are images, or the claim of a damaged header.
-const MAX_ROW_WIDTH: usize = 1 << 16;
-
 /// Attributes of a demo that have their own place in an [`Episode`].
-const OWN_PLACE: [&str; 11] = [
+pub(super) const OWN_PLACE: [&str; 11] = [
     "num_samples",
     "success",
     "source",
@@ -61,6 +57,16 @@ pub(super) struct Demonstrations {
     /// Side by side, with their widths.
     action_keys: Vec<(String, usize)>,
     done_means: DoneMeans,
+    observed: Observed,
+}
+
+/// When a step's observation was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observed {
+    /// Before its action, as everybody does.
+    BeforeAction,
+    /// After it: the observation of step `t` is what action `t` led to.
+    AfterAction,
 }
 
 /// `demo_12` -> 12: the names sort by number, not by letter.
@@ -91,6 +97,7 @@ impl Demonstrations {
         options: &OpenOptions,
         format: &'static str,
         default_actions: fn(&BTreeMap<String, ChildKind>) -> Vec<String>,
+        observed: Observed,
     ) -> Result<Opened, DataError> {
         let names = demo_names(&container, format)?;
         let fail = |e| container.error(format, e);
@@ -104,6 +111,7 @@ impl Demonstrations {
             let attributes = container.file().attributes(&path, ChildKind::Group).map_err(fail)?;
             demos.push(Demo { name, children, attributes });
         }
+        let columns = Columns { container: &container, format };
         let mut notes = Vec::new();
         let first = &demos[0];
         let names = options.action_keys.clone().unwrap_or_else(|| default_actions(&first.children));
@@ -115,7 +123,7 @@ impl Demonstrations {
         let mut action_keys = Vec::with_capacity(names.len());
         for key in names {
             let item = format!("{group}/{key}");
-            let width = numeric_width(&container, &item, &container.file().info(&item).map_err(fail)?)?;
+            let width = columns.width(&item)?;
             if width == 0 {
                 notes.push(format!("{key} has no columns and adds nothing to the action"));
             }
@@ -150,7 +158,7 @@ impl Demonstrations {
             hash: container.hash().to_owned(),
             notes,
         };
-        note_gaps(&demos, options, &mut meta);
+        note_gaps(&demos, options, observed, &mut meta);
         let mut problems = check_totals(&container, &data, &demos);
         problems.extend(check_widths(&container, options, &meta));
         meta.masks = read_masks(&container, format, &demos, &mut problems)?;
@@ -162,55 +170,29 @@ impl Demonstrations {
             observation,
             action_keys,
             done_means: options.done_means,
+            observed,
         };
         Ok(Opened::hdf5(source, container, group, problems))
     }
 
-    fn fail(&self, error: Hdf5Error) -> DataError {
-        self.container.error(self.format, error)
+    fn columns(&self) -> Columns<'_> {
+        Columns { container: &self.container, format: self.format }
     }
 
-    fn read(&self, demo: &Demo, key: &str) -> Result<Array<f32>, DataError> {
-        self.container.file().read_f32(&format!("data/{}/{key}", demo.name)).map_err(|e| self.fail(e))
-    }
-
-    /// Reads arrays side by side into `[rows, sum of widths]`; every one must have `rows` rows.
     fn read_columns(
         &self,
         demo: &Demo,
         keys: &[(String, usize)],
         rows: usize,
     ) -> Result<Vec<f32>, DataError> {
-        let mut columns = Vec::with_capacity(keys.len());
-        for (key, width) in keys {
-            let array = self.read(demo, key)?;
-            let (found_rows, found_width) = (array.info.rows(), array.info.width());
-            if (found_rows, found_width) != (rows, *width) {
-                let item = format!("data/{}/{key}", demo.name);
-                let expected = format!("{rows} rows of {width}");
-                let found = format!("{found_rows} rows of {found_width}");
-                return Err(shape(&self.container, &item, &expected, &found));
-            }
-            columns.push((array.data, found_width));
-        }
-        if let [(_, _)] = columns.as_slice() {
-            return Ok(columns.swap_remove(0).0);
-        }
-        let width: usize = columns.iter().map(|(_, w)| w).sum();
-        let mut out = Vec::with_capacity(rows * width);
-        for row in 0..rows {
-            for (data, w) in &columns {
-                out.extend_from_slice(&data[row * w..(row + 1) * w]);
-            }
-        }
-        Ok(out)
+        self.columns().read(&format!("data/{}", demo.name), keys, rows)
     }
 
     fn read_vector(&self, demo: &Demo, key: &str, rows: usize) -> Result<Option<Vec<f32>>, DataError> {
         if demo.children.get(key) != Some(&ChildKind::Dataset) {
             return Ok(None);
         }
-        self.read_columns(demo, &[(key.to_owned(), 1)], rows).map(Some)
+        self.columns().vector(&format!("data/{}/{key}", demo.name), rows).map(Some)
     }
 
     fn observation_keys(&self, group: &str) -> Vec<(String, usize)> {
@@ -223,7 +205,7 @@ impl Demonstrations {
     fn rows(&self, demo: &Demo) -> Result<usize, DataError> {
         let key = &self.action_keys[0].0;
         let item = format!("data/{}/{key}", demo.name);
-        let rows = self.container.file().info(&item).map_err(|e| self.fail(e))?.rows();
+        let rows = self.columns().info(&item)?.rows();
         match demo.attributes.get("num_samples").and_then(|a| a.as_count()) {
             Some(expected) if expected != rows => Err(shape(
                 &self.container,
@@ -233,6 +215,25 @@ impl Demonstrations {
             )),
             _ => Ok(rows),
         }
+    }
+
+    /// Whether a person drove. With several people, as in robosuite's two-arm files, one of them is enough; where only the policy's part is
+    /// recorded, the rest is theirs.
+    fn human(&self, demo: &Demo, rows: usize) -> Result<Vec<bool>, DataError> {
+        let any = |key: &str| -> Result<Option<Vec<bool>>, DataError> {
+            if demo.children.get(key) != Some(&ChildKind::Dataset) {
+                return Ok(None);
+            }
+            let item = format!("data/{}/{key}", demo.name);
+            let width = self.columns().width(&item)?;
+            let flags = self.columns().read("", &[(item, width)], rows)?;
+            Ok(Some(flags.chunks(width.max(1)).map(|row| row.iter().any(|x| *x != 0.0)).collect()))
+        };
+        Ok(match (any("interventions")?, any("user_acting")?) {
+            (Some(a), Some(b)) => a.iter().zip(&b).map(|(a, b)| *a || *b).collect(),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => any("policy_acting")?.unwrap_or_default().into_iter().map(|p| !p).collect(),
+        })
     }
 
     /// How each step ends.
@@ -287,50 +288,30 @@ impl EpisodeSource for Demonstrations {
             let expected = format!("fewer than {}", self.demos.len());
             return Err(shape(&self.container, "episode index", &expected, &index.to_string()));
         };
-        let mut rows = self.rows(demo)?;
-        let mut action = self.read_columns(demo, &self.action_keys, rows)?;
-        let mut proposed = match demo.children.get("actions_proposed") {
+        let rows = self.rows(demo)?;
+        let action = self.read_columns(demo, &self.action_keys, rows)?;
+        let proposed = match demo.children.get("actions_proposed") {
             Some(ChildKind::Dataset) => {
                 let keys = [("actions_proposed".to_owned(), self.meta.action_dim)];
                 self.read_columns(demo, &keys, rows)?
             }
             _ => Vec::new(),
         };
-        let mut observation = self.read_columns(demo, &self.observation_keys("obs"), rows)?;
+        let observation = self.read_columns(demo, &self.observation_keys("obs"), rows)?;
         // Missing rewards are unknown, not zero.
-        let mut reward = self.read_vector(demo, "rewards", rows)?.unwrap_or_else(|| vec![f32::NAN; rows]);
-        let mut end = self.ends(demo, rows, &reward)?;
-        let human = self.read_vector(demo, "interventions", rows)?;
-        let mut human: Vec<bool> = human.unwrap_or_default().into_iter().map(|x| x != 0.0).collect();
-        let dim = self.meta.observation_dim;
+        let reward = self.read_vector(demo, "rewards", rows)?.unwrap_or_else(|| vec![f32::NAN; rows]);
+        let end = self.ends(demo, rows, &reward)?;
         let recorded = matches!(self.observation, Observation::Keys(_))
             && demo.children.get("next_obs") == Some(&ChildKind::Group);
         let next_observation = if recorded {
             self.read_columns(demo, &self.observation_keys("next_obs"), rows)?
         } else {
-            let mut next = observation.get(dim.min(observation.len())..).unwrap_or_default().to_vec();
-            if end.last() == Some(&StepEnd::Terminated) {
-                // Nobody looks beyond a termination: any row will do.
-                next.extend_from_slice(observation.get((rows - 1) * dim..).unwrap_or_default());
-            } else if rows > 0 {
-                // What followed the last step was not recorded, and learning would look there.
-                rows -= 1;
-                observation.truncate(rows * dim);
-                action.truncate(rows * self.meta.action_dim);
-                proposed.truncate(rows * self.meta.action_dim);
-                reward.truncate(rows);
-                end.truncate(rows);
-                human.truncate(rows);
-                if let Some(last) = end.last_mut().filter(|end| !end.is_last()) {
-                    *last = StepEnd::Truncated;
-                }
-            }
-            next
+            Vec::new()
         };
         let a = &demo.attributes;
         let count = |name: &str| a.get(name).and_then(|v| v.as_int()).and_then(|i| u64::try_from(i).ok());
         let text = |name: &str| a.get(name).and_then(|v| v.as_text()).map(str::to_owned);
-        Ok(Episode {
+        let mut episode = Episode {
             name: text("episode_name").unwrap_or_else(|| demo.name.clone()),
             observation,
             next_observation,
@@ -338,55 +319,34 @@ impl EpisodeSource for Demonstrations {
             proposed,
             reward,
             end,
-            human,
+            human: self.human(demo, rows)?,
             success: a.get("success").and_then(|v| v.as_flag()),
             source: text("source"),
-            safety: SafetyCounts {
-                ticks: count("safety_ticks").unwrap_or(0),
-                adjusted: count("safety_adjusted").unwrap_or(0),
-                stops: count("safety_stops").unwrap_or(0),
-                violations: count("safety_violations").unwrap_or(0),
-            },
+            safety: safety_of(a),
             seed: count("seed").or_else(|| count("reset_seed")),
-            attributes: a
-                .iter()
-                .filter(|(name, _)| !OWN_PLACE.contains(&name.as_str()))
-                .map(|(name, value)| (name.clone(), value.to_text()))
-                .filter(|(_, text)| text.len() <= MAX_ATTRIBUTE_BYTES)
-                .collect(),
-        })
+            attributes: further(a, &OWN_PLACE),
+        };
+        let (o, a) = (self.meta.observation_dim, self.meta.action_dim);
+        match (recorded, self.observed) {
+            (true, _) => {}
+            (false, Observed::BeforeAction) => pair_with_following(&mut episode, o, a),
+            (false, Observed::AfterAction) => pair_with_preceding(&mut episode, o, a),
+        }
+        Ok(episode)
     }
 }
 
-/// Numbers in a row of one array.
-pub(super) fn numeric_width(container: &Container, item: &str, info: &ArrayInfo) -> Result<usize, DataError> {
-    if info.element.is_numeric() {
-        return Ok(info.width());
-    }
-    let (item, found) = (item.to_owned(), info.element);
-    Err(container.error("hdf5", Hdf5Error::WrongType { item, expected: NUMBERS, found }))
-}
-
-/// Numbers in a row that learning can use, of arrays side by side. Arrays without columns may claim any number of rows.
-pub(super) fn row_dim(
-    container: &Container,
-    item: &str,
-    widths: impl Iterator<Item = usize>,
-) -> Result<usize, DataError> {
-    let dim = widths.fold(0, usize::saturating_add);
-    if (1..=MAX_ROW_WIDTH).contains(&dim) {
-        return Ok(dim);
-    }
-    let expected = format!("rows of 1 to {MAX_ROW_WIDTH} numbers");
-    Err(shape(container, item, &expected, &format!("rows of {dim}")))
-}
-
-pub(super) fn shape(container: &Container, item: &str, expected: &str, found: &str) -> DataError {
-    DataError::Shape {
-        path: container.path().to_owned(),
-        item: item.to_owned(),
-        expected: expected.to_owned(),
-        found: found.to_owned(),
+/// What the safety chain did, by an episode's attributes.
+pub(super) fn safety_of(attributes: &Attributes) -> SafetyCounts {
+    let count = |name: &str| {
+        let count = attributes.get(name).and_then(|v| v.as_int()).and_then(|i| u64::try_from(i).ok());
+        count.unwrap_or(0)
+    };
+    SafetyCounts {
+        ticks: count("safety_ticks"),
+        adjusted: count("safety_adjusted"),
+        stops: count("safety_stops"),
+        violations: count("safety_violations"),
     }
 }
 
@@ -397,7 +357,7 @@ fn choose_observation(
     options: &OpenOptions,
     notes: &mut Vec<String>,
 ) -> Result<Observation, DataError> {
-    let fail = |e| container.error(format, e);
+    let columns = Columns { container, format };
     let group = format!("data/{}/obs", demo.name);
     if demo.children.get("obs") != Some(&ChildKind::Group) {
         if let Some(keys) = &options.observation_keys {
@@ -406,48 +366,19 @@ fn choose_observation(
         if demo.children.get("states") != Some(&ChildKind::Dataset) {
             return Err(shape(container, &group, "observations, or states in their place", "neither"));
         }
-        let item = format!("data/{}/states", demo.name);
-        let width = numeric_width(container, &item, &container.file().info(&item).map_err(fail)?)?;
+        let width = columns.width(&format!("data/{}/states", demo.name))?;
         notes.push("no observations are recorded; the simulator states stand in for them".into());
         return Ok(Observation::States(width));
     }
-    let children = container.file().children(&group).map_err(fail)?;
-    let names: Vec<String> =
-        options.observation_keys.clone().unwrap_or_else(|| children.keys().cloned().collect());
-    let (mut keys, mut skipped) = (Vec::new(), Vec::new());
-    for name in names {
-        if children.get(&name) != Some(&ChildKind::Dataset) {
-            if options.observation_keys.is_some() {
-                let found: Vec<&str> = children.keys().map(String::as_str).collect();
-                return Err(shape(
-                    container,
-                    &format!("{group}/{name}"),
-                    "present",
-                    &format!("only {}", found.join(", ")),
-                ));
-            }
-            skipped.push(format!("{name} (a group)"));
-            continue;
-        }
-        let info = container.file().info(&format!("{group}/{name}")).map_err(fail)?;
-        let image = info.shape.len() > 2 && (info.element == Element::U8 || info.shape.len() > 3);
-        let image = image || info.width() > MAX_ROW_WIDTH;
-        if image || !info.element.is_numeric() || info.width() == 0 {
-            let extents: Vec<String> = info.shape.iter().map(ToString::to_string).collect();
-            let what = format!("{name} ({} [{}])", info.element.name(), extents.join(", "));
-            if options.observation_keys.is_some() && info.width() != 0 {
-                return Err(shape(container, &format!("{group}/{name}"), "a row of numbers per step", &what));
-            }
-            skipped.push(what);
-            continue;
-        }
-        keys.push((name, info.width()));
+    let known = columns.low_dim(&group)?;
+    if let Some(names) = &options.observation_keys {
+        return columns.chosen(&group, names, &known).map(Observation::Keys);
     }
-    if !skipped.is_empty() {
-        notes.push(format!("observation keys left out (images, text, empty): {}", skipped.join(", ")));
+    if !known.skipped.is_empty() {
+        notes.push(left_out(&known.skipped));
     }
-    if keys.is_empty() {
+    if known.keys.is_empty() {
         return Err(shape(container, &group, "at least one low-dimensional key", "none"));
     }
-    Ok(Observation::Keys(keys))
+    Ok(Observation::Keys(known.keys))
 }

@@ -8,13 +8,22 @@ use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
 use crate::writer::{Recording, Written};
 
+pub mod aloha;
+mod columns;
 pub mod d4rl;
 mod demo_header;
 mod demonstrations;
+pub mod droid;
+pub mod libero;
+pub mod minari;
+mod minari_metadata;
+mod minari_write;
 pub mod recording;
 pub mod robomimic;
 pub mod robosuite;
 pub mod shards;
+mod single_episode;
+mod successors;
 
 pub(crate) use demo_header::{AMBIGUOUS_DONE, BAD_ENV_ARGS};
 pub(crate) use demonstrations::demo_number;
@@ -43,9 +52,14 @@ pub struct Format {
 /// Every format, in the order in which a file or directory is held against them.
 pub const FORMATS: &[Format] = &[
     recording::FORMAT,
+    // LIBERO's files are robomimic's in all but their meaning.
+    libero::FORMAT,
     robomimic::FORMAT,
     robosuite::FORMAT,
     d4rl::FORMAT,
+    minari::FORMAT,
+    aloha::FORMAT,
+    droid::FORMAT,
     // Last: any directory with HDF5 files in it.
     shards::FORMAT,
 ];

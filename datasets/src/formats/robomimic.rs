@@ -3,12 +3,13 @@
 //! Files with `terminations`/`truncations` (or `dones` beside `truncated`) say how an episode ends; robomimic's own `dones` does
 //! not, see [`crate::DoneMeans`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use surefoot_core::{DataError, Episode};
 
 use super::Format;
-use super::demonstrations::{Demonstrations, demo_names};
+use super::demonstrations::{Demonstrations, Observed, demo_names};
 use crate::h5::ChildKind;
 use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
@@ -39,9 +40,9 @@ fn sniff(input: &Input) -> Result<bool, DataError> {
 }
 
 fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
-    Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, |children| {
-        if children.contains_key("actions") { vec!["actions".into()] } else { Vec::new() }
-    })
+    let actions: fn(&BTreeMap<String, ChildKind>) -> Vec<String> =
+        |children| if children.contains_key("actions") { vec!["actions".into()] } else { Vec::new() };
+    Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, actions, Observed::BeforeAction)
 }
 
 fn write(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use surefoot_core::DataError;
 
 use super::Format;
-use super::demonstrations::{Demonstrations, demo_names};
+use super::demonstrations::{Demonstrations, Observed, demo_names};
 use crate::h5::ChildKind;
 use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
@@ -34,7 +34,7 @@ fn sniff(input: &Input) -> Result<bool, DataError> {
 }
 
 fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
-    Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, actions)
+    Demonstrations::open(input.into_hdf5(options.backend)?, options, NAME, actions, Observed::BeforeAction)
 }
 
 /// `actions`, or what version 0.3 recorded in their place.

@@ -28,6 +28,9 @@ pub const FORMAT: Format = Format {
 /// Open files are kept while they are together no longer than this; one is always kept.
 const OPEN_BYTES: u64 = 256 << 20;
 
+/// Different notes that are passed on at most: every file may have its own.
+const MAX_NOTES: usize = 32;
+
 /// What a file said of itself.
 struct Shard {
     path: PathBuf,
@@ -104,13 +107,14 @@ pub(crate) fn open_list(path: &Path, files: &[PathBuf], options: &OpenOptions) -
     let mut hashes = Vec::with_capacity(files.len());
     let mut meta: Option<DatasetMeta> = None;
     let mut notes: Vec<(String, usize)> = Vec::new();
-    let (mut problems, mut bytes, mut start) = (Vec::new(), 0, 0);
+    let (mut problems, mut bytes, mut start, mut unsaid) = (Vec::new(), 0, 0, 0);
     for (file, header) in files.iter().zip(headers) {
         let Header { meta: found, episodes, bytes: length, problems: more } = header?;
         for note in &found.notes {
-            match notes.iter_mut().find(|(n, _)| n == note) {
-                Some((_, count)) => *count += 1,
-                None => notes.push((note.clone(), 1)),
+            match notes.iter().position(|(n, _)| n == note) {
+                Some(at) => notes[at].1 += 1,
+                None if notes.len() < MAX_NOTES => notes.push((note.clone(), 1)),
+                None => unsaid += 1,
             }
         }
         let whole = meta.get_or_insert_with(|| DatasetMeta { masks: Vec::new(), ..found.clone() });
@@ -138,14 +142,12 @@ pub(crate) fn open_list(path: &Path, files: &[PathBuf], options: &OpenOptions) -
     };
     meta.path = path.to_owned();
     meta.hash = hash_of_files(files.iter().zip(&hashes).map(|(file, hash)| (file_name(file), hash.as_str())));
-    meta.notes = notes
-        .into_iter()
-        .map(
-            |(note, n)| {
-                if files.len() == 1 { note } else { format!("{note} ({n} of {} files)", files.len()) }
-            },
-        )
-        .collect();
+    let of = files.len();
+    let told = |(note, n)| if n == of { note } else { format!("{note} ({n} of {of} files)") };
+    meta.notes = notes.into_iter().map(told).collect();
+    if unsaid > 0 {
+        meta.notes.push(format!("{unsaid} more notes on single files; open them one by one to see them"));
+    }
     let first = Arc::new(open_any(&shards[0].path, options)?);
     let arrays = first.arrays.clone();
     let source = Shards { meta, shards, options: options.clone(), open: Mutex::new(vec![(0, first)]) };

@@ -12,6 +12,9 @@ use crate::writer::Written;
 /// Name of the manifest in its recording.
 pub(crate) const MANIFEST: &str = "manifest.jsonl";
 
+/// Numbers beyond this are no shards of ours.
+const MAX_SHARDS: u64 = 1 << 48;
+
 /// A longer line is damage.
 const MAX_LINE_BYTES: u64 = 1 << 16;
 
@@ -85,7 +88,7 @@ pub(crate) fn shard_name(index: u64) -> String {
 /// `ep_000012.hdf5` -> 12; `None` for every other name, and for numbers written in another way.
 pub(crate) fn shard_index(name: &str) -> Option<u64> {
     let index = name.strip_prefix("ep_")?.strip_suffix(".hdf5")?.parse().ok()?;
-    (shard_name(index) == name).then_some(index)
+    (index < MAX_SHARDS && shard_name(index) == name).then_some(index)
 }
 
 /// What a manifest says, read once from start to end.
@@ -182,4 +185,27 @@ pub(crate) fn manifest_text<'a>(shards: impl Iterator<Item = &'a ShardLine>) -> 
         text.push(b'\n');
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{shard_index, shard_name};
+
+    #[test]
+    fn only_names_that_the_recorder_writes_are_shards() {
+        for index in [0, 7, 999_999, 1_000_000, (1 << 48) - 1] {
+            assert_eq!(shard_index(&shard_name(index)), Some(index));
+        }
+        let others = [
+            "ep_7.hdf5",
+            "ep_+00007.hdf5",
+            "ep_0000007.hdf5",
+            "ep_18446744073709551615.hdf5",
+            "../ep_000007.hdf5",
+            "ep_000007.h5",
+        ];
+        for name in others {
+            assert_eq!(shard_index(name), None, "{name}");
+        }
+    }
 }

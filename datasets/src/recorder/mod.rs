@@ -27,10 +27,11 @@ pub use manifest::ShardLine;
 pub(crate) use manifest::{MANIFEST, ManifestContent, shard_index, shard_name};
 use manifest::{Manifest, manifest_text};
 
+use crate::durable::{put, sync_directory};
 use crate::formats::robomimic;
 use crate::input::{Directory, hash_file};
 use crate::open::{OpenOptions, open_with};
-use crate::writer::{Recording, put, sync_directory, write_numbered};
+use crate::writer::{Recording, write_numbered};
 
 /// The version of the layout.
 pub const RECORDING_SCHEMA: &str = "surefoot-recording/1";

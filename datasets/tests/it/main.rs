@@ -4,6 +4,7 @@
 
 mod awac;
 mod backends;
+mod convert;
 mod crash;
 mod d4rl;
 mod damage;
@@ -11,6 +12,7 @@ mod episodes;
 mod hand_made;
 mod load;
 mod open;
+mod peers;
 mod quirks;
 mod recording;
 mod round_trip;
