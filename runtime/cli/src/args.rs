@@ -162,9 +162,25 @@ pub struct RolloutArgs {
     /// In real time, control and policy on threads of their own; otherwise on simulated time, the same bits every time.
     #[arg(long)]
     pub realtime: bool,
-    /// Write every control tick here, one JSON object a line; the file must not exist.
+    /// A person beside the robot: may take over, mark and stop; each episode waits for their start.
+    #[arg(long, value_enum, default_value_t)]
+    pub operator: OperatorInput,
+    /// Write every control tick here, one JSON object a line; the file must not exist. See `surefoot replay`.
     #[arg(long)]
     pub ticks: Option<PathBuf>,
+    /// Record every finished episode into this directory, each in a file of its own; a recording of the same task goes on.
+    #[arg(long)]
+    pub record: Option<PathBuf>,
+}
+
+/// Where a person's input comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OperatorInput {
+    /// Nobody is there: a latched stop ends the session.
+    #[default]
+    None,
+    /// This terminal.
+    Keyboard,
 }
 
 /// Arguments of `report`.

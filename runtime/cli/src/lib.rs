@@ -7,6 +7,7 @@ mod commands;
 mod composition;
 mod config;
 mod failure;
+mod keyboard;
 mod new_file;
 mod output;
 mod progress;

@@ -52,9 +52,14 @@ impl ReplayBuffer {
 
     /// Adds every step of an episode whose rows have this buffer's dimensions.
     pub fn push_episode(&mut self, episode: &Episode) {
+        self.push_steps(episode, |_| true);
+    }
+
+    /// Adds the steps of an episode that are `wanted`.
+    pub fn push_steps(&mut self, episode: &Episode, wanted: impl Fn(usize) -> bool) {
         let (o, a) = (self.observation_dim, self.action_dim);
         let width = self.width();
-        for t in 0..episode.len() {
+        for t in (0..episode.len()).filter(|t| wanted(*t)) {
             let at = (self.written % self.capacity as u64) as usize * width;
             if at == self.rows.len() {
                 self.rows.resize(at + width, 0.0);
@@ -65,6 +70,21 @@ impl ReplayBuffer {
             row[o + a..2 * o + a].copy_from_slice(&episode.next_observation[t * o..(t + 1) * o]);
             row[2 * o + a] = episode.reward[t];
             row[2 * o + a + 1] = episode.end[t].continuation();
+            self.written += 1;
+        }
+    }
+
+    /// Adds all rows of a buffer of the same dimensions, oldest first.
+    pub fn append(&mut self, other: &Self) {
+        let width = self.width();
+        let rows = other.len();
+        for i in 0..rows {
+            let from = ((other.written + i as u64) % rows as u64) as usize * width;
+            let at = (self.written % self.capacity as u64) as usize * width;
+            if at == self.rows.len() {
+                self.rows.resize(at + width, 0.0);
+            }
+            self.rows[at..at + width].copy_from_slice(&other.rows[from..from + width]);
             self.written += 1;
         }
     }

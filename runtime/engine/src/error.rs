@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::live::LiveError;
 use surefoot_core::{EnvError, LearnError, PolicyError};
 
 /// A checkpoint that was cut or changed.
@@ -32,6 +33,9 @@ pub enum EngineError {
     /// The policy failed.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The robot could not be driven on.
+    #[error(transparent)]
+    Live(Box<LiveError>),
     /// The learner failed.
     #[error("stage {stage}: {source}")]
     Learn {
@@ -130,6 +134,12 @@ pub enum EngineError {
         /// Given.
         found: String,
     },
+}
+
+impl From<LiveError> for EngineError {
+    fn from(error: LiveError) -> Self {
+        Self::Live(Box::new(error))
+    }
 }
 
 impl EngineError {

@@ -10,7 +10,7 @@ use crate::checkpoint::policy_files;
 use crate::evaluation::Evaluation;
 use crate::events::{Activity, Event, Observer};
 use crate::limits::{EpisodeLimits, SessionLimitReached, TrustRegion};
-use crate::phases::{OnlineConfig, PhaseConfig};
+use crate::phases::{OnlineConfig, PhaseConfig, Schedule};
 use crate::promotion::{PromotionGate, Refusal, Standing, check_finite};
 use crate::results::LimitCounts;
 use crate::rollout::{EpisodeCost, EpisodeSeeds, Guard, guarded_rollout};
@@ -71,7 +71,7 @@ struct Acting<'a> {
 }
 
 /// Finished training episodes and what they cost.
-type Collected = Vec<(Episode, EpisodeCost)>;
+pub(crate) type Collected = Vec<(Episode, EpisodeCost)>;
 
 impl Trainer {
     /// Begins the line of policies of an online phase; forgets the line of an earlier one.
@@ -91,7 +91,7 @@ impl Trainer {
     }
 
     /// The settings, line and state of the online phase that is going on.
-    fn online(&self) -> Result<(StagePlan, OnlineConfig, PolicyLine), EngineError> {
+    pub(crate) fn online(&self) -> Result<(StagePlan, OnlineConfig, PolicyLine), EngineError> {
         let plan = self.stage_plan()?;
         match (&plan.phase, &self.line) {
             (PhaseConfig::Online(config), Some(line)) => {
@@ -122,7 +122,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn seeds(&self, purpose: &str, first: u64, n: usize) -> Vec<EpisodeSeeds> {
+    pub(crate) fn seeds(&self, purpose: &str, first: u64, n: usize) -> Vec<EpisodeSeeds> {
         (first..first + n as u64)
             .map(|i| {
                 let mut stream = Stream::new(self.state.identity.seed, purpose, i);
@@ -171,7 +171,7 @@ impl Trainer {
 
     /// Keeps training episodes: replay buffer, counters, metrics, recording. Gives what limits did in them. Updates are owed only
     /// for episodes that pay: canaries do not, or updates and canaries would call for each other without end.
-    fn book(
+    pub(crate) fn book(
         &mut self,
         plan: &StagePlan,
         config: &OnlineConfig,
@@ -185,6 +185,9 @@ impl Trainer {
         let mut env_steps = 0;
         for e in &episodes {
             self.replay.push_episode(e);
+            let by_hand = |t: usize| e.human.get(t).copied().unwrap_or(false);
+            self.interventions.push_steps(e, by_hand);
+            self.demonstrations.train.push_steps(e, by_hand);
             safety.add(&e.safety);
             env_steps += e.len() as u64;
         }
@@ -217,7 +220,7 @@ impl Trainer {
     }
 
     /// What a round of episodes says of the policy that acts, and of the session.
-    fn judge_episodes(
+    pub(crate) fn judge_episodes(
         &mut self,
         plan: &StagePlan,
         config: &OnlineConfig,
@@ -285,8 +288,15 @@ impl Trainer {
                 let first = self.state.online.as_ref().map_or(0, |o| o.canaries);
                 let seeds =
                     self.seeds(&format!("canary/{}", plan.name), first, config.promotion.canary_episodes);
-                let acting = Acting { policy: &candidate, start: &line.start, canary: true };
-                self.act(&config, acting, &seeds, interrupt, observer)?
+                match &config.schedule {
+                    Schedule::Lockstep => {
+                        let acting = Acting { policy: &candidate, start: &line.start, canary: true };
+                        self.act(&config, acting, &seeds, interrupt, observer)?
+                    }
+                    Schedule::Async(live) => {
+                        self.live_canaries(live, &config, &candidate, &seeds, interrupt)?
+                    }
+                }
             }
             _ => Collected::new(),
         };
@@ -358,6 +368,8 @@ impl Trainer {
         reached: SessionLimitReached,
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
+        // First the robot comes to rest.
+        self.live = None;
         self.state.progress.limits.session_stops += 1;
         let stage = self.stage_plan()?.name;
         let env_steps = self.state.counters.env_steps;

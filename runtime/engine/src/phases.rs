@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::limits::{EpisodeLimitsConfig, SessionLimitsConfig, TrustRegionConfig};
+use crate::live::LiveConfig;
 use crate::promotion::PromotionConfig;
 
 /// One phase: `[[phase]] offline = { … }` or `[[phase]] online = { … }`.
@@ -98,6 +99,54 @@ pub struct OnlineConfig {
     pub session: SessionLimitsConfig,
     /// What new weights must pass before they act, and when they are taken back.
     pub promotion: PromotionConfig,
+    /// Whether acting and learning take turns or go on side by side.
+    #[serde(skip_serializing_if = "Schedule::is_lockstep")]
+    pub schedule: Schedule,
+}
+
+/// How acting and learning share time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// By turns, on simulated time: a run is a function of its seed, its data and its configuration, bit for bit.
+    #[default]
+    Lockstep,
+    /// Side by side: the robot is driven through its control loop on threads of its own while the learner learns.
+    Async(AsyncConfig),
+}
+
+impl Schedule {
+    const fn is_lockstep(&self) -> bool {
+        matches!(self, Self::Lockstep)
+    }
+}
+
+/// A robot that is driven while the learner learns. Episodes are bounded by the phase's `limits`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AsyncConfig {
+    /// Episodes that may be under way or finished before the learner takes them in; then the robot waits, holding still.
+    pub episodes_ahead: usize,
+    /// Whether every control tick is kept in the run directory, for `surefoot replay`.
+    pub record_ticks: bool,
+    /// How the robot is driven.
+    pub robot: LiveConfig,
+}
+
+impl Default for AsyncConfig {
+    fn default() -> Self {
+        Self { episodes_ahead: 2, record_ticks: false, robot: LiveConfig::default() }
+    }
+}
+
+impl AsyncConfig {
+    fn check(&self, key: &str) -> Result<(), EngineError> {
+        let Self { episodes_ahead, record_ticks: _, robot } = self;
+        if !(1..=1_000).contains(episodes_ahead) {
+            return Err(EngineError::setting(format!("{key}.episodes_ahead"), "1 to 1000", episodes_ahead));
+        }
+        robot.check(&format!("{key}.robot"))
+    }
 }
 
 impl Default for OnlineConfig {
@@ -114,6 +163,7 @@ impl Default for OnlineConfig {
             trust_region: TrustRegionConfig::default(),
             session: SessionLimitsConfig::default(),
             promotion: PromotionConfig::default(),
+            schedule: Schedule::Lockstep,
         }
     }
 }
@@ -173,7 +223,11 @@ impl OnlineConfig {
             trust_region,
             session: _,
             promotion,
+            schedule,
         } = self;
+        if let Schedule::Async(config) = schedule {
+            config.check(&format!("{key}.schedule.async"))?;
+        }
         if *env_steps == 0 {
             return Err(EngineError::setting(format!("{key}.env_steps"), "at least 1", env_steps));
         }

@@ -40,7 +40,7 @@ pub(crate) fn restore(
     identity: &Identity,
     main: &mut Box<dyn Learner>,
     baselines: &mut [Box<dyn Learner>],
-    replay: &mut ReplayBuffer,
+    (replay, interventions): (&mut ReplayBuffer, &mut ReplayBuffer),
 ) -> Result<Restored, EngineError> {
     let mut take = |file: &str| {
         files.remove(file).ok_or_else(|| damaged.file(file, "a file of every checkpoint", "none".into()))
@@ -48,8 +48,19 @@ pub(crate) fn restore(
     let state: TrainState = serde_json::from_slice(&take("state/state.json")?)
         .map_err(|e| damaged.file("state/state.json", "the state of a run", e.to_string()))?;
     agree(&state, identity)?;
-    let rows = take("state/replay.f32le")?;
-    let rows = rows.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let numbers = |bytes: Vec<u8>| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    let rows = numbers(take("state/replay.f32le")?);
+    // Only runs in which a person took over have this one.
+    if let Ok(rows) = take("state/interventions.f32le").map(numbers) {
+        let width = 2 * interventions.observation_dim() + interventions.action_dim() + 2;
+        let written = (rows.len() / width) as u64;
+        if !interventions.restore(rows, written) {
+            let found = "others".into();
+            return Err(damaged.file("state/interventions.f32le", "rows of this run's transitions", found));
+        }
+    }
     if !replay.restore(rows, state.replay_written) {
         return Err(damaged.file("state/replay.f32le", "rows of this replay buffer", "others".into()));
     }

@@ -301,6 +301,8 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
         let plan = self.stage_plan()?;
+        // The robot of this stage comes to rest.
+        self.live = None;
         let heldout = self.heldout(&plan)?;
         let films = self.film(&plan, interrupt)?;
         self.write_means()?;

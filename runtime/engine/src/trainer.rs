@@ -12,7 +12,8 @@ use crate::events::{Event, Observer};
 use crate::limits::SessionLimitReached;
 use crate::metrics::{EventFile, MetricsLog};
 use crate::online::PolicyLine;
-use crate::phases::{OfflineConfig, PhaseConfig};
+use crate::online_async::{LiveLine, MakeLive};
+use crate::phases::{OfflineConfig, PhaseConfig, Schedule};
 use crate::plan::{check_plan, early_stopping, plan};
 use crate::promotion::LoadPolicy;
 use crate::results::Results;
@@ -78,6 +79,8 @@ pub struct TrainerParts<'a> {
     pub load_policy: LoadPolicy,
     /// Makes one world; `None` where there are only recordings: held-out demonstrations then say all there is to say.
     pub make_env: Option<&'a dyn Fn() -> Result<Box<dyn Env>, EnvError>>,
+    /// Makes the robot of an online phase that acts and learns side by side.
+    pub make_live: Option<MakeLive>,
     /// Demonstrations, in the order of their files.
     pub demonstrations: &'a [Episode],
     /// Hashes of the files they came from.
@@ -110,6 +113,11 @@ pub struct Trainer {
     pub(crate) film_env: Option<Box<dyn Env>>,
     pub(crate) demonstrations: Demonstrations,
     pub(crate) replay: ReplayBuffer,
+    /// Steps that a person drove in an online phase: demonstrations from then on.
+    pub(crate) interventions: ReplayBuffer,
+    pub(crate) make_live: Option<MakeLive>,
+    /// The robot that is being driven, in an online phase that acts and learns side by side.
+    pub(crate) live: Option<LiveLine>,
     pub(crate) training: TrainingConfig,
     pub(crate) state: TrainState,
     /// State of the learner at its best look at the held-out demonstrations, in an offline phase.
@@ -192,6 +200,7 @@ impl Trainer {
             baselines,
             load_policy,
             make_env,
+            make_live,
             demonstrations,
             data_hashes,
             phases,
@@ -199,7 +208,7 @@ impl Trainer {
             training,
         } = parts;
         check_plan(&phases, &*learner, &baselines, &evaluation, &training, make_env.is_some())?;
-        let demonstrations = Demonstrations::new(demonstrations, &spec, training.holdout_fraction, seed)?;
+        let mut demonstrations = Demonstrations::new(demonstrations, &spec, training.holdout_fraction, seed)?;
         if demonstrations.heldout.n == 0
             && let Some(key) = early_stopping(&phases, &baselines)
         {
@@ -235,12 +244,16 @@ impl Trainer {
         });
         let mut replay =
             ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), capacity.max().unwrap_or(1));
+        let mut interventions = ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), usize::MAX);
         let mut main = learner;
         let mut baselines: Vec<Box<dyn Learner>> = baselines.into_iter().map(|b| b.learner).collect();
         let Restored { state, best, line } = match (checkpoint, saved) {
             (Some(checkpoint), Some(files)) => {
                 let damaged = Damaged { run: &run, checkpoint };
-                restore(damaged, files, &identity, &mut main, &mut baselines, &mut replay)?
+                {
+                    let buffers = (&mut replay, &mut interventions);
+                    restore(damaged, files, &identity, &mut main, &mut baselines, buffers)?
+                }
             }
             _ => Restored {
                 state: fresh(name, identity, demonstrations.summary.clone()),
@@ -248,6 +261,7 @@ impl Trainer {
                 line: None,
             },
         };
+        demonstrations.train.append(&interventions);
         let metrics = MetricsLog::open(&run.path().join("metrics.jsonl"), state.metrics_bytes)?;
         let resumed_at = checkpoint.map(|_| state.counters.updates);
         let tensorboard = EventFile::create(&run.path().join("tb"), resumed_at)?;
@@ -261,6 +275,9 @@ impl Trainer {
             film_env,
             demonstrations,
             replay,
+            interventions,
+            make_live,
+            live: None,
             training,
             state,
             best,
@@ -331,6 +348,8 @@ impl Trainer {
                     }
                 }
                 Err(EngineError::Interrupted) => {
+                    // First the robot comes to rest.
+                    self.live = None;
                     self.checkpoint(false, observer)?;
                     self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)?;
                     return Ok(TrainEnd::Interrupted);
@@ -350,7 +369,10 @@ impl Trainer {
             Next::Enter => self.enter(observer),
             Next::Update => self.update(observer),
             Next::Promote => self.promote(interrupt, observer),
-            Next::Collect => self.collect(interrupt, observer),
+            Next::Collect => match self.schedule()? {
+                Schedule::Lockstep => self.collect(interrupt, observer),
+                Schedule::Async(config) => self.collect_live(&config, interrupt, observer),
+            },
             Next::Heldout => self.look_at_heldout(observer),
             Next::Evaluate => self.evaluate(interrupt, observer),
             Next::Restore => self.restore_best(),
@@ -398,6 +420,10 @@ impl Trainer {
         }
         let rows: Vec<u8> = self.replay.raw_rows().iter().flat_map(|x| x.to_le_bytes()).collect();
         files.insert("state/replay.f32le".into(), rows);
+        if !self.interventions.is_empty() {
+            let rows = self.interventions.raw_rows().iter().flat_map(|x| x.to_le_bytes()).collect();
+            files.insert("state/interventions.f32le".into(), rows);
+        }
         let success = self.state.results.stages.last().and_then(|s| s.evaluation.as_ref());
         let success = success.map(|e| e.success_rate);
         let best = stage_end && plan.learner == LearnerId::Main && success >= self.state.best_success;

@@ -1,6 +1,7 @@
 //! Where names become things: environments, demonstrations and learners out of a config.
 
 mod demonstrations;
+mod live;
 
 use anyhow::{Context, anyhow};
 use surefoot_core::{Env, EnvError, EnvSpec, EpisodeSource, Field, Learner, VecEnv};
@@ -9,6 +10,7 @@ use surefoot_policies::{LearnerConfig, LearnerContext};
 use surefoot_sim::{EnvConfig, EnvContext};
 
 pub use demonstrations::{Demonstrations, load, put_aside_if_damaged, record};
+pub use live::{Around, TickLines, simulated_robot};
 
 use crate::config::{RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};

@@ -32,6 +32,8 @@ pub enum SessionLimit {
     Interventions,
     /// Time of acting, s.
     ActingSecs,
+    /// A latched stop of the robot that nobody was there to look at.
+    LatchedStop,
 }
 
 impl SessionLimit {
@@ -42,6 +44,7 @@ impl SessionLimit {
             Self::ConsecutiveFailures => "max_consecutive_failures",
             Self::Interventions => "max_interventions",
             Self::ActingSecs => "max_acting_secs",
+            Self::LatchedStop => "latched_stop",
         }
     }
 }
@@ -98,6 +101,12 @@ impl SessionLimits {
             .or_else(|| {
                 reached(SessionLimit::ActingSecs, self.env_steps as f64 * step_secs, max_acting_secs)
             });
+    }
+
+    /// The robot is in a latched stop.
+    pub fn latched_stop(&mut self) {
+        let stop = SessionLimitReached { limit: SessionLimit::LatchedStop, found: 1.0, allowed: 0.0 };
+        self.reached = self.reached.or(Some(stop));
     }
 
     /// The limit that the session came to.
