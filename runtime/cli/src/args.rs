@@ -107,6 +107,9 @@ pub struct TrainArgs {
     /// Use exactly this run directory; it must not exist.
     #[arg(long)]
     pub run_dir: Option<PathBuf>,
+    /// A person beside the robot of a phase with `schedule = { async = {} }`: may take over, mark and stop.
+    #[arg(long, value_enum, default_value_t)]
+    pub operator: OperatorInput,
 }
 
 /// Arguments of `resume`.
@@ -117,6 +120,9 @@ pub struct ResumeArgs {
     /// Start from this checkpoint instead of the newest (a name under `checkpoints/`).
     #[arg(long)]
     pub checkpoint: Option<String>,
+    /// As in `train`.
+    #[arg(long, value_enum, default_value_t)]
+    pub operator: OperatorInput,
 }
 
 /// Arguments of `eval`.

@@ -30,6 +30,14 @@ pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 impl Failure {
+    /// The message alone.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Request(e) | Self::Usage(e) => message(e),
+            Self::SafetyStop(text) | Self::Interrupted(text) => text.clone(),
+        }
+    }
+
     /// Prints the message to stderr and gives the exit code.
     #[allow(clippy::print_stderr)]
     pub fn report(&self) -> ExitCode {

@@ -108,6 +108,9 @@ impl EpisodeSink for Kept {
         self.0.lock().unwrap().push(episode.clone());
         Ok(())
     }
+    fn finish(&mut self) -> Result<(), DataError> {
+        Ok(())
+    }
 }
 
 #[derive(Clone, Default)]

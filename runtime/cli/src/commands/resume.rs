@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use surefoot_engine::{RunDir, Trainer, run_dir};
 
 use crate::args::ResumeArgs;
-use crate::commands::train::{Learners, carry_on, configuration, on_interrupt, with_parts};
+use crate::commands::train::{Learners, carry_on, configuration, on_interrupt, person_can_act, with_parts};
 use crate::composition;
 use crate::config;
 use crate::failure::{CommandResult, usage};
@@ -30,6 +30,7 @@ pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
     let run = RunDir::open(&args.run)?;
     let text = run_dir::read_config(&args.run)?;
     let loaded = config::parse(&text, &args.run.join("config.toml").display().to_string(), &[])?;
+    person_can_act(&loaded.config, args.operator)?;
     let interrupt = on_interrupt()?;
     // A run continues on the data it began with: a missing file is not recorded anew here.
     let mut config = loaded.config;
@@ -48,7 +49,7 @@ pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
         }
     }
     let learners = Learners::build(&config, &spec)?;
-    with_parts(&config, &spec, learners, &demonstrations, |parts| {
+    with_parts(&config, &spec, learners, &demonstrations, (args.operator, output), |parts| {
         let trainer = Trainer::resume(parts, run, args.checkpoint.as_deref()).map_err(configuration)?;
         carry_on(trainer, &interrupt, output)
     })

@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use anyhow::anyhow;
 use surefoot_core::ActMode;
 use surefoot_engine::control::{ControlConfig, Versioned};
-use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Operator, Order, Session, TickSink, Unattended};
+use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Order, Session, TickSink};
 use surefoot_engine::{EvalConfig, Evaluation, MAX_EPISODES};
 
 use crate::args::{OperatorInput, RolloutArgs};
@@ -14,7 +14,6 @@ use crate::commands::eval::{Trained, locate_and_read};
 use crate::commands::train::on_interrupt;
 use crate::composition::{self, Around, TickLines};
 use crate::failure::{CommandResult, Failure, usage};
-use crate::keyboard::Keyboard;
 use crate::new_file::NewFile;
 use crate::output::Output;
 use crate::summary;
@@ -32,14 +31,11 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
     artifact.card.check(composition::env(&env)?.spec())?;
     let policy = surefoot_policies::load_policy(&artifact, 1)?;
-    let operator: Box<dyn Operator> = match args.operator {
-        OperatorInput::None => Box::new(Unattended),
-        OperatorInput::Keyboard => Box::new(Keyboard::open(output)?),
-    };
+    let operator = composition::operator(args.operator, output)?;
     let interrupt = on_interrupt()?;
     let ticks = args.ticks.as_deref().map(NewFile::create).transpose()?;
     let ticks = ticks.map(|file| Box::new(TickLines(BufWriter::new(file))) as Box<dyn TickSink>);
-    let episodes = None;
+    let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
     let clock = if args.realtime { LiveClock::Real } else { LiveClock::Simulated };
     let config = LiveConfig {
         clock,
@@ -81,6 +77,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
         drives.push(driven.ended_by);
         episodes.push(driven.episode);
     }
+    session.finish()?;
     let end = session.close();
     if let Some(granted) = &end.granted {
         granted.refusals().for_each(|line| output.note(&format!("note: {line}; see `surefoot doctor`")));

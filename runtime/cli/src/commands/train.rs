@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use surefoot_core::{EnvSpec, Learner};
-use surefoot_engine::limits::SessionLimitReached;
+use surefoot_engine::limits::{SessionLimit, SessionLimitReached};
+use surefoot_engine::live::LiveClock;
 use surefoot_engine::{
-    Baseline, EngineError, Interrupt, RunDir, RunInfo, TrainEnd, Trainer, TrainerParts, check_plan, report,
+    Baseline, EngineError, Interrupt, PhaseConfig, RunDir, RunInfo, Schedule, TrainEnd, Trainer,
+    TrainerParts, check_plan, report,
 };
 
-use crate::args::TrainArgs;
+use crate::args::{OperatorInput, TrainArgs};
 use crate::composition::{self, Demonstrations};
 use crate::config::{self, LoadedConfig, RunConfig};
 use crate::failure::{CommandResult, Failure, usage};
@@ -21,7 +23,29 @@ use crate::summary;
 pub fn run(args: &TrainArgs, output: Output) -> CommandResult {
     let loaded = config::load(&args.config, &args.overrides)?;
     let interrupt = on_interrupt()?;
-    start(&loaded, &args.runs, args.run_dir.as_deref(), &interrupt, output)
+    person_can_act(&loaded.config, args.operator)?;
+    let run_dir = args.run_dir.as_deref();
+    start(&loaded, &args.runs, run_dir, args.operator, &interrupt, output)
+}
+
+/// Refuses a person's input where no phase drives a robot in real time.
+///
+/// # Errors
+/// A usage error that says how to get such a phase.
+pub fn person_can_act(config: &RunConfig, input: OperatorInput) -> CommandResult {
+    let real = |phase: &PhaseConfig| match phase {
+        PhaseConfig::Online(online) => match &online.schedule {
+            Schedule::Async(config) => config.robot.clock == LiveClock::Real,
+            Schedule::Lockstep => false,
+        },
+        PhaseConfig::Offline(_) => false,
+    };
+    if input == OperatorInput::None || config.phase.iter().any(real) {
+        return Ok(());
+    }
+    Err(usage(anyhow::anyhow!(
+        "--operator: no phase of this run drives a robot in real time\n\nhint: `schedule = {{ async = {{}} }}` in an online phase"
+    )))
 }
 
 /// Stops cleanly on the first Ctrl-C (or SIGTERM) and at once on the second.
@@ -48,6 +72,7 @@ pub fn start(
     loaded: &LoadedConfig,
     runs: &Path,
     run_dir: Option<&Path>,
+    input: OperatorInput,
     interrupt: &Interrupt,
     output: Output,
 ) -> CommandResult {
@@ -61,7 +86,7 @@ pub fn start(
     let demonstrations =
         composition::load(config, &spec, interrupt, output).map_err(|e| interrupted_early(e, interrupt))?;
     let info = run_info(config, &spec, &demonstrations.hashes);
-    with_parts(config, &spec, learners, &demonstrations, |parts| {
+    with_parts(config, &spec, learners, &demonstrations, (input, output), |parts| {
         let run = match run_dir {
             Some(path) => RunDir::create_at(path, &loaded.resolved, &info)?,
             None => RunDir::create(runs, &loaded.resolved, info)?,
@@ -118,6 +143,7 @@ pub fn with_parts<T>(
     spec: &EnvSpec,
     learners: Learners,
     demonstrations: &Demonstrations,
+    (input, output): (OperatorInput, Output),
     then: impl FnOnce(TrainerParts<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let make = config.env.as_ref().map(|env| move || composition::env(env));
@@ -130,6 +156,7 @@ pub fn with_parts<T>(
         spec: spec.clone(),
         load_policy: surefoot_policies::load_policy,
         make_env: make,
+        make_live: config.env.as_ref().map(|env| composition::make_live(env, input, output)),
         demonstrations: &demonstrations.episodes,
         data_hashes: demonstrations.hashes.values().cloned().collect(),
         phases: config.phase.clone(),
@@ -151,9 +178,12 @@ pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> 
         TrainEnd::SafetyStop(reached) => {
             report::write_report(&run)?;
             let SessionLimitReached { limit, found, allowed } = reached;
+            let what = match limit {
+                SessionLimit::LatchedStop => "the robot is in a latched stop".to_owned(),
+                _ => format!("session.{} = {allowed} was reached ({found})", limit.key()),
+            };
             Err(Failure::SafetyStop(format!(
-                "session.{} = {allowed} was reached ({found}); look at the robot and at {}, then go on in a new session with `surefoot resume {}`",
-                limit.key(),
+                "{what}; look at the robot and at {}, then go on in a new session with `surefoot resume {}`",
                 run.join("report.html").display(),
                 run.display()
             )))

@@ -1,16 +1,23 @@
 //! What a session on a robot is made of.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use anyhow::anyhow;
 use surefoot_core::{EpisodeSink, GuardedRobot, Robot, World};
+use surefoot_datasets::{EpisodeRecorder, Recording};
+use surefoot_engine::MakeLive;
 use surefoot_engine::control::Tick;
-use surefoot_engine::live::{LiveClock, Operator, SessionParts, TickSink, resettable};
+use surefoot_engine::live::{LiveClock, LiveError, Operator, SessionParts, TickSink, Unattended, resettable};
 use surefoot_sim::EnvConfig;
 use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
 
+use crate::args::OperatorInput;
 use crate::composition::env;
 use crate::failure::Failure;
+use crate::keyboard::Keyboard;
+use crate::new_file::NewFile;
+use crate::output::Output;
 
 /// Who looks on, and what is kept.
 pub struct Around {
@@ -20,6 +27,58 @@ pub struct Around {
     pub episodes: Option<Box<dyn EpisodeSink>>,
     /// Where ticks are kept.
     pub ticks: Option<Box<dyn TickSink>>,
+}
+
+/// A person's input.
+///
+/// # Errors
+/// When it is not there.
+pub fn operator(input: OperatorInput, output: Output) -> Result<Box<dyn Operator>, Failure> {
+    Ok(match input {
+        OperatorInput::None => Box::new(Unattended),
+        OperatorInput::Keyboard => Box::new(Keyboard::open(output)?),
+    })
+}
+
+/// A recording that finished episodes are put into; one of the same task goes on.
+///
+/// # Errors
+/// When the directory cannot be used.
+pub fn recorder(to: &Path, config: &EnvConfig) -> Result<Box<dyn EpisodeSink>, Failure> {
+    let recording = Recording {
+        env_kwargs: serde_json::to_value(config)?,
+        ..Recording::new(env(config)?.spec().clone())
+    };
+    Ok(Box::new(EpisodeRecorder::create(to, recording)?))
+}
+
+/// What an online phase that acts and learns side by side drives: a simulated robot, with its episodes in the run directory.
+pub fn make_live(config: &EnvConfig, input: OperatorInput, output: Output) -> MakeLive {
+    let config = config.clone();
+    Box::new(move |run, live| {
+        let parts = || {
+            let ticks = if live.record_ticks { Some(next_ticks(run)?) } else { None };
+            let around = Around {
+                operator: operator(input, output)?,
+                episodes: Some(recorder(&run.join("episodes"), &config)?),
+                ticks,
+            };
+            simulated_robot(&config, live.robot.clock, around)
+        };
+        parts().map_err(|failure: Failure| LiveError::Parts { reason: failure.text() })
+    })
+}
+
+/// `ticks-<n>.jsonl`: a resumed run begins another file.
+fn next_ticks(run: &Path) -> Result<Box<dyn TickSink>, Failure> {
+    let mut n = 0;
+    loop {
+        let path = run.join(format!("ticks-{n}.jsonl"));
+        if !path.exists() {
+            return Ok(Box::new(TickLines(BufWriter::new(NewFile::create(&path)?))));
+        }
+        n += 1;
+    }
 }
 
 /// A simulated robot, with a filter and a watchdog of its own on its side of the link.

@@ -42,6 +42,12 @@ pub enum LiveError {
     /// The control thread has ended by itself; the robot was stopped.
     #[error("the control loop ended by itself: the robot was stopped")]
     Ended,
+    /// The robot, or what is kept of it, could not be set up.
+    #[error("{reason}")]
+    Parts {
+        /// Why.
+        reason: String,
+    },
     /// The robot cannot be made ready.
     #[error("the robot could not be driven: it is {mode:?}{}", refusal.map_or(String::new(), |(what, why)| format!(", and {what:?} was refused: {why}")))]
     NotReady {
@@ -343,6 +349,14 @@ impl Session {
     #[must_use]
     pub const fn quit(&self) -> bool {
         self.quit
+    }
+
+    /// Says that no more episodes will be kept.
+    ///
+    /// # Errors
+    /// When that could not be written down.
+    pub fn finish(&mut self) -> Result<(), LiveError> {
+        Ok(self.episodes.as_mut().map_or(Ok(()), |sink| sink.finish())?)
     }
 
     /// Brings the robot to rest and ends its loop.

@@ -154,6 +154,10 @@ fn work(
             break;
         }
     }
+    if let Err(error) = session.finish() {
+        // A learner that is gone hears nothing; the recording then says that it is not complete.
+        let _ = telling.send(Err(error));
+    }
     if session.quit() {
         let _ = telling.send(Ok(Driven::Interrupted));
     }

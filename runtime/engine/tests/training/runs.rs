@@ -77,6 +77,7 @@ impl Setup {
             }],
             load_policy: crate::linear::load,
             make_env: self.has_env.then_some(make_env),
+            make_live: None,
             demonstrations: &self.demonstrations,
             data_hashes: vec!["abc".into()],
             phases: self.phases.clone(),
