@@ -56,6 +56,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Let a trained policy drive a robot through the whole control loop.
     Rollout(RolloutArgs),
+    /// Make episodes of recorded control ticks once more: what a learner was given, bit for bit.
+    Replay(ReplayArgs),
     /// Write a run's report.html again.
     Report(ReportArgs),
     /// Look at recorded data.
@@ -187,6 +189,23 @@ pub enum OperatorInput {
     None,
     /// This terminal.
     Keyboard,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  surefoot rollout runs/push-s0-20260203T040506Z --realtime --ticks ticks.jsonl --record driven
+  surefoot replay ticks.jsonl --against driven")]
+pub struct ReplayArgs {
+    /// Ticks, from `rollout --ticks` or a run with `record_ticks`.
+    pub ticks: PathBuf,
+    /// Record the episodes into this directory.
+    #[arg(long)]
+    pub record: Option<PathBuf>,
+    /// Compare with these recorded episodes; exit code 1 when a single bit differs.
+    #[arg(long)]
+    pub against: Option<PathBuf>,
 }
 
 /// Arguments of `report`.

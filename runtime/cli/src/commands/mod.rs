@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod eval;
 mod list;
+mod replay;
 mod report;
 mod resume;
 mod rollout;
@@ -26,6 +27,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Resume(args) => resume::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),
+        Command::Replay(args) => replay::run(args, output),
         Command::Report(args) => report::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Data(command) => data::run(command, output),

@@ -34,7 +34,8 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let operator = composition::operator(args.operator, output)?;
     let interrupt = on_interrupt()?;
     let ticks = args.ticks.as_deref().map(NewFile::create).transpose()?;
-    let ticks = ticks.map(|file| Box::new(TickLines(BufWriter::new(file))) as Box<dyn TickSink>);
+    let ticks = ticks.map(|file| TickLines::begin(BufWriter::new(file), &env)).transpose()?;
+    let ticks = ticks.map(|lines| Box::new(lines) as Box<dyn TickSink>);
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
     let clock = if args.realtime { LiveClock::Real } else { LiveClock::Simulated };
     let config = LiveConfig {

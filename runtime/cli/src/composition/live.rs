@@ -4,7 +4,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::anyhow;
-use surefoot_core::{EpisodeSink, GuardedRobot, Robot, World};
+use serde::{Deserialize, Serialize};
+use surefoot_core::{EpisodeSink, GuardedRobot, Robot, Task, World};
 use surefoot_datasets::{EpisodeRecorder, Recording};
 use surefoot_engine::MakeLive;
 use surefoot_engine::control::Tick;
@@ -57,7 +58,7 @@ pub fn make_live(config: &EnvConfig, input: OperatorInput, output: Output) -> Ma
     let config = config.clone();
     Box::new(move |run, live| {
         let parts = || {
-            let ticks = if live.record_ticks { Some(next_ticks(run)?) } else { None };
+            let ticks = live.record_ticks.then(|| next_ticks(run, &config)).transpose()?;
             let around = Around {
                 operator: operator(input, output)?,
                 episodes: Some(recorder(&run.join("episodes"), &config)?),
@@ -70,15 +71,25 @@ pub fn make_live(config: &EnvConfig, input: OperatorInput, output: Output) -> Ma
 }
 
 /// `ticks-<n>.jsonl`: a resumed run begins another file.
-fn next_ticks(run: &Path) -> Result<Box<dyn TickSink>, Failure> {
+fn next_ticks(run: &Path, config: &EnvConfig) -> Result<Box<dyn TickSink>, Failure> {
     let mut n = 0;
     loop {
         let path = run.join(format!("ticks-{n}.jsonl"));
         if !path.exists() {
-            return Ok(Box::new(TickLines(BufWriter::new(NewFile::create(&path)?))));
+            return Ok(Box::new(TickLines::begin(BufWriter::new(NewFile::create(&path)?), config)?));
         }
         n += 1;
     }
+}
+
+/// The task and the robot of an environment.
+///
+/// # Errors
+/// When it has none that a control loop can command.
+pub fn robot_parts(config: &EnvConfig) -> Result<(Box<dyn Task>, Box<dyn World>), Failure> {
+    env(config)?
+        .into_robot()
+        .ok_or_else(|| anyhow!("{} has no robot for a control loop to command", config.name()).into())
 }
 
 /// A simulated robot, with a filter and a watchdog of its own on its side of the link.
@@ -90,13 +101,8 @@ pub fn simulated_robot(
     clock: LiveClock,
     around: Around,
 ) -> Result<SessionParts, Failure> {
-    let parts = || {
-        env(config)?
-            .into_robot()
-            .ok_or_else(|| anyhow!("{} has no robot for a control loop to command", config.name()))
-            .map_err(Failure::Request)
-    };
-    let ((task, world), (reader_task, _), (scene_task, _)) = (parts()?, parts()?, parts()?);
+    let ((task, world), (reader_task, _), (scene_task, _)) =
+        (robot_parts(config)?, robot_parts(config)?, robot_parts(config)?);
     let mut guarded = GuardedRobot::new(world, TRACKING_TOLERANCE_RAD)?;
     if clock == LiveClock::Real {
         guarded = guarded.live();
@@ -108,8 +114,43 @@ pub fn simulated_robot(
     Ok(SessionParts { robot, task, reader_task, scene: Box::new(scene), operator, episodes, ticks })
 }
 
-/// Ticks as JSON, one object a line.
-pub struct TickLines<W: Write + Send>(pub W);
+/// First line of a file of ticks: what they are of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicksHeader {
+    /// [`Self::FORMAT`].
+    pub format: String,
+    /// The environment whose robot was driven.
+    pub env: EnvConfig,
+    /// Hash of the robot's contract.
+    pub contract_hash: String,
+}
+
+impl TicksHeader {
+    /// The format that this version reads and writes.
+    pub const FORMAT: &'static str = "surefoot-ticks/1";
+}
+
+/// Ticks as JSON, one object a line, below a [`TicksHeader`].
+pub struct TickLines<W: Write + Send>(W);
+
+impl<W: Write + Send> TickLines<W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// When the environment has no robot, or the system refuses.
+    pub fn begin(mut to: W, config: &EnvConfig) -> Result<Self, Failure> {
+        let (_, world) = robot_parts(config)?;
+        let header = TicksHeader {
+            format: TicksHeader::FORMAT.to_owned(),
+            env: config.clone(),
+            contract_hash: world.contract().hash(),
+        };
+        serde_json::to_writer(&mut to, &header)?;
+        to.write_all(b"\n")?;
+        Ok(Self(to))
+    }
+}
 
 impl<W: Write + Send> TickSink for TickLines<W> {
     fn keep(&mut self, tick: &Tick) -> std::io::Result<()> {

@@ -10,7 +10,7 @@ use surefoot_policies::{LearnerConfig, LearnerContext};
 use surefoot_sim::{EnvConfig, EnvContext};
 
 pub use demonstrations::{Demonstrations, load, put_aside_if_damaged, record};
-pub use live::{Around, TickLines, make_live, operator, recorder, simulated_robot};
+pub use live::{Around, TickLines, TicksHeader, make_live, operator, recorder, robot_parts, simulated_robot};
 
 use crate::config::{RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};

@@ -131,6 +131,17 @@ impl Tick {
         state.channels.copy_from_slice(&self.channels);
     }
 
+    /// Whether all rows have the lengths of another tick's: a tick that was read from a file may be of another robot.
+    #[must_use]
+    pub fn has_shape_of(&self, other: &Self) -> bool {
+        let rows = |t: &Self| {
+            let actions = [t.action.len(), t.policy_action.len()];
+            let joints = [&t.desired, &t.command_position, &t.command_velocity, &t.position, &t.velocity];
+            (actions, joints.map(Vec::len), t.channels.len())
+        };
+        rows(self) == rows(other)
+    }
+
     /// Why the command was changed.
     #[must_use]
     pub const fn reasons(&self) -> Reasons {
