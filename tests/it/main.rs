@@ -8,5 +8,6 @@ mod determinism;
 mod driven_episodes;
 mod fault_matrix;
 mod guarded_arm;
+mod live;
 mod program;
 mod resume;

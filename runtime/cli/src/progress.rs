@@ -105,6 +105,14 @@ impl Observer for Reporter {
                 "  rolled back from {from_updates} to {to_updates} updates: {} of {} episodes solved, {} of {} before",
                 trial.0, trial.1, record.0, record.1
             )),
+            Event::RobotAtRest { cadence: Some(cadence), dropped_ticks, .. } => {
+                for line in cadence.to_string().lines() {
+                    self.say(&format!("  {line}"));
+                }
+                if *dropped_ticks > 0 {
+                    self.say(&format!("  {dropped_ticks} ticks were not read in time: their episodes were cut short"));
+                }
+            }
             Event::StageFinished { stopped_early_at, wall_secs, .. } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();

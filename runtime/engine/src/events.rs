@@ -3,6 +3,7 @@
 use serde::Serialize;
 use surefoot_core::Episode;
 
+use crate::control::{CadenceReport, Mode};
 use crate::evaluation::Evaluation;
 use crate::limits::SessionLimitReached;
 use crate::promotion::Refusal;
@@ -116,6 +117,17 @@ pub enum Event {
         env_steps: u64,
         /// Which limit.
         reached: SessionLimitReached,
+    },
+    /// The robot of a phase that acts and learns side by side came to rest: the stage, the session or the program ends.
+    RobotAtRest {
+        /// The mode that its control loop was left in.
+        mode: Mode,
+        /// How the control period was kept; `None` on simulated time.
+        cadence: Option<CadenceReport>,
+        /// Commanded joints that an independent witness found beyond a limit, since the last arming.
+        violations: u64,
+        /// Control ticks that were not recorded because nobody fetched them in time.
+        dropped_ticks: u64,
     },
     /// A checkpoint was written.
     Checkpointed {

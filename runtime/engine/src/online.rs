@@ -369,7 +369,7 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
         // First the robot comes to rest.
-        self.live = None;
+        self.end_live(observer)?;
         self.state.progress.limits.session_stops += 1;
         let stage = self.stage_plan()?.name;
         let env_steps = self.state.counters.env_steps;

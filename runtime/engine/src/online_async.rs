@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use surefoot_core::{ActMode, Policy, PolicyArtifact, PolicyError};
 
 use crate::control::Versioned;
-use crate::events::{Event, Observer};
+use crate::events::{Activity, Event, Observer};
 use crate::limits::RegionPolicy;
-use crate::live::{Driven, LiveError, Order, SessionParts, SessionThread};
+use crate::live::{Driven, LiveError, LoopEnd, Order, SessionParts, SessionThread};
 use crate::online::Collected;
 use crate::phases::{AsyncConfig, OnlineConfig, PhaseConfig, Schedule};
 use crate::results::LimitCounts;
@@ -121,6 +121,7 @@ impl Trainer {
     ) -> Result<(), EngineError> {
         let (plan, online, _) = self.online()?;
         self.keep_driving(config, &plan.name)?;
+        self.show(Activity::Collecting, observer)?;
         let mut stopped = false;
         let live = self.live_line(config)?;
         while live.arrived.is_empty() && !stopped {
@@ -138,14 +139,22 @@ impl Trainer {
                 self.emit(&Event::LimitsActed { stage: plan.name.clone(), env_steps, counts }, observer)?;
             }
         }
+        self.pace.acting_secs = self.pace.since.elapsed().as_secs_f64();
         if stopped {
             return self.latched_stop();
         }
         self.keep_driving(config, &plan.name)
     }
 
+    /// Brings the robot of a phase to rest, where one is being driven.
+    pub(crate) fn end_live(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
+        let Some(end) = self.live.take().and_then(|live| live.session.stop()) else { return Ok(()) };
+        let LoopEnd { cadence, granted: _, counts, dropped_ticks, mode, panicked: _ } = end;
+        let violations = counts.violations;
+        self.emit(&Event::RobotAtRest { mode, cadence, violations, dropped_ticks }, observer)
+    }
+
     fn latched_stop(&mut self) -> Result<(), EngineError> {
-        self.live = None;
         if let Some(online) = &mut self.state.online {
             online.session.latched_stop();
         }

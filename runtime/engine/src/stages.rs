@@ -301,8 +301,7 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
         let plan = self.stage_plan()?;
-        // The robot of this stage comes to rest.
-        self.live = None;
+        self.end_live(observer)?;
         let heldout = self.heldout(&plan)?;
         let films = self.film(&plan, interrupt)?;
         self.write_means()?;
@@ -395,7 +394,11 @@ impl Trainer {
         })
     }
 
-    fn show(&mut self, activity: Activity, observer: &mut dyn Observer) -> Result<(), EngineError> {
+    pub(crate) fn show(
+        &mut self,
+        activity: Activity,
+        observer: &mut dyn Observer,
+    ) -> Result<(), EngineError> {
         if due(&mut self.pace.shown) {
             let progress = self.progress(activity)?;
             observer.event(&Event::Progress(progress));

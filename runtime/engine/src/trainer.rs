@@ -349,7 +349,7 @@ impl Trainer {
                 }
                 Err(EngineError::Interrupted) => {
                     // First the robot comes to rest.
-                    self.live = None;
+                    self.end_live(observer)?;
                     self.checkpoint(false, observer)?;
                     self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)?;
                     return Ok(TrainEnd::Interrupted);
