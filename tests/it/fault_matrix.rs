@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use surefoot_core::{
-    Fault, FaultyRobot, GuardedRobot, Policy, Robot, RobotContract, RobotError, RobotState, ScheduledFault,
-    Stamp, Stream, World,
+    Episode, Fault, FaultyRobot, GuardedRobot, Policy, Robot, RobotContract, RobotError, RobotState,
+    ScheduledFault, Stamp, Stream, World,
 };
+use surefoot_datasets::{EpisodeRecorder, Recording};
 use surefoot_engine::control::{
-    Cause, ControlConfig, ControlLoop, Driver, Lockstep, Mode, Request, Rest, Tick,
+    Cause, ControlConfig, ControlLoop, Driver, EpisodesFromTicks, Lockstep, Mode, Request, Rest, Tick,
 };
 use surefoot_safety::SafeCommand;
 use surefoot_sim::demonstrators::push::PushDemonstratorConfig;
@@ -162,6 +163,11 @@ struct Cell {
     human: Box<dyn Policy>,
     ticks: Vec<Tick>,
     human_drives: bool,
+    reader: EpisodesFromTicks,
+    /// Everything that a drive left behind, as the program keeps it.
+    recorder: EpisodeRecorder,
+    finished: Vec<Episode>,
+    directory: tempfile::TempDir,
 }
 
 impl Cell {
@@ -178,10 +184,16 @@ impl Cell {
         let demonstrator = PushDemonstratorConfig { failure_share: 0.0, ..PushDemonstratorConfig::default() };
         let context = DemonstratorContext { spec: task.spec().clone(), slots: 1 };
         let (policy, human) = (demonstrator.build(&context).unwrap(), demonstrator.build(&context).unwrap());
+        let reader = EpisodesFromTicks::new(PushConfig::default().task().unwrap(), &contract).unwrap();
+        // Memory where there is some: what is tested is what a recording holds, not the disk.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let recording = Recording::new(task.spec().clone());
+        let recorder = EpisodeRecorder::create(&directory.path().join("episodes"), recording).unwrap();
         let handle = Box::new(Handle(robot.clone(), contract));
         let (control, ports) = ControlLoop::new(handle, task, ControlConfig::default(), 64).unwrap();
         let loop_ = Lockstep::new(control, ports, policy, 5);
-        Self { robot, loop_, human, ticks: Vec::new(), human_drives: false }
+        let (ticks, finished) = (Vec::new(), Vec::new());
+        Self { robot, loop_, human, ticks, human_drives: false, reader, recorder, finished, directory }
     }
 
     fn mode(&self) -> Mode {
@@ -212,6 +224,10 @@ impl Cell {
         }
         while let Some(tick) = self.loop_.ports.ticks.receive() {
             self.ticks.push(tick.clone());
+            if let Some(driven) = self.reader.push(&tick) {
+                self.recorder.record(&driven.episode).unwrap();
+                self.finished.push(driven.episode);
+            }
             self.loop_.ports.ticks.give_back(tick);
         }
     }
@@ -306,6 +322,14 @@ fn run(name: &str, trouble: Trouble, within: u64, phase: Phase) -> Found {
             cell.period(None);
         }
     }
+    // Nothing was finished properly: the program may have been killed here.
+    let on_disk = surefoot_datasets::open(&cell.directory.path().join("episodes"));
+    let on_disk = on_disk.map_or(0, |recording| recording.len());
+    assert_eq!(on_disk, cell.finished.len(), "{at}: finished episodes on disk");
+    let cut = matches!(phase, Phase::Policy | Phase::Human) && !matches!(during, Mode::Running(_));
+    assert!(!cut || !cell.finished.is_empty(), "{at}: a drive that was cut is an episode");
+    let truncated = |e: &Episode| e.end.last().is_some_and(|end| end.is_last());
+    assert!(cell.finished.iter().all(truncated), "{at}: every episode has an end");
     let robot = cell.robot.lock().unwrap();
     let counts = robot.inner().counts();
     assert_eq!(counts.violations, 0, "{at}: limits on the robot's side");
