@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scaling: Default::default(),
         joints: model.joints().map(wide).collect(),
         channels: Vec::new(),
+        geometry: None,
     };
     let names: Vec<String> = contract.joints.iter().map(|j| j.name.clone()).collect();
     let mut drives = Vec::new();

@@ -112,7 +112,7 @@ pub enum Schedule {
     #[default]
     Lockstep,
     /// Side by side: the robot is driven through its control loop on threads of its own while the learner learns.
-    Async(AsyncConfig),
+    Async(Box<AsyncConfig>),
 }
 
 impl Schedule {

@@ -82,11 +82,14 @@ fn next_ticks(run: &Path, config: &EnvConfig) -> Result<Box<dyn TickSink>, Failu
     }
 }
 
+/// A task and the simulated robot that it is done with.
+pub type TaskAndWorld = (Box<dyn Task>, Box<dyn World>);
+
 /// The task and the robot of an environment.
 ///
 /// # Errors
 /// When it has none that a control loop can command.
-pub fn robot_parts(config: &EnvConfig) -> Result<(Box<dyn Task>, Box<dyn World>), Failure> {
+pub fn robot_parts(config: &EnvConfig) -> Result<TaskAndWorld, Failure> {
     env(config)?
         .into_robot()
         .ok_or_else(|| anyhow!("{} has no robot for a control loop to command", config.name()).into())
