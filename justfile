@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test libhdf5 h5py
+ci: fmt clippy test no_std libhdf5 h5py
 
 # Formatting
 fmt:
@@ -14,6 +14,11 @@ clippy:
 # The README's test command
 test:
     cargo test --workspace
+
+# The safety library without an operating system: for a microcontroller where its target can be had, for this machine where not
+no_std:
+    if rustup target add thumbv7em-none-eabihf; then target="--target thumbv7em-none-eabihf"; fi; \
+    cargo check -p surefoot-safety --no-default-features --features libm ${target:-}
 
 # The HDF5 tests again with the reference C library beside the pure-Rust reader (needs cmake: `pip install cmake`)
 libhdf5:

@@ -31,9 +31,13 @@
 //! is, braking at `D` until the new bound is met. Scaling `D` as well would break it: a velocity that was admitted because `D` stops
 //! it in time may not be stoppable with less.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Bounds;
+use crate::math::{floor, sqrt};
 use crate::{CommandState, JointLimits, Reasons, SafetyFilter, Verdict};
 
 /// Keeps the command strictly inside the position range in spite of rounding, rad or m.
@@ -56,7 +60,7 @@ pub fn braking_distance(w: f64, decel: f64, h: f64) -> f64 {
     if w <= 0.0 {
         return 0.0;
     }
-    let n = (w / (decel * h)).floor();
+    let n = floor(w / (decel * h));
     h * ((n + 1.0) * w - decel * h * n * (n + 1.0) / 2.0)
 }
 
@@ -66,7 +70,7 @@ pub fn braking_velocity(d: f64, decel: f64, h: f64) -> f64 {
     if d <= 0.0 {
         return 0.0;
     }
-    let n = (((1.0 + 8.0 * d / (decel * h * h)).sqrt() - 1.0) / 2.0).floor();
+    let n = floor((sqrt(1.0 + 8.0 * d / (decel * h * h)) - 1.0) / 2.0);
     d / ((n + 1.0) * h) + n * decel * h / 2.0
 }
 

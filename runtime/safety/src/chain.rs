@@ -1,5 +1,9 @@
 //! The chain between whoever decides and the robot.
 
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use crate::certified::Motion;
 use crate::command::Plan;
 use crate::error::positive;

@@ -1,6 +1,9 @@
 //! What a robot accepts: a command that went through a chain, with the plan for stopping after it.
 
+use alloc::vec::Vec;
+
 use crate::certified::Motion;
+use crate::math::ceil;
 use crate::{JointLimits, Reasons, Verdict};
 
 /// A command that is safe to execute, and how to stop if no other follows. Only
@@ -71,7 +74,7 @@ impl StopPlan<'_> {
             Plan::Braking { velocity, limits, period_secs, .. } => velocity
                 .iter()
                 .zip(limits)
-                .map(|(v, l)| (v.abs() / (l.max_deceleration * period_secs)).ceil() as usize)
+                .map(|(v, l)| ceil(v.abs() / (l.max_deceleration * period_secs)) as usize)
                 .max()
                 .unwrap_or(0),
             Plan::Stored(plans) => plans.iter().map(|p| p.len().saturating_sub(1)).max().unwrap_or(0),

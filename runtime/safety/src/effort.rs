@@ -1,5 +1,7 @@
 //! The envelope of a robot that is commanded by torque or force: finite, and within the effort limit.
 
+use alloc::vec::Vec;
+
 use crate::{CommandState, JointLimits, Reasons, SafetyError, SafetyFilter, Verdict};
 
 /// Clamps efforts. Position and velocity limits of such a robot are its own controller's or world's duty.

@@ -1,5 +1,7 @@
 //! A command that is kept: for a link that is slow, a queue, a record.
 
+use alloc::vec::Vec;
+
 use crate::certified::Motion;
 use crate::command::Plan;
 use crate::{JointLimits, Reasons, SafeCommand, SafetyChain, StopPlan, Verdict};

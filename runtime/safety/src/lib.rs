@@ -37,11 +37,18 @@
 //! They do not allocate, lock, block or call the system. What is unusable is refused with a [`SafetyError`] when the
 //! chain is made or armed.
 //!
+//! **Without `std`.** With `--no-default-features --features libm` the crate needs `core` and `alloc` only: a control board can run the same filter. It
+//! allocates when a chain is made or its limits are exchanged, not in a tick.
+//!
 //! A command cannot be made by hand:
 //!
 //! ```compile_fail,E0451
 //! let forged = surefoot_safety::SafeCommand { position: &[9.9] };
 //! ```
+
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
 
 pub mod braking;
 pub mod certified;
@@ -53,6 +60,7 @@ mod error;
 pub mod geometry;
 mod held;
 mod limits;
+mod math;
 mod monitor;
 #[cfg(test)]
 mod testing;

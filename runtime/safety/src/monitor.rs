@@ -1,6 +1,9 @@
 //! An independent witness: recomputes velocities and accelerations from the positions that were written and counts what
 //! went over a limit. It shares no code with the filter.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{JointLimits, SafeCommand, Verdict};

@@ -1,7 +1,10 @@
 //! The backup stop of one joint, and the certificate that it works: the rollout.
 
+use alloc::vec::Vec;
+
 use crate::braking::{braking_distance, into_range};
 use crate::limits::Bounds;
+use crate::math::{ceil, sqrt};
 use crate::{JointLimits, SafetyError};
 
 /// A stop that takes more periods than this is not looked ahead: the memory and time would have no useful bound.
@@ -43,8 +46,7 @@ impl BackupStop {
         let jerk = limits.max_jerk.unwrap_or(f64::INFINITY);
         let jerk_step = jerk * period;
         // P4: braking from V at D, and two ramps of the acceleration. The last periods are for where these round up.
-        let ticks =
-            (limits.max_velocity / (down * period)).ceil() + 2.0 * (up.max(down) / jerk_step).ceil() + 4.0;
+        let ticks = ceil(limits.max_velocity / (down * period)) + 2.0 * ceil(up.max(down) / jerk_step) + 4.0;
         if ticks > MAX_STOP_TICKS as f64 {
             return Err(SafetyError::StopTooLong { joint, ticks, largest: MAX_STOP_TICKS });
         }
@@ -83,7 +85,7 @@ impl BackupStop {
     pub fn ramp(&self, change: f64) -> f64 {
         let (scale, half_step) = self.inverse;
         // The number of periods is far below 2^31 by the limit on the stop's length.
-        let n = f64::from((((1.0 + change * scale).sqrt() - 1.0) / 2.0) as i32);
+        let n = f64::from(((sqrt(1.0 + change * scale) - 1.0) / 2.0) as i32);
         change / ((n + 1.0) * self.period) + n * half_step
     }
 

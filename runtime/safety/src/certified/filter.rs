@@ -1,5 +1,9 @@
 //! The filter over all joints: proposals, bisection, and the stored stop plan.
 
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use crate::braking::into_range;
 use crate::certified::backup::{BackupStop, Motion};
 use crate::certified::plan_clearance::{Like, PlanClearance, Work};
@@ -163,7 +167,7 @@ impl CertifiedFilter {
             }
             return started;
         }
-        std::mem::swap(&mut self.stored, &mut self.trial);
+        core::mem::swap(&mut self.stored, &mut self.trial);
         self.reasons = Reasons::NONE;
         Ok(())
     }
@@ -208,7 +212,7 @@ impl CertifiedFilter {
     }
 
     fn commit(&mut self, command: &mut [f64]) {
-        std::mem::swap(&mut self.stored, &mut self.best);
+        core::mem::swap(&mut self.stored, &mut self.best);
         self.conditions.iter_mut().for_each(PlanClearance::commit);
         for (w, plan) in command.iter_mut().zip(&self.stored) {
             *w = plan.first().map_or(0.0, |x| x.velocity);
@@ -301,7 +305,7 @@ impl CertifiedFilter {
         let certified = self.joints[joint].certify(from, to, self.caps[joint], plan);
         self.rollout_ticks += plan.len() as u64;
         if certified {
-            std::mem::swap(&mut self.best[joint], plan);
+            core::mem::swap(&mut self.best[joint], plan);
         }
         certified
     }
@@ -336,7 +340,7 @@ impl CertifiedFilter {
         if with_conditions && !self.trial_is_clear(false) {
             return false;
         }
-        std::mem::swap(&mut self.best, &mut self.trial);
+        core::mem::swap(&mut self.best, &mut self.trial);
         true
     }
 
@@ -404,9 +408,9 @@ impl CertifiedFilter {
         if self.conditions.is_empty() {
             return;
         }
-        std::mem::swap(&mut self.trial, &mut self.best);
+        core::mem::swap(&mut self.trial, &mut self.best);
         if self.trial_is_clear(true) {
-            std::mem::swap(&mut self.trial, &mut self.best);
+            core::mem::swap(&mut self.trial, &mut self.best);
             return;
         }
         self.reasons = self.reasons.union(Reasons::GEOMETRY);

@@ -15,6 +15,10 @@
 //! evaluated, and refused only if `c(q) + c(r) < m(q, r)`. ∎ Only when the [work of a tick](Work) is spent is a plan refused unseen, which is
 //! as safe: the stored plan is then followed, and needs no evaluation.
 
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use crate::Clearance;
 use crate::certified::backup::Motion;
 
@@ -265,7 +269,7 @@ impl PlanClearance {
 
     /// The plan that was tried last is the best one.
     pub const fn accept(&mut self) {
-        std::mem::swap(&mut self.best, &mut self.trial);
+        core::mem::swap(&mut self.best, &mut self.trial);
     }
 
     /// The best plan is the rest of the stored one.
@@ -277,7 +281,7 @@ impl PlanClearance {
 
     /// The best plan is executed.
     pub const fn commit(&mut self) {
-        std::mem::swap(&mut self.stored, &mut self.best);
+        core::mem::swap(&mut self.stored, &mut self.best);
     }
 }
 

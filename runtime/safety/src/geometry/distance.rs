@@ -2,10 +2,11 @@
 
 use super::pose::{Vector, add, dot, norm, norm_squared, scaled, sub};
 use crate::braking::into_range;
+use crate::math::sqrt;
 
 /// From a segment to a point.
 pub(super) fn to_point(a: Vector, b: Vector, p: Vector) -> f64 {
-    to_point_squared(a, b, p).sqrt()
+    sqrt(to_point_squared(a, b, p))
 }
 
 fn to_point_squared(a: Vector, b: Vector, p: Vector) -> f64 {
@@ -22,7 +23,7 @@ pub(super) fn to_segment(a: Vector, b: Vector, c: Vector, d: Vector) -> f64 {
     let (uu, uv, vv) = (norm_squared(u), dot(u, v), norm_squared(v));
     let determinant = uu * vv - uv * uv;
     let ends = to_point_squared(a, b, c).min(to_point_squared(a, b, d));
-    let edges = ends.min(to_point_squared(c, d, a)).min(to_point_squared(c, d, b)).sqrt();
+    let edges = sqrt(ends.min(to_point_squared(c, d, a)).min(to_point_squared(c, d, b)));
     if determinant <= 1e-14 * uu * vv {
         // Parallel, or a point: the least distance is taken at an end. (At an angle of 1e-7 it could be an eighth of a micrometre
         // per metre nearer to the side, which changes a distance of 0.1 mm by less than the rounding margin.)
@@ -70,7 +71,7 @@ pub(super) fn to_box(a: Vector, b: Vector, half: Vector) -> f64 {
         let lowest = if curvature > 0.0 { into_range(-slope / curvature, from, to) } else { from };
         least = least.min(at(lowest)).min(at(to));
     }
-    least.sqrt()
+    sqrt(least)
 }
 
 /// The vector from the box to a point; zero inside.

@@ -1,6 +1,8 @@
 //! Forward kinematics of a tree of joints: one arm, or several on one base.
 
-use super::pose::{Turning, Vector, add, dot, norm, norm_squared, scaled, sub};
+use alloc::vec::Vec;
+
+use super::pose::{Turning, Vector, add, dot, norm, scaled, sub};
 use super::{GeometryError, Pose};
 use crate::JointLimits;
 
@@ -75,7 +77,7 @@ impl Joint {
     /// How far a point of this joint's link is from its axis.
     fn off_axis(&self, point: Vector) -> f64 {
         let along = scaled(self.axis, dot(self.axis, point));
-        norm_squared(sub(point, along)).sqrt()
+        norm(sub(point, along))
     }
 }
 

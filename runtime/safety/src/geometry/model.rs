@@ -1,5 +1,8 @@
 //! Links as capsules, and what they must keep clear of.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use super::kinematics::middle;
 use super::pose::{Vector, norm, norm_squared, sub};
 use super::{GeometryError, KinematicTree, Pose, ROUNDING_MARGIN, distance};

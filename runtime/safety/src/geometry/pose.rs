@@ -2,6 +2,8 @@
 
 use core::ops::Mul;
 
+use crate::math::{sin_cos, sqrt};
+
 /// A point or a direction, m.
 pub(super) type Vector = [f64; 3];
 
@@ -26,7 +28,7 @@ pub(super) fn norm_squared(a: Vector) -> f64 {
 }
 
 pub(super) fn norm(a: Vector) -> f64 {
-    norm_squared(a).sqrt()
+    sqrt(norm_squared(a))
 }
 
 /// A rotation by its rows.
@@ -59,7 +61,7 @@ impl Pose {
     /// convention of URDF.
     #[must_use]
     pub fn new(xyz: [f64; 3], rpy: [f64; 3]) -> Self {
-        let [(sr, cr), (sp, cp), (sy, cy)] = rpy.map(f64::sin_cos);
+        let [(sr, cr), (sp, cp), (sy, cy)] = rpy.map(sin_cos);
         let rotation = [
             [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
             [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
@@ -132,7 +134,7 @@ impl Turning {
 
     /// Turned by `q` rad, at `translation`.
     pub fn by(&self, q: f64, translation: Vector) -> Pose {
-        let (sin, cos) = q.sin_cos();
+        let (sin, cos) = sin_cos(q);
         let [fixed, first, second] = &self.0;
         let entry = |i: usize, j: usize| fixed[i][j] + sin * first[i][j] + (1.0 - cos) * second[i][j];
         Pose { rotation: [0, 1, 2].map(|i| [0, 1, 2].map(|j| entry(i, j))), translation }
