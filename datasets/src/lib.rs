@@ -1,5 +1,6 @@
 //! Robot datasets: one file per format behind [`surefoot_core::EpisodeSource`], with info, verify and stats.
 
+mod convert;
 mod durable;
 pub mod formats;
 pub mod h5;
@@ -8,12 +9,14 @@ pub mod input;
 mod load;
 mod open;
 mod recorder;
+mod select;
 mod stats;
 mod survey;
 mod table;
 mod verify;
 mod writer;
 
+pub use convert::{convert, divide};
 pub use formats::{FORMATS, Format, WriteFn};
 pub use h5::Backend;
 pub use info::{ArrayLine, InfoReport, MaskLine, info};
@@ -21,6 +24,7 @@ pub use input::Input;
 pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, read_all};
 pub use open::{Arrays, DoneMeans, OpenOptions, Opened, open, open_files, open_with};
 pub use recorder::{EpisodeRecorder, RECORDING_SCHEMA, Recorded, Recovery, ShardLine};
+pub use select::{Filter, Subset, select};
 pub use stats::{SourceStats, Spread, StatsReport, stats};
 pub use survey::{Channel, Place};
 pub use verify::{Finding, Severity, VerifyReport, verify};

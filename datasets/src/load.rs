@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource};
 
+use crate::select::members;
+
 /// What to do with an action outside `[-1, 1]`, which real recordings have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -99,12 +101,7 @@ pub fn load(source: &dyn EpisodeSource, spec: &EnvSpec, options: &LoadOptions) -
 
 fn choose(source: &dyn EpisodeSource, options: &LoadOptions) -> Result<Vec<usize>, DataError> {
     let Some(mask) = &options.mask else { return Ok((0..source.len()).collect()) };
-    let meta = source.meta();
-    meta.masks.iter().find(|(name, _)| name == mask).map(|(_, members)| members.clone()).ok_or_else(|| {
-        let known: Vec<&str> = meta.masks.iter().map(|(name, _)| name.as_str()).collect();
-        let expected = if known.is_empty() { "no mask (the file has none)".into() } else { known.join(", ") };
-        DataError::Mismatch { path: meta.path.clone(), what: "mask".into(), expected, found: mask.clone() }
-    })
+    members(source.meta(), mask)
 }
 
 fn check_spec(meta: &DatasetMeta, spec: &EnvSpec, notes: &mut Vec<String>) -> Result<(), DataError> {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use hdf5_pure::{AttrValue, Datatype, EnumTypeBuilder, FileBuilder, FormatError, make_i8_type};
 use serde_json::json;
-use surefoot_core::{DataError, EnvSpec, Episode, StepEnd, Stream};
+use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, Field, StepEnd, Stream};
 
 use crate::durable::{exists, put};
 use crate::formats::robomimic;
@@ -39,6 +39,9 @@ pub struct Recording {
     pub producer: String,
     /// Named subsets: episode indices. An empty one is not written.
     pub masks: Vec<(String, Vec<usize>)>,
+    /// Whether the spec states what the rows mean. If not, it counts their numbers only, and is not written: a made-up spec would
+    /// contradict the true one later.
+    pub stated: bool,
 }
 
 impl Recording {
@@ -50,7 +53,36 @@ impl Recording {
             env_kwargs: json!({}),
             producer: concat!("surefoot-datasets ", env!("CARGO_PKG_VERSION")).to_owned(),
             masks: Vec::new(),
+            stated: true,
         }
+    }
+
+    /// A recording like the dataset that says this of itself, for writing it again.
+    #[must_use]
+    pub fn of(meta: &DatasetMeta) -> Self {
+        let unknown = |n: usize, name: &str| -> Vec<Field> {
+            (0..n).map(|i| Field::unbounded(format!("{name}[{i}]"), "1")).collect()
+        };
+        let widths =
+            |s: &&EnvSpec| (s.observation_dim(), s.action_dim()) == (meta.observation_dim, meta.action_dim);
+        // A spec of other rows, those of keys that were not chosen, says nothing of these.
+        let stated = meta.spec.as_ref().filter(widths).cloned();
+        let is_stated = stated.is_some();
+        let spec = stated.unwrap_or_else(|| EnvSpec {
+            name: meta.env.clone().unwrap_or_else(|| "unknown".into()),
+            observation: unknown(meta.observation_dim, "observation"),
+            action: unknown(meta.action_dim, "action"),
+            step_secs: 0.0,
+            max_steps: 0,
+            reward_range: None,
+            contract_hash: meta.contract_hash.clone(),
+        });
+        Self { masks: meta.masks.clone(), stated: is_stated, ..Self::new(spec) }
+    }
+
+    /// The spec where it states what the rows mean.
+    pub(crate) fn stated_spec(&self) -> Option<&EnvSpec> {
+        self.stated.then_some(&self.spec)
     }
 
     /// Adds the masks `train` and `valid`: `valid_share` of `episodes` episodes, at least one of two or more, drawn by `seed`.
@@ -249,7 +281,7 @@ fn encode(
     episodes: &[Episode],
     first_id: u64,
 ) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let Recording { spec, env_kwargs, producer, masks } = recording;
+    let Recording { spec, env_kwargs, producer, masks, stated } = recording;
     let (o, a) = (spec.observation_dim() as u64, spec.action_dim() as u64);
     let mut file = FileBuilder::new();
     file.set_attr("schema", text(robomimic::SCHEMA));
@@ -260,8 +292,13 @@ fn encode(
     // Type 2 is a Gymnasium environment in robomimic's numbering.
     let env_args = json!({ "env_name": spec.name, "env_version": "", "type": 2, "env_kwargs": env_kwargs });
     data.set_attr("env_args", text(&env_args.to_string()));
-    data.set_attr("env_spec", text(&serde_json::to_string(spec)?));
+    if *stated {
+        data.set_attr("env_spec", text(&serde_json::to_string(spec)?));
+    }
     for (row, fields) in [("action", &spec.action), ("observation", &spec.observation)] {
+        if !stated {
+            break;
+        }
         let names = fields.iter().map(|f| f.name.clone()).collect();
         let units = fields.iter().map(|f| f.unit.clone()).collect();
         data.set_attr(&format!("{row}_names"), AttrValue::VarLenStringArray(names));
@@ -334,7 +371,7 @@ fn read_back(
     };
     let options = OpenOptions { format: Some(robomimic::FORMAT.name.into()), ..OpenOptions::default() };
     let source = open_with(temporary, &options)?;
-    if source.len() != episodes.len() || source.meta().spec.as_ref() != Some(&recording.spec) {
+    if source.len() != episodes.len() || source.meta().spec.as_ref() != recording.stated_spec() {
         return Err(damaged("the header".into()));
     }
     for (i, expected) in episodes.iter().enumerate() {

@@ -132,6 +132,13 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
     let env = ["metadata/env", "env"]
         .iter()
         .find_map(|item| container.file().read_text(item).ok().and_then(|a| a.data.into_iter().next()));
+    let file = container.path().file_name().map(|n| n.to_string_lossy().into_owned());
+    if [&env, &file].into_iter().flatten().any(|name| name.contains("maze2d")) {
+        notes.push(
+            "in maze2d files a timeout marks a reached goal, not a time limit: the run goes on behind it"
+                .into(),
+        );
+    }
     let meta = DatasetMeta {
         path: container.path().to_owned(),
         format: NAME,

@@ -164,7 +164,7 @@ fn open_container(
             notes.extend(metadata.notes());
             env = metadata.environment();
             spec = metadata.spec();
-            ours = spec.is_some();
+            ours = metadata.is_ours();
         }
         None => {
             notes.push(format!("{METADATA} is not beside it: spaces, environment and totals are unknown"));

@@ -9,6 +9,9 @@ use surefoot_core::{DataError, EnvSpec};
 use super::minari::{METADATA, NAME};
 use crate::input::Directory;
 
+/// Key of what this program writes: its `infos` and attributes are those of the native format.
+pub(super) const SCHEMA: &str = "surefoot_schema";
+
 /// Key under which this program states its own spec.
 pub(super) const SPEC: &str = "surefoot_env_spec";
 
@@ -24,6 +27,7 @@ pub(super) struct Metadata {
     env_spec: Option<String>,
     dataset_id: Option<String>,
     surefoot_env_spec: Option<String>,
+    surefoot_schema: Option<u64>,
 }
 
 /// A Gymnasium space, with bounds of the type that somebody wants to know.
@@ -125,6 +129,11 @@ fn has_pictures(space: &Space<Ignored>) -> bool {
 }
 
 impl Metadata {
+    /// Whether this program wrote it.
+    pub(super) const fn is_ours(&self) -> bool {
+        self.surefoot_schema.is_some()
+    }
+
     /// The environment's id, or the dataset's.
     pub(super) fn environment(&self) -> Option<String> {
         let spec = self

@@ -7,7 +7,7 @@ use serde_json::json;
 use surefoot_core::{DataError, EnvSpec, Episode, Field, StepEnd};
 
 use super::minari::{DATA, METADATA, NAME};
-use super::minari_metadata::SPEC;
+use super::minari_metadata::{SCHEMA, SPEC};
 use crate::durable::put_directory;
 use crate::input::hash_of_files;
 use crate::open::{OpenOptions, open_with};
@@ -138,7 +138,7 @@ fn dataset_id(path: &Path) -> String {
 
 fn metadata(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<String, serde_json::Error> {
     let spec: &EnvSpec = &recording.spec;
-    let metadata = json!({
+    let mut metadata = json!({
         "dataset_id": dataset_id(path),
         "data_format": "hdf5",
         "jpeg_encoding": true,
@@ -147,10 +147,13 @@ fn metadata(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<
         "total_steps": episodes.iter().map(Episode::len).sum::<usize>(),
         "observation_space": space(&spec.observation, |f| (f.low, f.high)),
         // Actions are normalised; what -1 and 1 stand for is in the spec.
-        "action_space": space(&spec.action, |_| (Some(-1.0), Some(1.0))),
+        "action_space": space(&spec.action, |_| recording.stated.then_some((-1.0, 1.0)).unzip()),
         "algorithm_name": recording.producer,
-        SPEC: serde_json::to_string(spec)?,
+        SCHEMA: 1,
     });
+    if recording.stated {
+        metadata[SPEC] = serde_json::to_string(spec)?.into();
+    }
     serde_json::to_string_pretty(&metadata)
 }
 
@@ -163,7 +166,7 @@ fn read_back(
 ) -> Result<(), DataError> {
     let options = OpenOptions { format: Some(NAME.into()), ..OpenOptions::default() };
     let source = open_with(temporary, &options)?;
-    let mut whole = source.len() == episodes.len() && source.meta().spec.as_ref() == Some(&recording.spec);
+    let mut whole = source.len() == episodes.len() && source.meta().spec.as_ref() == recording.stated_spec();
     for (i, meant) in episodes.iter().enumerate() {
         whole &= same(&source.episode(i)?, meant);
     }

@@ -53,6 +53,17 @@ mod with_the_c_library {
         {
             agree(&fixture(&format!("{name}.hdf5")));
         }
+        for name in [
+            "robomimic_images.hdf5",
+            "robosuite_two_arm.hdf5",
+            "aloha",
+            "libero_demo.hdf5",
+            "droid",
+            "minari/rows",
+            "minari/nested",
+        ] {
+            agree(&fixture("peers").join(name));
+        }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("push.hdf5");
         let episodes: Vec<Episode> = (0..5).map(|i| episode(i, 5, 2, 6 + i, 1)).collect();

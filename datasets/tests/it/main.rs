@@ -17,4 +17,5 @@ mod quirks;
 mod recording;
 mod round_trip;
 mod shards;
+mod transform;
 mod verify;
