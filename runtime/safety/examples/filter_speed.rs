@@ -23,6 +23,7 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
     let hold = (0.1 / chain.state().period_secs).round() as usize;
     let mut desired = vec![0.0; n];
     let (mut worst_ticks, mut sum_ticks, mut worst_evaluations, mut sum_evaluations) = (0, 0, 0, 0);
+    let mut spent = 0;
     let mut seconds = vec![f64::INFINITY; TICKS];
     for run in 0..RUNS {
         chain.arm(&arm::HOME)?;
@@ -41,6 +42,7 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
                 sum_ticks += filter.rollout_ticks();
                 worst_evaluations = worst_evaluations.max(filter.evaluations());
                 sum_evaluations += filter.evaluations();
+                spent += u64::from(filter.evaluations() >= filter.max_evaluations());
             }
         }
     }
@@ -57,7 +59,7 @@ fn measure(name: &str, chain: &mut SafetyChain) -> Result<(), Box<dyn Error>> {
     );
     if let Some(filter) = chain.certified() {
         print!(
-            "; N {}, states per joint and tick {:.0} (worst {}), evaluations per tick {:.1} (worst {worst_evaluations})",
+            "; N {}, states per joint and tick {:.0} (worst {}), evaluations per tick {:.1} (worst {worst_evaluations}, all that it may in {spent} ticks)",
             filter.max_stop_ticks(),
             mean(sum_ticks) / n as f64,
             worst_ticks / n as u64,
