@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         joints: model.joints().map(wide).collect(),
         channels: Vec::new(),
         geometry: None,
+        import: None,
     };
     let names: Vec<String> = contract.joints.iter().map(|j| j.name.clone()).collect();
     let mut drives = Vec::new();

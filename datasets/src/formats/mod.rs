@@ -10,17 +10,22 @@ use crate::writer::{Recording, Written};
 
 pub mod aloha;
 mod columns;
+pub mod csv;
 pub mod d4rl;
 mod demo_header;
 mod demonstrations;
 pub mod droid;
+pub mod jsonl;
+pub mod lerobot;
 pub mod libero;
+pub mod mcap;
 pub mod minari;
 mod minari_metadata;
 mod minari_write;
 pub mod recording;
 pub mod robomimic;
 pub mod robosuite;
+pub mod rosbag;
 pub mod shards;
 mod single_episode;
 mod successors;
@@ -60,6 +65,7 @@ pub const FORMATS: &[Format] = &[
     minari::FORMAT,
     aloha::FORMAT,
     droid::FORMAT,
+    lerobot::FORMAT,
     // Last: any directory with HDF5 files in it.
     shards::FORMAT,
 ];

@@ -76,7 +76,7 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
 }
 
 /// Names in the order of the numbers in them: `part_2` before `part_10`.
-fn natural(name: &str) -> Vec<(String, u128)> {
+pub(crate) fn natural(name: &str) -> Vec<(String, u128)> {
     let mut parts = Vec::new();
     let (mut text, mut digits) = (String::new(), String::new());
     for c in name.chars().chain(std::iter::once('\0')) {

@@ -2,6 +2,7 @@
 
 mod error;
 mod geometry;
+mod import;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub use geometry::{
     BoxContract, CapsuleContract, GeometryContract, JointPlacement, KeepOutContract, SelfCollision,
     WorkspaceContract, ZoneShape,
 };
+pub use import::*;
 
 /// Longest declared delay of an action, in control ticks.
 const MAX_DELAY_TICKS: usize = 1000;
@@ -110,6 +112,9 @@ pub struct RobotContract {
     /// The robot's bodies and what they must keep clear of: with them, every command is certified by a stop that does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geometry: Option<GeometryContract>,
+    /// What the topics of its recordings mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportContract>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
