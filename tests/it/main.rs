@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod data_verbs;
 mod determinism;
 mod driven_episodes;
 mod fault_matrix;

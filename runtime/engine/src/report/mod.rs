@@ -2,6 +2,7 @@
 
 mod animation;
 mod chart;
+mod episode;
 mod history;
 mod page;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 
 pub use animation::animation;
+pub use episode::{EpisodeChannel, episode_page};
 
 use crate::EngineError;
 use crate::results::Results;

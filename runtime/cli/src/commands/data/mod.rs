@@ -1,4 +1,8 @@
-//! `surefoot data info|verify|stats|record`.
+//! `surefoot data`: looking at recorded data, and making other datasets of it.
+
+mod diff;
+mod make;
+mod play;
 
 use std::path::Path;
 
@@ -33,6 +37,11 @@ pub fn run(command: &DataCommand, output: Output) -> CommandResult {
             Ok(report.passed())
         }),
         DataCommand::Record(args) => record(args, output),
+        DataCommand::Convert(args) | DataCommand::Merge(args) => make::convert(args, output),
+        DataCommand::Split(args) => make::split(args, output),
+        DataCommand::Filter(args) => make::filter(args, output),
+        DataCommand::Play(args) => play::run(args, output),
+        DataCommand::Diff(args) => diff::run(args, output),
     }
 }
 
@@ -46,11 +55,7 @@ fn print<T: serde::Serialize + std::fmt::Display>(report: &T, output: Output) {
 
 /// Runs over all files; one that fails does not keep the others from being looked at.
 fn each(args: &DataArgs, look: impl Fn(&Path, &OpenOptions) -> Result<bool, DataError>) -> CommandResult {
-    let names: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
-    if let Some(name) = args.format.as_deref().filter(|name| !names.contains(name)) {
-        return Err(usage(anyhow!("unknown format {name:?}: expected one of {}", names.join(", "))));
-    }
-    let options = OpenOptions { format: args.format.clone(), ..OpenOptions::default() };
+    let options = read_as(args.format.as_deref())?;
     let mut failed = Vec::new();
     for path in &args.files {
         match look(path, &options) {
@@ -60,6 +65,15 @@ fn each(args: &DataArgs, look: impl Fn(&Path, &OpenOptions) -> Result<bool, Data
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::Request(anyhow!("{}", failed.join("\nerror: ")))) }
+}
+
+/// How files are opened that are read as `format`, or as what they look like.
+fn read_as(format: Option<&str>) -> Result<OpenOptions, Failure> {
+    let names: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
+    if let Some(name) = format.filter(|name| !names.contains(name)) {
+        return Err(usage(anyhow!("unknown format {name:?}: expected one of {}", names.join(", "))));
+    }
+    Ok(OpenOptions { format: format.map(str::to_owned), ..OpenOptions::default() })
 }
 
 /// Records scripted demonstrations in the environment of the demonstrator's name.

@@ -1,8 +1,12 @@
 //! The command line.
 
+mod data;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use data::{ConvertArgs, DataArgs, DataCommand, DiffArgs, FilterArgs, PlayArgs, RecordArgs, SplitArgs};
 
 /// Learn offline, step online, stay within limits.
 ///
@@ -230,46 +234,6 @@ pub struct DoctorArgs {
     /// Keep a learner busy meanwhile, as training beside a robot does.
     #[arg(long)]
     pub with_learner: bool,
-}
-
-/// Arguments of every `data` verb.
-#[derive(Debug, Args)]
-pub struct DataArgs {
-    /// HDF5 files.
-    #[arg(required = true)]
-    pub files: Vec<PathBuf>,
-    /// Read as this format instead of finding out.
-    #[arg(long)]
-    pub format: Option<String>,
-}
-
-/// Verbs of `data`.
-#[derive(Debug, Subcommand)]
-pub enum DataCommand {
-    /// What is in a file: format, keys, shapes, episodes.
-    Info(DataArgs),
-    /// Is it sound? Findings with severities; exit code 1 when there is an error.
-    Verify(DataArgs),
-    /// Ranges, returns, lengths, success, saturation.
-    Stats(DataArgs),
-    /// Record scripted demonstrations into a new file (robomimic layout).
-    Record(RecordArgs),
-}
-
-/// Arguments of `data record`.
-#[derive(Debug, Args)]
-pub struct RecordArgs {
-    /// The demonstrator and its environment (see `surefoot list`).
-    pub demonstrator: String,
-    /// The file to write; it must not exist.
-    #[arg(long)]
-    pub to: PathBuf,
-    /// Episodes.
-    #[arg(long, default_value_t = 150)]
-    pub episodes: usize,
-    /// Seed.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
 }
 
 /// Verbs of `config`.

@@ -1,0 +1,183 @@
+//! The command line of `surefoot data`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Verbs of `data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// What is in a file: format, keys, shapes, episodes.
+    Info(DataArgs),
+    /// Is it sound? Findings with severities; exit code 1 when there is an error.
+    Verify(DataArgs),
+    /// Ranges, returns, lengths, success, saturation.
+    Stats(DataArgs),
+    /// Record scripted demonstrations into a new file (robomimic layout).
+    Record(RecordArgs),
+    /// Write a dataset, or several as one, in another format.
+    Convert(ConvertArgs),
+    /// Join datasets of the same rows into one.
+    Merge(ConvertArgs),
+    /// Divide a dataset into one to learn from and one to judge by, in whole episodes.
+    Split(SplitArgs),
+    /// Keep the episodes for which everything asked for holds.
+    Filter(FilterArgs),
+    /// Look at an episode: channels on the terminal, or as a page.
+    Play(PlayArgs),
+    /// What differs between two datasets; exit code 1 when something does.
+    Diff(DiffArgs),
+}
+
+/// Arguments of `data info`, `verify` and `stats`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Files, or directories that are one dataset.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+}
+
+/// Arguments of `data record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The demonstrator and its environment (see `surefoot list`).
+    pub demonstrator: String,
+    /// The file to write; it must not exist.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// Episodes.
+    #[arg(long, default_value_t = 150)]
+    pub episodes: usize,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Arguments of `data convert` and `data merge`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  surefoot data merge recordings/monday recordings/tuesday --to week.hdf5
+  surefoot data convert d4rl.hdf5 --to datasets/door/human-v0 --as minari")]
+pub struct ConvertArgs {
+    /// Files, or directories that are one dataset: all together become one.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// The dataset to write; it must not exist.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// The format to write (see `surefoot list`).
+    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
+    pub to_format: String,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+}
+
+/// Arguments of `data split`.
+#[derive(Debug, Args)]
+pub struct SplitArgs {
+    /// A file, or a directory that is one dataset.
+    pub file: PathBuf,
+    /// What to learn from; it must not exist.
+    #[arg(long)]
+    pub train: PathBuf,
+    /// What to judge by; it must not exist.
+    #[arg(long)]
+    pub valid: PathBuf,
+    /// Part of the episodes that is judged by.
+    #[arg(long, default_value_t = 0.1)]
+    pub valid_share: f64,
+    /// Seed of the draw.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The format to write (see `surefoot list`).
+    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
+    pub to_format: String,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+}
+
+/// Arguments of `data filter`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  surefoot data filter driven --to good.hdf5 --success true --min-steps 20 --finite")]
+pub struct FilterArgs {
+    /// A file, or a directory that is one dataset.
+    pub file: PathBuf,
+    /// The dataset to write; it must not exist.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// Of this mask.
+    #[arg(long)]
+    pub mask: Option<String>,
+    /// Known to have succeeded (true) or failed (false).
+    #[arg(long)]
+    pub success: Option<bool>,
+    /// By this actor.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// With steps that a person drove (true), or known to be without (false).
+    #[arg(long)]
+    pub interventions: Option<bool>,
+    /// At least so many steps.
+    #[arg(long)]
+    pub min_steps: Option<usize>,
+    /// At most so many steps.
+    #[arg(long)]
+    pub max_steps: Option<usize>,
+    /// With at least this return.
+    #[arg(long, allow_negative_numbers = true)]
+    pub min_return: Option<f64>,
+    /// With at most this return.
+    #[arg(long, allow_negative_numbers = true)]
+    pub max_return: Option<f64>,
+    /// Without NaN and infinities.
+    #[arg(long)]
+    pub finite: bool,
+    /// The format to write (see `surefoot list`).
+    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
+    pub to_format: String,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+}
+
+/// Arguments of `data play`.
+#[derive(Debug, Args)]
+pub struct PlayArgs {
+    /// A file, or a directory that is one dataset.
+    pub file: PathBuf,
+    /// The episode, from 0.
+    #[arg(long, default_value_t = 0)]
+    pub episode: usize,
+    /// Only channels whose name contains this.
+    #[arg(long)]
+    pub channel: Option<String>,
+    /// Write a page with every channel here; the file must not exist.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// Characters of a line on the terminal.
+    #[arg(long, default_value_t = 72)]
+    pub width: usize,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+}
+
+/// Arguments of `data diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A file, or a directory that is one dataset.
+    pub left: PathBuf,
+    /// Another.
+    pub right: PathBuf,
+    /// Numbers may differ by so much; 0 compares every bit.
+    #[arg(long, default_value_t = 0.0)]
+    pub tolerance: f64,
+}

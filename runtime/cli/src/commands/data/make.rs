@@ -1,0 +1,102 @@
+//! `surefoot data convert|merge|split|filter`: other datasets out of what there is.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use surefoot_core::EpisodeSource;
+use surefoot_datasets::{FORMATS, Filter, Subset, Written};
+
+use super::read_as;
+use crate::args::{ConvertArgs, FilterArgs, SplitArgs};
+use crate::failure::{CommandResult, usage};
+use crate::output::Output;
+
+/// One dataset, or several as one, in another format.
+pub fn convert(args: &ConvertArgs, output: Output) -> CommandResult {
+    let ConvertArgs { files, to, to_format, format } = args;
+    let source = surefoot_datasets::open_files(files, &read_as(format.as_deref())?)?;
+    write(&*source, to_format, to, output)
+}
+
+/// Two datasets of whole episodes.
+pub fn split(args: &SplitArgs, output: Output) -> CommandResult {
+    let SplitArgs { file, train, valid, valid_share, seed, to_format, format } = args;
+    if !(*valid_share > 0.0 && *valid_share < 1.0) {
+        return Err(usage(anyhow!("--valid-share {valid_share}: expected more than 0 and less than 1")));
+    }
+    let source = surefoot_datasets::open_with(file, &read_as(format.as_deref())?)?;
+    if source.len() < 2 {
+        return Err(anyhow!("{}: {} episodes cannot be divided in two", file.display(), source.len()).into());
+    }
+    // Before the first half is written: a half alone is no split.
+    if let Some(there) = [train, valid].into_iter().find(|path| path.exists()) {
+        let hint = "hint: choose another name";
+        return Err(anyhow!("{} exists and is not overwritten\n\n{hint}", there.display()).into());
+    }
+    let (first, second) = surefoot_datasets::divide(&*source, *valid_share, *seed)?;
+    write(&first, to_format, train, output)?;
+    write(&second, to_format, valid, output)
+}
+
+/// The episodes for which everything asked for holds.
+pub fn filter(args: &FilterArgs, output: Output) -> CommandResult {
+    let FilterArgs {
+        file,
+        to,
+        mask,
+        success,
+        source,
+        interventions,
+        min_steps,
+        max_steps,
+        min_return,
+        max_return,
+        finite,
+        to_format,
+        format,
+    } = args;
+    let filter = Filter {
+        mask: mask.clone(),
+        success: *success,
+        source: source.clone(),
+        interventions: *interventions,
+        min_steps: *min_steps,
+        max_steps: *max_steps,
+        min_return: *min_return,
+        max_return: *max_return,
+        finite: *finite,
+    };
+    let source = surefoot_datasets::open_with(file, &read_as(format.as_deref())?)?;
+    let taken = surefoot_datasets::select(&*source, &filter)?;
+    if taken.is_empty() {
+        let all = source.len();
+        return Err(
+            anyhow!("{}: none of {all} episodes is taken; nothing was written", file.display()).into()
+        );
+    }
+    write(&Subset::new(&*source, taken)?, to_format, to, output)
+}
+
+fn write(source: &dyn EpisodeSource, format: &str, to: &Path, output: Output) -> CommandResult {
+    let writable: Vec<&str> = FORMATS.iter().filter(|f| f.write.is_some()).map(|f| f.name).collect();
+    if !writable.contains(&format) {
+        return Err(usage(anyhow!("--as {format:?}: expected one of {}", writable.join(", "))));
+    }
+    let written = surefoot_datasets::convert(source, format, to)?;
+    let Written { path, bytes, hash, episodes, steps, lost } = written;
+    if output.json() {
+        output.value(&serde_json::json!({
+            "event": "written", "what": "dataset", "path": path, "format": format, "bytes": bytes,
+            "blake3": hash, "episodes": episodes, "steps": steps, "lost": lost,
+        }));
+        return Ok(());
+    }
+    for note in &source.meta().notes {
+        output.note(&format!("note: {note}"));
+    }
+    for lost in &lost {
+        output.note(&format!("note: {format} cannot hold {lost}"));
+    }
+    output.line(&format!("{}: {episodes} episodes, {steps} steps, {format}", path.display()));
+    Ok(())
+}
