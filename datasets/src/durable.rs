@@ -72,14 +72,25 @@ pub(crate) fn put(
     replace: bool,
     verify: &dyn Fn(&Path) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
+    put_with(path, replace, |temporary| {
+        std::fs::write(temporary, bytes).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+        verify(temporary)
+    })
+}
+
+/// As [`put`], where `write` writes the file beside and checks it.
+pub(crate) fn put_with(
+    path: &Path,
+    replace: bool,
+    write: impl FnOnce(&Path) -> Result<(), DataError>,
+) -> Result<(), DataError> {
     let io = |source| DataError::Io { path: path.to_owned(), source };
     let (directory, temporary) = beside(path)?;
     let mut linked = false;
-    let mut attempt = || -> Result<(), DataError> {
-        let mut file = std::fs::File::create(&temporary).map_err(io)?;
-        file.write_all(bytes).map_err(io)?;
-        verify(&temporary)?;
-        file.sync_all().map_err(io)?;
+    let attempt = || -> Result<(), DataError> {
+        write(&temporary)?;
+        // Flushing through another handle flushes the file all the same.
+        std::fs::File::options().append(true).open(&temporary).and_then(|f| f.sync_all()).map_err(io)?;
         if replace {
             std::fs::rename(&temporary, path).map_err(io)?;
         } else {

@@ -1,7 +1,9 @@
 //! Robot datasets: one file per format behind [`surefoot_core::EpisodeSource`], with info, verify and stats.
 
+mod batches;
 mod convert;
 mod durable;
+mod encode;
 pub mod formats;
 pub mod h5;
 pub mod import;
@@ -19,6 +21,7 @@ mod table;
 mod verify;
 mod writer;
 
+pub use batches::write_all;
 pub use convert::{convert, divide};
 pub use formats::{FORMATS, Format, WriteFn};
 pub use h5::Backend;

@@ -8,7 +8,7 @@
 //!   actions          [T, A] f32   executed, in [-1, 1]
 //!   actions_proposed [T, A] f32   where it is known
 //!   interventions    [T] bool     whether a person drove, where it is known
-//!   obs/flat         [T, O] f32   next_obs/flat [T, O] f32
+//!   obs/flat         [T, O] f32   next_obs/flat [T, O] f32; or an array for each key, in the order of data@observation_keys
 //!   rewards          [T] f32      dones [T] i64: terminated or truncated, for readers that know only that
 //!   terminations     [T] bool     truncations [T] bool: the truth
 //! /mask/<name>            names of episodes, fixed-length ASCII
@@ -20,11 +20,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{AttrValue, Datatype, EnumTypeBuilder, FileBuilder, FormatError, make_i8_type};
 use serde_json::json;
-use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, Field, StepEnd, Stream};
+use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource, Field, StepEnd, Stream};
 
 use crate::durable::{exists, put};
+use crate::encode::{EncodeError, encode};
 use crate::formats::robomimic;
 use crate::open::{OpenOptions, open_with};
 
@@ -39,6 +39,9 @@ pub struct Recording {
     pub producer: String,
     /// Named subsets: episode indices. An empty one is not written.
     pub masks: Vec<(String, Vec<usize>)>,
+    /// Keys of the observation row with their widths, in its order: each is an array of its own. All numbers of the row are one array,
+    /// `flat`, where this is empty.
+    pub observation_keys: Vec<(String, usize)>,
     /// Whether the spec states what the rows mean. If not, it counts their numbers only, and is not written: a made-up spec would
     /// contradict the true one later.
     pub stated: bool,
@@ -53,6 +56,7 @@ impl Recording {
             env_kwargs: json!({}),
             producer: concat!("surefoot-datasets ", env!("CARGO_PKG_VERSION")).to_owned(),
             masks: Vec::new(),
+            observation_keys: Vec::new(),
             stated: true,
         }
     }
@@ -77,7 +81,19 @@ impl Recording {
             reward_range: None,
             contract_hash: meta.contract_hash.clone(),
         });
-        Self { masks: meta.masks.clone(), stated: is_stated, ..Self::new(spec) }
+        // Keys of nested groups become plain ones, as robomimic has them.
+        let plain: Vec<(String, usize)> =
+            meta.observation_keys.iter().map(|(key, width)| (key.replace('/', "_"), *width)).collect();
+        let distinct: BTreeSet<&String> = plain.iter().map(|(key, _)| key).collect();
+        let observation_keys = if distinct.len() == plain.len() { plain } else { Vec::new() };
+        Self { masks: meta.masks.clone(), observation_keys, stated: is_stated, ..Self::new(spec) }
+    }
+
+    /// The arrays of the observation row.
+    pub(crate) fn keys(&self) -> Vec<(String, usize)> {
+        let dim = self.spec.observation_dim();
+        let widths: usize = self.observation_keys.iter().map(|(_, w)| w).sum();
+        if widths == dim { self.observation_keys.clone() } else { vec![("flat".to_owned(), dim)] }
     }
 
     /// The spec where it states what the rows mean.
@@ -166,12 +182,7 @@ fn write_file(
     if !replace && path.exists() {
         return Err(exists(path));
     }
-    let bytes = encode(recording, episodes, first_id).map_err(|e| DataError::Malformed {
-        path: path.to_owned(),
-        format: robomimic::FORMAT.name,
-        reason: format!("these episodes cannot be encoded: {e}"),
-        hint: "names and attributes must be plain text without NUL bytes",
-    })?;
+    let bytes = encode(recording, episodes, first_id).map_err(|e| unencodable(path, &e))?;
     put(path, &bytes, replace, &|temporary| read_back(temporary, path, recording, episodes))?;
     Ok(Written {
         path: path.to_owned(),
@@ -183,45 +194,74 @@ fn write_file(
     })
 }
 
-/// Every episode has the rows its length and the spec promise, and ends once.
+pub(crate) fn unencodable(path: &Path, error: &EncodeError) -> DataError {
+    DataError::Malformed {
+        path: path.to_owned(),
+        format: robomimic::FORMAT.name,
+        reason: format!("these episodes cannot be encoded: {error}"),
+        hint: "names and attributes must be plain text without NUL bytes",
+    }
+}
+
+/// Every episode has the rows its length and the spec promise, and ends once; masks name episodes that are there.
 pub(crate) fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(), DataError> {
+    if episodes.is_empty() {
+        return Err(DataError::Shape {
+            path: path.to_owned(),
+            item: "episodes".into(),
+            expected: "at least one".into(),
+            found: "none".into(),
+        });
+    }
+    for (i, e) in episodes.iter().enumerate() {
+        check_episode(path, recording, i, e)?;
+    }
+    check_masks(path, recording, episodes.len())
+}
+
+pub(crate) fn check_episode(
+    path: &Path,
+    recording: &Recording,
+    i: usize,
+    e: &Episode,
+) -> Result<(), DataError> {
     let (o, a) = (recording.spec.observation_dim(), recording.spec.action_dim());
     let wrong = |item: String, expected: String, found: String| {
         Err(DataError::Shape { path: path.to_owned(), item, expected, found })
     };
-    if episodes.is_empty() {
-        return wrong("episodes".into(), "at least one".into(), "none".into());
+    let n = e.len();
+    if n == 0 {
+        return wrong(format!("episode {i}"), "at least one step".into(), "none".into());
     }
-    for (i, e) in episodes.iter().enumerate() {
-        let n = e.len();
-        if n == 0 {
-            return wrong(format!("episode {i}"), "at least one step".into(), "none".into());
-        }
-        let columns = [
-            ("observation", e.observation.len(), o),
-            ("next_observation", e.next_observation.len(), o),
-            ("action", e.action.len(), a),
-            ("end", e.end.len(), 1),
-            ("proposed", if e.proposed.is_empty() { n * a } else { e.proposed.len() }, a),
-            ("human", if e.human.is_empty() { n } else { e.human.len() }, 1),
-        ];
-        for (column, found, width) in columns {
-            if found != n * width {
-                let expected = format!("{n} rows of {width}");
-                return wrong(format!("episode {i} {column}"), expected, format!("{found} numbers"));
-            }
-        }
-        if let Some(t) = e.end.iter().position(|end| end.is_last()).filter(|t| t + 1 != n) {
-            return wrong(
-                format!("episode {i} end"),
-                format!("an end at step {}", n - 1),
-                format!("one at step {t}"),
-            );
+    let columns = [
+        ("observation", e.observation.len(), o),
+        ("next_observation", e.next_observation.len(), o),
+        ("action", e.action.len(), a),
+        ("end", e.end.len(), 1),
+        ("proposed", if e.proposed.is_empty() { n * a } else { e.proposed.len() }, a),
+        ("human", if e.human.is_empty() { n } else { e.human.len() }, 1),
+    ];
+    for (column, found, width) in columns {
+        if found != n * width {
+            let expected = format!("{n} rows of {width}");
+            return wrong(format!("episode {i} {column}"), expected, format!("{found} numbers"));
         }
     }
+    match e.end.iter().position(|end| end.is_last()).filter(|t| t + 1 != n) {
+        None => Ok(()),
+        Some(t) => {
+            wrong(format!("episode {i} end"), format!("an end at step {}", n - 1), format!("one at step {t}"))
+        }
+    }
+}
+
+pub(crate) fn check_masks(path: &Path, recording: &Recording, episodes: usize) -> Result<(), DataError> {
+    let wrong = |item: String, expected: String, found: String| {
+        Err(DataError::Shape { path: path.to_owned(), item, expected, found })
+    };
     for (mask, members) in &recording.masks {
-        if let Some(i) = members.iter().find(|i| **i >= episodes.len()) {
-            let expected = format!("episode numbers below {}", episodes.len());
+        if let Some(i) = members.iter().find(|i| **i >= episodes) {
+            let expected = format!("episode numbers below {episodes}");
             return wrong(format!("mask/{mask}"), expected, i.to_string());
         }
         let mut seen = BTreeSet::new();
@@ -232,128 +272,28 @@ pub(crate) fn check(path: &Path, recording: &Recording, episodes: &[Episode]) ->
     Ok(())
 }
 
-pub(crate) fn int(value: u64) -> AttrValue {
-    i64::try_from(value).map_or(AttrValue::U64(value), AttrValue::I64)
+pub(crate) fn damaged(path: &Path, what: &str) -> DataError {
+    DataError::Malformed {
+        path: path.to_owned(),
+        format: robomimic::FORMAT.name,
+        reason: format!("after writing, {what} does not read back as it was; the file was not kept"),
+        hint: "the disk or the memory may be failing; please report this with the data if it happens again",
+    }
 }
 
-pub(crate) fn text(value: &str) -> AttrValue {
-    AttrValue::VarLenString(value.to_owned())
-}
-
-/// What an episode says of itself, as attributes of its group, which is called `group`.
-pub(crate) fn attributes_of(e: &Episode, group: &str) -> Vec<(String, AttrValue)> {
-    let Episode { name, success, source, safety, seed, attributes, .. } = e;
-    let mut all = Vec::new();
-    let mut set = |key: &str, value: AttrValue| all.push((key.to_owned(), value));
-    if name != group {
-        set("episode_name", text(name));
-    }
-    if let Some(success) = success {
-        set("success", int(u64::from(*success)));
-    }
-    if let Some(source) = source {
-        set("source", text(source));
-    }
-    if let Some(seed) = seed {
-        set("seed", int(*seed));
-    }
-    for (key, count) in [
-        ("safety_ticks", safety.ticks),
-        ("safety_adjusted", safety.adjusted),
-        ("safety_stops", safety.stops),
-        ("safety_violations", safety.violations),
-    ] {
-        set(key, int(count));
-    }
-    for (key, value) in attributes {
-        set(key, text(value));
-    }
-    all
-}
-
-/// Booleans as h5py writes them.
-pub(crate) fn flag_type() -> Result<Datatype, FormatError> {
-    EnumTypeBuilder::with_base(make_i8_type()).value("FALSE", 0).value("TRUE", 1).build()
-}
-
-fn encode(
+pub(crate) fn read_header_back(
+    temporary: &Path,
+    path: &Path,
     recording: &Recording,
-    episodes: &[Episode],
-    first_id: u64,
-) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let Recording { spec, env_kwargs, producer, masks, stated } = recording;
-    let (o, a) = (spec.observation_dim() as u64, spec.action_dim() as u64);
-    let mut file = FileBuilder::new();
-    file.set_attr("schema", text(robomimic::SCHEMA));
-    file.set_attr("producer", text(producer));
-    let mut data = file.create_group("data");
-    let steps: usize = episodes.iter().map(Episode::len).sum();
-    data.set_attr("total", int(steps as u64));
-    // Type 2 is a Gymnasium environment in robomimic's numbering.
-    let env_args = json!({ "env_name": spec.name, "env_version": "", "type": 2, "env_kwargs": env_kwargs });
-    data.set_attr("env_args", text(&env_args.to_string()));
-    if *stated {
-        data.set_attr("env_spec", text(&serde_json::to_string(spec)?));
-    }
-    for (row, fields) in [("action", &spec.action), ("observation", &spec.observation)] {
-        if !stated {
-            break;
-        }
-        let names = fields.iter().map(|f| f.name.clone()).collect();
-        let units = fields.iter().map(|f| f.unit.clone()).collect();
-        data.set_attr(&format!("{row}_names"), AttrValue::VarLenStringArray(names));
-        data.set_attr(&format!("{row}_units"), AttrValue::VarLenStringArray(units));
-    }
-    if let Some(hash) = &spec.contract_hash {
-        data.set_attr("robot_contract_hash", text(hash));
-    }
-    let flag = flag_type()?;
-    for (i, e) in episodes.iter().enumerate() {
-        let Episode { observation, next_observation, action, proposed, reward, end, human, .. } = e;
-        let n = e.len() as u64;
-        let group = format!("demo_{i}");
-        let mut demo = data.create_group(&group);
-        demo.set_attr("num_samples", int(n));
-        demo.set_attr("episode_id", int(first_id.saturating_add(i as u64)));
-        for (key, value) in attributes_of(e, &group) {
-            demo.set_attr(&key, value);
-        }
-        demo.create_dataset("actions").with_f32_data(action).with_shape(&[n, a]);
-        if !proposed.is_empty() {
-            demo.create_dataset("actions_proposed").with_f32_data(proposed).with_shape(&[n, a]);
-        }
-        demo.create_dataset("rewards").with_f32_data(reward).with_shape(&[n]);
-        let flags = |is: fn(&StepEnd) -> bool| end.iter().map(|e| u8::from(is(e))).collect::<Vec<u8>>();
-        let dones: Vec<i64> = end.iter().map(|e| i64::from(e.is_last())).collect();
-        demo.create_dataset("dones").with_i64_data(&dones).with_shape(&[n]);
-        let terminations = flags(|e| *e == StepEnd::Terminated);
-        let truncations = flags(|e| *e == StepEnd::Truncated);
-        demo.create_dataset("terminations").with_enum_u8_data(flag.clone(), &terminations).with_shape(&[n]);
-        demo.create_dataset("truncations").with_enum_u8_data(flag.clone(), &truncations).with_shape(&[n]);
-        if !human.is_empty() {
-            let human: Vec<u8> = human.iter().map(|h| u8::from(*h)).collect();
-            demo.create_dataset("interventions").with_enum_u8_data(flag.clone(), &human).with_shape(&[n]);
-        }
-        for (key, rows) in [("obs", observation), ("next_obs", next_observation)] {
-            let mut group = demo.create_group(key);
-            group.create_dataset("flat").with_f32_data(rows).with_shape(&[n, o]);
-            demo.add_group(group.finish());
-        }
-        data.add_group(demo.finish());
-    }
-    file.add_group(data.finish());
-    let mut group = file.create_group("mask");
-    let mut any = false;
-    for (mask, members) in masks.iter().filter(|(_, members)| !members.is_empty()) {
-        let names: Vec<String> = members.iter().map(|i| format!("demo_{i}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        group.create_dataset(mask).with_ascii_strings(&names).map_err(|e: FormatError| e.to_string())?;
-        any = true;
-    }
-    if any {
-        file.add_group(group.finish());
-    }
-    Ok(file.finish()?)
+    episodes: usize,
+) -> Result<Box<dyn EpisodeSource>, DataError> {
+    let options = OpenOptions { format: Some(robomimic::FORMAT.name.into()), ..OpenOptions::default() };
+    let source = open_with(temporary, &options)?;
+    let meta = source.meta();
+    let whole = source.len() == episodes
+        && meta.spec.as_ref() == recording.stated_spec()
+        && meta.observation_keys == recording.keys();
+    if whole { Ok(source) } else { Err(damaged(path, "the header")) }
 }
 
 /// Reads what was written and compares it with what was meant, bit for bit.
@@ -363,20 +303,10 @@ fn read_back(
     recording: &Recording,
     episodes: &[Episode],
 ) -> Result<(), DataError> {
-    let damaged = |what: String| DataError::Malformed {
-        path: path.to_owned(),
-        format: robomimic::FORMAT.name,
-        reason: format!("after writing, {what} does not read back as it was; the file was not kept"),
-        hint: "the disk or the memory may be failing; please report this with the data if it happens again",
-    };
-    let options = OpenOptions { format: Some(robomimic::FORMAT.name.into()), ..OpenOptions::default() };
-    let source = open_with(temporary, &options)?;
-    if source.len() != episodes.len() || source.meta().spec.as_ref() != recording.stated_spec() {
-        return Err(damaged("the header".into()));
-    }
+    let source = read_header_back(temporary, path, recording, episodes.len())?;
     for (i, expected) in episodes.iter().enumerate() {
         if !same(&source.episode(i)?, expected) {
-            return Err(damaged(format!("episode {i}")));
+            return Err(damaged(path, &format!("episode {i}")));
         }
     }
     Ok(())

@@ -15,10 +15,11 @@ use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 use super::Format;
 use super::columns::{Columns, row_dim};
 use crate::durable::put;
+use crate::encode::flag_type;
 use crate::h5::{ChildKind, Container};
 use crate::input::Input;
 use crate::open::{OpenOptions, Opened, open_with};
-use crate::writer::{Recording, Written, check, flag_type};
+use crate::writer::{Recording, Written, check};
 
 const NAME: &str = "d4rl";
 

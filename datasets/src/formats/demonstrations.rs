@@ -374,6 +374,13 @@ fn choose_observation(
     if let Some(names) = &options.observation_keys {
         return columns.chosen(&group, names, &known).map(Observation::Keys);
     }
+    // A file that states the order of its row; one that states another row than it has is read by what it has.
+    let stated = columns.attributes("data")?.get("observation_keys").and_then(|a| a.as_texts());
+    if let Some(keys) = stated.and_then(|names| columns.chosen(&group, &names, &known).ok())
+        && keys.len() == known.keys.len()
+    {
+        return Ok(Observation::Keys(keys));
+    }
     if !known.skipped.is_empty() {
         notes.push(left_out(&known.skipped));
     }

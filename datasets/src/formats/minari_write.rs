@@ -9,9 +9,10 @@ use surefoot_core::{DataError, EnvSpec, Episode, Field, StepEnd};
 use super::minari::{DATA, METADATA, NAME};
 use super::minari_metadata::{SCHEMA, SPEC};
 use crate::durable::put_directory;
+use crate::encode::{attributes_of, flag_type, int};
 use crate::input::hash_of_files;
 use crate::open::{OpenOptions, open_with};
-use crate::writer::{Recording, Written, attributes_of, check, flag_type, int, same};
+use crate::writer::{Recording, Written, check, same};
 
 /// The newest version of the layout that this follows.
 const MINARI_VERSION: &str = "0.5.4";

@@ -10,10 +10,11 @@ use surefoot_core::{DataError, Episode};
 
 use super::Format;
 use super::demonstrations::{Demonstrations, Observed, demo_names};
+use crate::batches::write_all;
 use crate::h5::ChildKind;
 use crate::input::Input;
 use crate::open::{OpenOptions, Opened};
-use crate::writer::{self, Recording, Written};
+use crate::writer::{Recording, Written};
 
 const NAME: &str = "robomimic";
 
@@ -50,5 +51,5 @@ fn write(
     recording: &Recording,
     episodes: &mut dyn Iterator<Item = Result<Episode, DataError>>,
 ) -> Result<Written, DataError> {
-    writer::write(path, recording, &episodes.collect::<Result<Vec<_>, _>>()?)
+    write_all(path, recording, episodes)
 }

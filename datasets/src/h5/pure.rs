@@ -17,8 +17,8 @@ use super::{
     error_at,
 };
 
-/// Files up to this length are held in memory, where threads decode them side by side.
-const IN_MEMORY_BYTES: u64 = 2 << 30;
+/// Files up to this length are held in memory; of longer ones the parts that are asked for are read. Both decode side by side.
+const IN_MEMORY_BYTES: u64 = 256 << 20;
 
 /// Text arrays hold names; more than this is not a name list.
 const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -31,11 +31,15 @@ struct PureFile {
 }
 
 pub(super) fn open(path: &Path) -> Result<(Box<dyn Hdf5File>, String, u64), DataError> {
+    open_within(path, IN_MEMORY_BYTES)
+}
+
+fn open_within(path: &Path, in_memory_bytes: u64) -> Result<(Box<dyn Hdf5File>, String, u64), DataError> {
     let io = |source| DataError::Io { path: path.to_owned(), source };
     let mut handle = std::fs::File::open(path).map_err(io)?;
     let bytes = handle.metadata().map_err(io)?.len();
     let root = || "/".to_owned();
-    let (file, hash) = if bytes <= IN_MEMORY_BYTES {
+    let (file, hash) = if bytes <= in_memory_bytes {
         let mut data = Vec::new();
         data.try_reserve_exact(bytes as usize).map_err(|e| io(e.into()))?;
         handle.take(bytes).read_to_end(&mut data).map_err(io)?;
@@ -281,7 +285,52 @@ impl Hdf5File for PureFile {
 
 #[cfg(test)]
 mod tests {
-    use super::half;
+    use std::path::{Path, PathBuf};
+
+    use super::super::{ChildKind, Hdf5File};
+    use super::{half, open_within};
+
+    /// Everything in a file, as text: NaN equals NaN there.
+    fn dump(file: &dyn Hdf5File, group: &str, depth: usize, out: &mut Vec<String>) {
+        out.push(format!("{group} {:?}", file.attributes(group, ChildKind::Group)));
+        for (name, kind) in file.children(group).unwrap() {
+            let path = if group.is_empty() { name } else { format!("{group}/{name}") };
+            match kind {
+                ChildKind::Group if depth < 5 => dump(file, &path, depth + 1, out),
+                ChildKind::Group => {}
+                ChildKind::Dataset => {
+                    out.push(format!("{path} {:?} {:?}", file.read_f32(&path), file.read_text(&path)));
+                }
+            }
+        }
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                all.extend(files(&path));
+            } else if path.extension().is_some_and(|e| e == "hdf5" || e == "h5") {
+                all.push(path);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn files_read_the_same_from_the_disk_as_from_memory() {
+        let all = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"));
+        assert!(all.len() > 20, "{all:?}");
+        for path in all.iter().filter(|p| !p.ends_with("loops.hdf5")) {
+            let (memory, disk) = (open_within(path, u64::MAX).unwrap(), open_within(path, 0).unwrap());
+            assert_eq!((memory.1, memory.2), (disk.1, disk.2), "hash and length");
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            dump(&*memory.0, "", 0, &mut a);
+            dump(&*disk.0, "", 0, &mut b);
+            assert_eq!(a, b, "{}", path.display());
+        }
+    }
 
     #[test]
     fn halves_are_exact() {
