@@ -402,3 +402,90 @@ bounds = { range = { low = [-2.0], high = [2.0] } }
     std::fs::write(&path, "t,trial,q.0,q[1],v,r\nnoon,0,1,2,3,4\n").unwrap();
     assert!(run(section, &[path]).unwrap_err().contains("line 2: the time \"noon\" is no number"));
 }
+
+#[test]
+fn the_contract_in_the_documentation_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/importing-logs.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let toml = text.split("```toml\n").nth(1).and_then(|t| t.split("```").next()).unwrap();
+    let plan = Plan::new(&RobotContract::parse(toml, Path::new("docs")).unwrap()).unwrap();
+    assert_eq!(plan.spec().observation_dim(), 3);
+}
+
+/// A joint that rests, moves, rests, moves and rests, a second each, 20 rows a second; a button that is down when `pressed`.
+fn rests_and_moves(path: &Path, pressed: impl Fn(usize) -> bool) {
+    let mut csv = "t,q,button\n".to_owned();
+    let mut q = 0.0;
+    for k in 0..100 {
+        if (k / 20) % 2 == 1 {
+            q += 0.1;
+        }
+        csv += &format!("{},{q},{}\n", f64::from(k as u32) * 0.05, pressed(k));
+    }
+    std::fs::write(path, csv).unwrap();
+}
+
+const RESTS: &str = r#"
+[import]
+action_shift = "next"
+episodes = { split = "file" }
+table = { time = "t", time_unit = "s" }
+[[import.observation]]
+name = "q"
+topic = "table"
+align = { strategy = "hold", timeline = "receive" }
+select = ["q"]
+unit = "rad"
+[[import.action]]
+name = "dq"
+topic = "table"
+align = { strategy = "hold", timeline = "receive" }
+select = ["q"]
+unit = "rad"
+definition = "delta"
+bounds = { range = { low = [-1.0], high = [1.0] } }
+"#;
+
+#[test]
+fn standing_still_separates_episodes_and_is_trimmed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rests.csv");
+    rests_and_moves(&path, |_| false);
+    let lengths = |section: &str| -> Vec<usize> {
+        let imported = run(section, std::slice::from_ref(&path)).unwrap();
+        imported.episodes.iter().map(Episode::len).collect()
+    };
+    assert_eq!(lengths(RESTS), [99]);
+    let still = "still = { observation = \"q\", below_per_sec = 0.1 }";
+    let idle = RESTS.replace("split = \"file\"", &format!("split = {{ idle_secs = 0.5 }}, {still}"));
+    assert_eq!(lengths(&idle), [20, 20]);
+    let longer = idle.replace("idle_secs = 0.5", "idle_secs = 1.5");
+    assert_eq!(lengths(&longer), [99], "a rest of a second is none of one and a half");
+    let trimmed =
+        RESTS.replace("split = \"file\"", &format!("split = \"file\", {still}, trim_idle_keep_secs = 0.1"));
+    let imported = run(&trimmed, std::slice::from_ref(&path)).unwrap();
+    // Two steps are kept at both ends; the rest in the middle stays.
+    assert_eq!(imported.episodes[0].len(), 20 + 20 + 20 + 2 + 2);
+    assert_eq!(imported.report.dropped.idle, 99 - 64);
+}
+
+#[test]
+fn one_button_begins_and_ends_episodes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("button.csv");
+    rests_and_moves(&path, |k| [10, 11, 12, 30, 31, 50, 70].contains(&k));
+    let events =
+        "events = { toggle_episode = { topic = \"table\", select = \"button\", timeline = \"receive\" } }";
+    let section = RESTS
+        .replace("split = \"file\"", "split = \"events\"")
+        .replace("[import]", &format!("[import]\n{events}"));
+    let imported = run(&section, std::slice::from_ref(&path)).unwrap();
+    let begins: Vec<(&str, usize)> =
+        imported.episodes.iter().map(|e| (e.attributes["log_nanos"].as_str(), e.len())).collect();
+    assert_eq!(begins, [("500000000", 20), ("2500000000", 20)]);
+    assert_eq!(imported.report.dropped.outside, 99 - 40);
+    let none = section.replace("events = {", "# {");
+    assert!(
+        run(&none, &[path]).unwrap_err().contains("import.episodes.split: expected events that begin or end")
+    );
+}

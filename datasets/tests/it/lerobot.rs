@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use surefoot_core::StepEnd;
+use surefoot_core::{Episode, StepEnd};
 use surefoot_datasets::import::{Plan, import};
 use surefoot_datasets::streams::LogOptions;
-use surefoot_datasets::{DoneMeans, OpenOptions, info, open_with, read_all, verify};
+use surefoot_datasets::{DoneMeans, FORMATS, OpenOptions, Recording, info, open_with, read_all, verify};
 
+use crate::episodes::{episode, spec};
 use crate::import::contract;
 
 fn dataset(name: &str) -> PathBuf {
@@ -194,5 +195,43 @@ proptest! {
         }
         std::fs::write(&file, &bytes).unwrap();
         read_everything(&root);
+    }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("written");
+    let mut episodes: Vec<Episode> = (0..4).map(|i| episode(i, 3, 2, 5 + i, 7)).collect();
+    episodes[1].attributes.insert("task".into(), "open the door".into());
+    let recording = Recording::new(spec(3, 2)).with_split(4, 0.5, 0);
+    let format = FORMATS.iter().find(|f| f.name == "lerobot").unwrap();
+    let write = format.write.unwrap();
+    let written = write(&path, &recording, &mut episodes.iter().cloned().map(Ok)).unwrap();
+    // Nobody looks beyond a terminal step, and a LeRobot frame has no place for it.
+    assert_eq!(written.lost, ["observations that followed a terminal step"]);
+    let source = open_with(&path, &OpenOptions::default()).unwrap();
+    assert_eq!(source.meta().spec, Some(spec(3, 2)));
+    assert_eq!(source.meta().masks, recording.masks);
+    let again = read_all(&*source, &[0, 1, 2, 3]).unwrap();
+    for (found, meant) in again.iter().zip(&episodes) {
+        assert_eq!(
+            (&found.observation, &found.action, &found.proposed),
+            (&meant.observation, &meant.action, &meant.proposed)
+        );
+        assert_eq!((&found.end, &found.reward, &found.name), (&meant.end, &meant.reward, &meant.name));
+        assert_eq!((found.success, found.seed, found.safety), (meant.success, meant.seed, meant.safety));
+        assert_eq!(found.attributes, meant.attributes);
+        let kept = if meant.end.last() == Some(&StepEnd::Terminated) { meant.len() - 1 } else { meant.len() };
+        assert_eq!(found.next_observation[..3 * kept], meant.next_observation[..3 * kept]);
+    }
+    assert!(
+        write(&path, &recording, &mut episodes.into_iter().map(Ok))
+            .unwrap_err()
+            .to_string()
+            .contains("already")
+    );
+    if let Ok(keep) = std::env::var("SUREFOOT_KEEP_LEROBOT") {
+        copy(&path, Path::new(&keep));
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use surefoot_core::DataError;
+use serde::{Deserialize, Serialize};
+use surefoot_core::safety::SafetyCounts;
+use surefoot_core::{DataError, EnvSpec, Episode};
 
 use super::NAME;
 use super::columns::Columns;
@@ -154,4 +155,49 @@ fn json_lines<T: for<'de> Deserialize<'de>>(path: &Path, text: &str) -> Result<V
             })
         })
         .collect()
+}
+
+/// What LeRobot has no place for, beside its own metadata.
+pub(super) const EXTRAS: &str = "meta/surefoot.json";
+/// Column that says whether the task ended in a frame.
+pub(super) const TERMINATED: &str = "next.terminated";
+
+/// The content of [`EXTRAS`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Extras {
+    pub producer: String,
+    pub spec: Option<EnvSpec>,
+    pub masks: Vec<(String, Vec<usize>)>,
+    /// By the number of the episode.
+    pub episodes: Vec<ExtrasOfEpisode>,
+}
+
+/// What is known of an episode.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ExtrasOfEpisode {
+    pub name: String,
+    pub success: Option<bool>,
+    pub source: Option<String>,
+    pub seed: Option<u64>,
+    pub safety: SafetyCounts,
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl ExtrasOfEpisode {
+    pub fn of(episode: &Episode) -> Self {
+        let Episode { name, success, source, seed, safety, attributes, .. } = episode.clone();
+        Self { name, success, source, seed, safety, attributes }
+    }
+}
+
+/// What this program wrote beside LeRobot's own metadata, where it did.
+pub(super) fn extras(root: &Path) -> Result<Option<Extras>, DataError> {
+    let directory = Directory { path: root.to_owned() };
+    let Some(text) = directory.read_text(EXTRAS)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|e| DataError::Malformed {
+        path: root.join(EXTRAS),
+        format: NAME,
+        reason: e.to_string(),
+        hint: "it is needed for names and labels only: without the file the dataset reads as any other of LeRobot's",
+    })
 }

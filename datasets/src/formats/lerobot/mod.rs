@@ -15,6 +15,7 @@
 mod columns;
 mod frames;
 mod info;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,7 +26,7 @@ use rayon::prelude::*;
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
 use self::columns::{Columns, Numbers};
-use self::info::{Feature, Info};
+use self::info::{Extras, ExtrasOfEpisode, Feature, Info, TERMINATED};
 use super::Format;
 use crate::h5::{ArrayInfo, Element};
 use crate::info::ArrayLine;
@@ -39,10 +40,10 @@ const NAME: &str = "lerobot";
 /// The registry line.
 pub const FORMAT: Format = Format {
     name: NAME,
-    summary: "LeRobot v2.1 and v3 (parquet): observation.*, action, next.reward; videos are left out",
+    summary: "LeRobot v2.1 and v3 (parquet): observation.*, action, next.reward; videos are left out; v3 is written",
     sniff,
     open,
-    write: None,
+    write: Some(write::write),
 };
 
 /// Tables in memory at most.
@@ -66,6 +67,7 @@ struct LeRobot {
     /// By episode number.
     episodes: BTreeMap<i64, Vec<Place>>,
     tasks: BTreeMap<i64, String>,
+    extras: Option<Extras>,
     problems: Vec<Problem>,
     tables: Mutex<Vec<(usize, Arc<Table>)>>,
 }
@@ -165,8 +167,20 @@ impl LeRobot {
         }
         let hash = hash_of_files(hashes.iter().map(|(n, h)| (n.as_str(), h.as_str())));
         let tasks = info::tasks(root)?;
+        let extras = info::extras(root)?;
         let tables = Mutex::new(Vec::new());
-        Ok(Self { root: root.to_owned(), info, files, bytes, hash, episodes, tasks, problems, tables })
+        Ok(Self {
+            root: root.to_owned(),
+            info,
+            files,
+            bytes,
+            hash,
+            episodes,
+            tasks,
+            extras,
+            problems,
+            tables,
+        })
     }
 
     /// The columns of a file, from memory where it was read of late.
@@ -270,18 +284,18 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
             });
         }
     }
-    let mut notes = vec![
-        "timestamps are frame numbers divided by the frame rate, not measured".to_owned(),
-        "actions are in the dataset's own units; `surefoot data import` brings them to [-1, 1] by a robot contract"
-            .to_owned(),
-    ];
+    let mut notes = vec!["timestamps are frame numbers divided by the frame rate, not measured".to_owned()];
+    if dataset.extras.is_none() {
+        let note = "actions are in the dataset's own units; `surefoot data import` brings them to [-1, 1] by a robot contract";
+        notes.push(note.to_owned());
+    }
     let skipped: Vec<&str> =
         features.iter().filter(|(_, f)| f.is_picture()).map(|(name, _)| name.as_str()).collect();
     if !skipped.is_empty() {
         notes.push(format!("videos and pictures are left out: {}", skipped.join(", ")));
     }
     let has = |name: &str| features.contains_key(name);
-    if has("next.done") && !has("next.success") {
+    if has("next.done") && !has("next.success") && !has(TERMINATED) {
         notes.push(format!(
             "{}: next.done does not say whether the task or the recording ended",
             super::AMBIGUOUS_DONE
@@ -297,6 +311,7 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
         },
     });
     let arrays = Arrays::Listed(arrays.collect());
+    let whole_rows = options.observation_keys.is_none() && options.action_keys.is_none();
     let meta = DatasetMeta {
         path: directory.path.clone(),
         format: NAME,
@@ -309,6 +324,9 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
         action_dim,
         hash: dataset.hash.clone(),
         notes,
+        spec: whole_rows.then(|| dataset.extras.as_ref()?.spec.clone()).flatten(),
+        contract_hash: dataset.extras.as_ref().and_then(|e| e.spec.as_ref()?.contract_hash.clone()),
+        masks: dataset.extras.as_ref().map(|e| e.masks.clone()).unwrap_or_default(),
         ..DatasetMeta::default()
     };
     let problems = dataset.problems.iter().map(Problem::error).collect();
@@ -359,6 +377,7 @@ impl EpisodeSource for Source {
                 found: format!("{} in {} rows", out.len(), place.rows.len()),
             })
         };
+        let features = &self.dataset.info.features;
         let (o, a) = (self.meta.observation_dim, self.meta.action_dim);
         let mut observation = rows(&self.observation, o)?;
         let mut action = rows(&self.action, a)?;
@@ -370,7 +389,9 @@ impl EpisodeSource for Source {
             .map_or_else(|| vec![f32::NAN; place.rows.len()], |r| r.into_iter().map(|x| x as f32).collect());
         let success = flags("next.success").map(|s| s.iter().any(|x| *x > 0.5));
         let done = flags("next.done").and_then(|d| d.last().copied()).is_some_and(|d| d > 0.5);
+        let stated = flags(TERMINATED).map(|t| t.last().is_some_and(|t| *t > 0.5));
         let terminated = match (self.done_means, success) {
+            _ if stated.is_some() => stated == Some(true),
             (DoneMeans::Truncated, _) | (DoneMeans::Auto, None) => false,
             (DoneMeans::Terminated, _) => done,
             (DoneMeans::Auto, Some(success)) => success && done,
@@ -386,6 +407,15 @@ impl EpisodeSource for Source {
             action.truncate(n * a);
             reward.truncate(n);
         }
+        let mut human: Vec<bool> =
+            flags("is_intervention").map(|f| f.iter().map(|x| *x > 0.5).collect()).unwrap_or_default();
+        human.truncate(n);
+        let mut proposed = if features.contains_key("proposed_action") {
+            rows(&["proposed_action".into()], a)?
+        } else {
+            Vec::new()
+        };
+        proposed.truncate(n * a);
         let mut end = vec![StepEnd::Running; n];
         if let Some(last) = end.last_mut() {
             *last = if terminated { StepEnd::Terminated } else { StepEnd::Truncated };
@@ -394,17 +424,25 @@ impl EpisodeSource for Source {
         let task = task.and_then(|t| self.dataset.tasks.get(&(t as i64)));
         let attributes = task.map(|t| ("task".to_owned(), t.clone())).into_iter().collect();
         let name = format!("episode_{number}");
-        Ok(Episode {
+        let mut episode = Episode {
             name,
             observation,
             next_observation,
             action,
+            proposed,
             reward,
             end,
+            human,
             success,
             attributes,
             ..Episode::default()
-        })
+        };
+        let extras = self.dataset.extras.as_ref();
+        if let Some(extra) = extras.and_then(|e| e.episodes.get(usize::try_from(*number).ok()?)) {
+            let ExtrasOfEpisode { name, success, source, seed, safety, attributes } = extra.clone();
+            episode = Episode { name, success, source, seed, safety, attributes, ..episode };
+        }
+        Ok(episode)
     }
 }
 
