@@ -1,6 +1,6 @@
 //! How fast logs are read and decoded, and how fast they become episodes, file cache warm.
 //!
-//! `cargo run --release -p surefoot-datasets --example log_speed -- LOG [CONTRACT]`; `benches/compare/mcap.py` runs it beside the Python
+//! `cargo run --release -p surefoot-datasets --example log_speed -- LOG [CONTRACT]`; `benches/compare/mcap_reader.py` runs it beside the Python
 //! reader on the same file.
 
 #![allow(clippy::print_stdout)]

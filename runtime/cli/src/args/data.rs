@@ -15,6 +15,8 @@ pub enum DataCommand {
     Stats(DataArgs),
     /// Record scripted demonstrations into a new file (robomimic layout).
     Record(RecordArgs),
+    /// Make episodes of raw logs (MCAP, rosbag2, ROS 1 bags, CSV, JSON lines, LeRobot), by a robot contract.
+    Import(ImportArgs),
     /// Write a dataset, or several as one, in another format.
     Convert(ConvertArgs),
     /// Join datasets of the same rows into one.
@@ -38,6 +40,39 @@ pub struct DataArgs {
     /// Read as this format instead of finding out.
     #[arg(long)]
     pub format: Option<String>,
+}
+
+/// Arguments of `data import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What the topics mean, how they are aligned and how episodes are cut stands in the section [import] of the robot contract.
+Example:
+  surefoot data import bags/*.mcap --robot configs/robots/my_arm.toml --to demos.hdf5")]
+pub struct ImportArgs {
+    /// Logs: files, the directories that `ros2 bag record` makes, LeRobot datasets.
+    #[arg(required = true)]
+    pub sources: Vec<PathBuf>,
+    /// The robot contract.
+    #[arg(long)]
+    pub robot: PathBuf,
+    /// The dataset to write; it must not exist.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// The format to write (see `surefoot list`).
+    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
+    pub to_format: String,
+    /// Go on without the logs that cannot be read, and say so.
+    #[arg(long)]
+    pub skip_unreadable: bool,
+    /// Fail (exit code 1) when a log was cut off or could not be read; what could be read is written all the same.
+    #[arg(long)]
+    pub strict: bool,
+    /// Share of the episodes that go into the mask `valid`; the others into `train`. 0 makes no masks.
+    #[arg(long, default_value_t = 0.0)]
+    pub valid_share: f64,
+    /// Seed of that choice.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
 }
 
 /// Arguments of `data record`.

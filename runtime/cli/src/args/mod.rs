@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use data::{ConvertArgs, DataArgs, DataCommand, DiffArgs, FilterArgs, PlayArgs, RecordArgs, SplitArgs};
+pub use data::{
+    ConvertArgs, DataArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs,
+};
 
 /// Learn offline, step online, stay within limits.
 ///

@@ -15,7 +15,7 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
         ConfigCommand::Check { file, overrides, kind } => {
             match kind {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
-                SchemaKind::Robot => drop(RobotContract::read(file).map_err(usage)?),
+                SchemaKind::Robot => check_robot(&RobotContract::read(file).map_err(usage)?)?,
             }
             if output.json() {
                 output.value(&serde_json::json!({ "event": "checked", "path": file, "valid": true }));
@@ -39,6 +39,14 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.text(&text);
             }
         }
+    }
+    Ok(())
+}
+
+/// Looks at the import section as well, where there is one.
+fn check_robot(contract: &RobotContract) -> CommandResult {
+    if contract.import.is_some() {
+        surefoot_datasets::import::Plan::new(contract).map_err(usage)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `surefoot data`: looking at recorded data, and making other datasets of it.
 
 mod diff;
+mod import;
 mod make;
 mod play;
 
@@ -37,6 +38,7 @@ pub fn run(command: &DataCommand, output: Output) -> CommandResult {
             Ok(report.passed())
         }),
         DataCommand::Record(args) => record(args, output),
+        DataCommand::Import(args) => import::run(args, output),
         DataCommand::Convert(args) | DataCommand::Merge(args) => make::convert(args, output),
         DataCommand::Split(args) => make::split(args, output),
         DataCommand::Filter(args) => make::filter(args, output),

@@ -2,7 +2,7 @@
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install mcap mcap-ros2-support rosbags numpy
     cargo build --release -p surefoot-datasets --example log_speed
-    /tmp/venv/bin/python datasets/benches/compare/mcap.py [MINUTES] [zstd|lz4|none]
+    /tmp/venv/bin/python datasets/benches/compare/mcap_reader.py [MINUTES] [zstd|lz4|none]
 
 The log: joint states of seven joints at 500 Hz, trajectories at 50 Hz, a joystick, an effort sensor.
 """
