@@ -30,6 +30,9 @@ h5py:
     cargo run -q -- data record push --episodes 3 --seed 7 --to target/h5py/push.hdf5
     cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/recording 3 50
     python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5 target/h5py/recording/ep_*.hdf5
+    cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/long 250 1000
+    cargo run -q -p surefoot-datasets --example convert -- target/h5py/long target/h5py/long.hdf5
+    python3 datasets/tests/h5py_reads.py target/h5py/long.hdf5
     cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/push-v0 minari
     python3 datasets/tests/minari_reads.py target/h5py/push-v0
 

@@ -49,3 +49,15 @@ fn recorded_successors_are_used_and_missing_timeouts_are_said() {
     assert_eq!(e[2].end[2], Truncated);
     assert!(source.meta().notes.iter().any(|n| n.contains("no timeouts are recorded")));
 }
+
+#[test]
+fn in_maze2d_a_timeout_is_a_goal_and_the_note_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let noted = |name: &str| {
+        let path = directory.path().join(name);
+        std::fs::copy(fixture("d4rl_timeouts.hdf5"), &path).unwrap();
+        let source = open(&path).unwrap();
+        source.meta().notes.iter().any(|n| n.contains("a timeout marks a reached goal"))
+    };
+    assert!(noted("maze2d-umaze-sparse-v1.hdf5") && !noted("hopper-medium-v2.hdf5"));
+}
