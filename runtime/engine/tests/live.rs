@@ -261,6 +261,23 @@ fn an_attended_session_waits_for_a_person_to_clear_a_stop_and_an_unattended_one_
 }
 
 #[test]
+fn what_is_stored_as_proposed_was_decided_in_that_step_whatever_the_declared_delay() {
+    for delay in [0, 2, 5, 12] {
+        let text = CONTRACT.replacen('\n', &format!("\naction_delay_ticks = {delay}\n"), 1);
+        let contract = RobotContract::parse(&text, Path::new("slider.toml")).unwrap();
+        let task = || Box::new(JointVelocityTask::new(&contract, 30).unwrap());
+        let robot = Box::new(IdealRobot::new(contract.clone()));
+        let parts = SessionParts { robot, task: task(), reader_task: task(), ..parts(30) };
+        let mut session = Session::new(parts, &simulated(), policy(1, u64::MAX)).unwrap();
+        let e = episode(session.drive(&order(0), &Interrupt::new()).unwrap()).episode;
+        for t in 0..e.len() {
+            let decided = 0.2 * (1.0 - 2.0 * e.observation[t]);
+            assert_eq!(e.proposed[t], decided, "delay {delay}, step {t}");
+        }
+    }
+}
+
+#[test]
 fn an_episode_that_cannot_be_kept_ends_the_session_with_the_robot_at_rest() {
     let kept = Kept(Arc::default(), true);
     let parts = SessionParts { episodes: Some(Box::new(kept)), ..parts(30) };

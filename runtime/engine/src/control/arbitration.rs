@@ -9,6 +9,9 @@ impl ControlLoop {
         let mut latency = 0;
         while let Some(output) = self.actions.receive() {
             latency = output.latency_nanos;
+            if output.from_tick >= self.driving_since {
+                self.newest_action.copy_from_slice(&output.action);
+            }
             if self.pending.len() == self.pending.capacity() {
                 let oldest = self.pending.remove(0);
                 self.actions.give_back(oldest);

@@ -100,6 +100,8 @@ pub struct ControlLoop {
     /// Answers that are not due yet, oldest first.
     pub(super) pending: Vec<PolicyOutput>,
     pub(super) active: PolicyOutput,
+    /// The policy's newest answer, whether it is in force yet or not.
+    pub(super) newest_action: Vec<f32>,
     /// When the active action, a person's or a policy's, came into force; `None` before the first.
     pub(super) active_since: Option<i64>,
     pub(super) human_action: HumanAction,
@@ -191,6 +193,7 @@ impl ControlLoop {
             driving_since: 0,
             pending: Vec::with_capacity(places),
             active: output(),
+            newest_action: vec![0.0; actions],
             active_since: None,
             human_action: vec![0.0; actions],
             human_since: None,
@@ -408,7 +411,7 @@ impl ControlLoop {
             Some(Driver::Human) => tick.action.copy_from_slice(&self.human_action),
             None => tick.action.fill(0.0),
         }
-        tick.policy_action.copy_from_slice(&self.active.action);
+        tick.policy_action.copy_from_slice(&self.newest_action);
         tick.desired.copy_from_slice(&self.desired);
         tick.command_position.copy_from_slice(self.chain.state().position);
         tick.command_velocity.copy_from_slice(self.chain.state().velocity);

@@ -132,7 +132,9 @@ impl EpisodesFromTicks {
                 }
             }
             driving.step_ticks += 1;
-            self.proposed.copy_from_slice(&tick.action);
+            // What was decided in this step: with a declared delay it comes into force later.
+            let decided = if driving.driver == Driver::Policy { &tick.policy_action } else { &tick.action };
+            self.proposed.copy_from_slice(decided);
             self.after.copy_from_slice(&tick.command_position);
             self.count(tick);
         }

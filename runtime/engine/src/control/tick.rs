@@ -56,7 +56,7 @@ pub struct Tick {
     /// The action that was acted on, `[action_dim]`; zeros where none was.
     #[serde(with = "row")]
     pub action: Vec<f32>,
-    /// What the policy last proposed, `[action_dim]`, also while a person drives.
+    /// The policy's newest answer, `[action_dim]`: with a declared delay not in force yet, and also while a person drives.
     #[serde(with = "row")]
     pub policy_action: Vec<f32>,
     /// What the joints were asked to do, `[joints]`.
