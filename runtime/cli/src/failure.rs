@@ -1,5 +1,6 @@
 //! How the program ends: exit codes and one clear message.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Why a command did not do what was asked.
@@ -39,21 +40,16 @@ impl Failure {
     }
 
     /// Prints the message to stderr and gives the exit code.
-    #[allow(clippy::print_stderr)]
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Request(e) => (message(e), 1),
             Self::Usage(e) => (message(e), 2),
-            Self::SafetyStop(why) => {
-                eprintln!("safety stop: {why}");
-                return ExitCode::from(3);
-            }
-            Self::Interrupted(how) => {
-                eprintln!("interrupted: {how}");
-                return ExitCode::from(130);
-            }
+            Self::SafetyStop(why) => (format!("safety stop: {why}"), 3),
+            Self::Interrupted(how) => (format!("interrupted: {how}"), 130),
         };
-        eprintln!("error: {text}");
+        let text = if code < 3 { format!("error: {text}") } else { text };
+        // A terminal that was closed reads nothing; the exit code still tells.
+        let _closed = writeln!(std::io::stderr().lock(), "{text}");
         ExitCode::from(code)
     }
 }

@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use surefoot_core::clock::MonotonicClock;
-use surefoot_engine::control::{Driver, Label, Mode, Request};
+use surefoot_engine::control::{Driver, EmergencySwitch, Label, Mode, Refusal, Request};
 use surefoot_engine::live::{Operator, OperatorEvent};
 
 use crate::failure::{Failure, usage};
@@ -90,13 +91,26 @@ fn keys(bytes: &[u8]) -> Vec<Key> {
     found
 }
 
-/// The terminal, with its keys coming one by one and unseen. Ctrl-C stays a signal.
+/// The terminal as it was before, to be given back from wherever the program ends.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Gives the terminal back as it was, if it was taken over.
+pub fn restore_terminal() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
+        // Nobody is left to tell if the terminal does not take it.
+        let _ = tcsetattr(std::io::stdin().as_fd(), SetArg::TCSANOW, &before);
+    }
+}
+
+/// The terminal, with its keys coming one by one and unseen. Ctrl-C stays a signal. Keys are read on a thread of their own, which
+/// presses the emergency stop by itself; words are written on another, for a terminal may hold its writer up.
 pub struct Keyboard {
-    before: Termios,
+    keys: Receiver<Key>,
+    words: Sender<String>,
+    switch: Arc<Mutex<Option<EmergencySwitch>>>,
     clock: MonotonicClock,
-    output: Output,
     mode: Mode,
-    waiting: std::collections::VecDeque<OperatorEvent>,
     /// Value of each action that was jogged, and until when.
     jogs: Vec<(f32, i64)>,
     open: bool,
@@ -117,55 +131,70 @@ impl Keyboard {
         let before = tcgetattr(stdin.as_fd())?;
         let mut single = before.clone();
         single.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
+        // Ctrl-S is a key like any other, and stops no output.
+        single.input_flags.remove(InputFlags::IXON);
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &single)?;
-        output.note(KEYS);
-        Ok(Self {
-            before,
-            clock: MonotonicClock::start(),
-            output,
-            mode: Mode::Idle,
-            waiting: std::collections::VecDeque::new(),
-            jogs: Vec::new(),
-            open: true,
-        })
+        let (words, said) = channel::<String>();
+        std::thread::Builder::new()
+            .name("operator".into())
+            .spawn(move || said.iter().for_each(|word| output.note(&word)))?;
+        let (pressed, keys) = channel();
+        let switch = Arc::new(Mutex::new(None));
+        let reader = switch.clone();
+        std::thread::Builder::new().name("keyboard".into()).spawn(move || read_keys(&pressed, &reader))?;
+        let (clock, mode, jogs) = (MonotonicClock::start(), Mode::Idle, Vec::new());
+        let keyboard = Self { keys, words, switch, clock, mode, jogs, open: true };
+        keyboard.say(KEYS);
+        Ok(keyboard)
     }
 
-    fn look(&mut self) {
-        let stdin = std::io::stdin();
-        let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        if !self.open || !poll(&mut ready, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
-            return;
-        }
-        let mut bytes = [0; 64];
-        match stdin.lock().read(&mut bytes) {
-            // The terminal is gone, and the person with it.
-            Ok(0) | Err(_) => {
-                self.open = false;
-                self.waiting.push_back(OperatorEvent::Quit);
-            }
-            Ok(n) => keys(&bytes[..n]).into_iter().for_each(|key| self.press(key)),
-        }
+    fn say(&self, word: &str) {
+        // Without a writer there is nobody to read it either.
+        let _ = self.words.send(word.to_owned());
     }
 
-    fn press(&mut self, key: Key) {
+    /// What a key asks for in the present mode, where it asks for anything.
+    fn press(&mut self, key: Key) -> Option<OperatorEvent> {
         let request = match (key, self.mode) {
-            (Key::Event(event), _) => {
-                self.waiting.push_back(event);
-                return;
-            }
+            (Key::Event(event), _) => return Some(event),
             (Key::Jog(action, value), _) => {
                 if self.jogs.len() <= action {
                     self.jogs.resize(action + 1, (0.0, i64::MIN));
                 }
                 self.jogs[action] = (value, self.clock.now_nanos() + JOG_NANOS);
-                return;
+                return None;
             }
             (Key::Toggle, Mode::Running(Driver::Human)) => Request::HandBack,
             (Key::Toggle, _) => Request::TakeOver,
             (Key::Pause, Mode::Paused(_)) => Request::Resume,
             (Key::Pause, _) => Request::Pause,
         };
-        self.waiting.push_back(OperatorEvent::Request(request));
+        Some(OperatorEvent::Request(request))
+    }
+}
+
+/// Reads keys until the terminal is gone, or nobody takes them any more.
+fn read_keys(pressed: &Sender<Key>, switch: &Mutex<Option<EmergencySwitch>>) {
+    loop {
+        let mut bytes = [0; 64];
+        let read = std::io::stdin().lock().read(&mut bytes);
+        let found = match read {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            // The terminal is gone, and the person with it.
+            Ok(0) | Err(_) => return,
+            Ok(n) => keys(&bytes[..n]),
+        };
+        for key in found {
+            if key == Key::Event(OperatorEvent::Request(Request::EmergencyStop))
+                && let Some(switch) = &*switch.lock().unwrap_or_else(PoisonError::into_inner)
+            {
+                switch.press();
+            }
+            if pressed.send(key).is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -174,11 +203,24 @@ impl Operator for Keyboard {
         self.open
     }
 
+    fn connect(&mut self, emergency: EmergencySwitch) {
+        *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(emergency);
+    }
+
     fn next(&mut self) -> Option<OperatorEvent> {
-        if self.waiting.is_empty() {
-            self.look();
+        loop {
+            match self.keys.try_recv() {
+                Ok(key) => {
+                    if let Some(event) = self.press(key) {
+                        return Some(event);
+                    }
+                }
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => {
+                    return std::mem::replace(&mut self.open, false).then_some(OperatorEvent::Quit);
+                }
+            }
         }
-        self.waiting.pop_front()
     }
 
     fn action(&mut self, action: &mut [f32]) {
@@ -203,14 +245,17 @@ impl Operator for Keyboard {
             Mode::Fault => "FAULT: the robot does not answer; x when it does again",
             Mode::Recovery => "moving back inside the limits",
         };
-        self.output.note(&format!("  [{word}]"));
+        self.say(&format!("  [{word}]"));
+    }
+
+    fn refused(&mut self, request: Request, why: Refusal) {
+        self.say(&format!("  [not done: {request:?}: {why}]"));
     }
 }
 
 impl Drop for Keyboard {
     fn drop(&mut self) {
-        // Nobody is left to tell if the terminal does not take it.
-        let _ = tcsetattr(std::io::stdin().as_fd(), SetArg::TCSANOW, &self.before);
+        restore_terminal();
     }
 }
 

@@ -234,6 +234,10 @@ impl Trainer {
             let success = episode.success == Some(true);
             let steps = episode.len() as u64;
             online.session.observe(&config.session, success, steps, self.spec.step_secs, cost.interventions);
+            // What somebody else drove says nothing of it.
+            if cost.of_another {
+                continue;
+            }
             // The rest of a round in which something was taken back was still acted by that.
             if taken_back.is_some() {
                 continue;
@@ -302,7 +306,8 @@ impl Trainer {
         };
         // Nothing above changed the state, so an interrupted canary is simply run again.
         let change = judged.as_ref().ok().copied();
-        let refusal = judged.err().or_else(|| canary_failure(&canaries));
+        let wanted = if change.is_some() { config.promotion.canary_episodes } else { 0 };
+        let refusal = judged.err().or_else(|| canary_failure(&canaries, wanted));
         if !canaries.is_empty() {
             let counts = self.book(&plan, &config, &canaries, false, observer)?;
             if counts != LimitCounts::default() {
@@ -314,6 +319,8 @@ impl Trainer {
         if let Some(online) = &mut self.state.online {
             online.considered_updates = p.updates;
             online.canaries += canaries.len() as u64;
+            let by_hand = canaries.iter().map(|(_, cost)| cost.interventions).sum();
+            online.session.take_overs(&config.session, by_hand);
             if refusal.is_none() {
                 online.acting_is_last_good = false;
             }
@@ -339,10 +346,12 @@ impl Trainer {
     /// The gate of a phase: the same observations whenever it is asked.
     fn gate(&self, config: &OnlineConfig) -> PromotionGate {
         let demonstrations = &self.demonstrations.train;
+        // Not what a person added since: the gate asks the same whenever it is asked.
+        let recorded = demonstrations.len() - self.interventions.len();
         let mut stream = Stream::new(self.state.identity.seed, "promotion reference", 0);
         let mut observations = Vec::new();
         for _ in 0..config.promotion.reference_rows {
-            observations.extend_from_slice(demonstrations.observation(stream.below(demonstrations.len())));
+            observations.extend_from_slice(demonstrations.observation(stream.below(recorded)));
         }
         let (dim, change) = (self.spec.observation_dim(), config.promotion.max_action_change);
         PromotionGate::new(observations, dim, change, self.load_policy)
@@ -380,10 +389,16 @@ impl Trainer {
 }
 
 /// Why canary episodes speak against a candidate, if they do.
-fn canary_failure(canaries: &Collected) -> Option<Refusal> {
-    canaries.iter().enumerate().find_map(|(i, (episode, cost))| {
+fn canary_failure(canaries: &Collected, wanted: usize) -> Option<Refusal> {
+    let missing = (canaries.len() < wanted).then(|| Refusal::Canary {
+        episode: canaries.len() + 1,
+        episodes: wanted,
+        what: "it was not driven to its end".into(),
+    });
+    let failed = canaries.iter().enumerate().find_map(|(i, (episode, cost))| {
         let what = match cost.limit {
             Some(r) => format!("{}: {:.3}, allowed {}", r.limit.name(), r.found, r.allowed),
+            _ if cost.of_another => "the policy did not drive it alone".to_owned(),
             None if episode.safety.violations > 0 => {
                 format!("{} limit violations", episode.safety.violations)
             }
@@ -391,7 +406,8 @@ fn canary_failure(canaries: &Collected) -> Option<Refusal> {
             None => return None,
         };
         Some(Refusal::Canary { episode: i + 1, episodes: canaries.len(), what })
-    })
+    });
+    failed.or(missing)
 }
 
 /// What episodes cost, as metrics. Summed in the order of the episodes, whatever the order they ended in.

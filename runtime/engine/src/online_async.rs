@@ -18,33 +18,42 @@ use crate::live::{Driven, LiveError, LoopEnd, Order, SessionParts, SessionThread
 use crate::online::Collected;
 use crate::phases::{AsyncConfig, OnlineConfig, PhaseConfig, Schedule};
 use crate::results::LimitCounts;
-use crate::rollout::EpisodeSeeds;
+use crate::rollout::{EpisodeCost, EpisodeSeeds};
+use crate::state::StagePlan;
 use crate::trainer::Trainer;
 use crate::{EngineError, Interrupt};
 
-/// Makes the robot of an online phase, given the run directory and how the robot is driven.
-pub type MakeLive = Box<dyn Fn(&Path, &AsyncConfig) -> Result<SessionParts, LiveError>>;
+/// Makes the robot of an online phase, given the run directory and how the robot is driven; and how many episodes were recorded
+/// there before.
+pub type MakeLive = Box<dyn Fn(&Path, &AsyncConfig) -> Result<(SessionParts, usize), LiveError>>;
 
 /// A robot that is being driven.
 pub(crate) struct LiveLine {
     session: SessionThread,
     /// Orders under way, oldest first: whether each is a canary.
     ordered: VecDeque<bool>,
-    /// Training episodes that came in while others were waited for.
+    /// Training episodes that were not taken in yet.
     arrived: Collected,
+    /// Canary episodes that were not judged yet.
+    canaries: Collected,
     /// Whose turn it is next, among the training episodes.
     next_episode: u64,
     next_version: u64,
+    /// Version of what was offered last.
+    offered_version: u64,
     /// What was offered last for training; `None` after a canary.
     offered: Option<Arc<PolicyArtifact>>,
     clipped: Arc<AtomicU64>,
+    /// Episodes of the stage at the last checkpoint.
+    checkpointed_at: u64,
 }
 
 /// What came of waiting.
 enum Came {
-    Training,
-    Canary(Box<(surefoot_core::Episode, crate::EpisodeCost)>),
+    /// Something for the learner, or for the judgement of a candidate.
+    Episodes,
     LatchedStop,
+    Interrupted,
 }
 
 impl Trainer {
@@ -89,7 +98,7 @@ impl Trainer {
                 let key = format!("phase.{}.schedule", plan.name);
                 EngineError::setting(key, "a robot that a control loop can command", "none")
             })?;
-            let parts = make(self.run.path(), config)?;
+            let (parts, recorded) = make(self.run.path(), config)?;
             let mut robot = config.robot.clone();
             // The phase's limits hold, whoever drives.
             robot.control.episode = online.limits;
@@ -100,10 +109,14 @@ impl Trainer {
                 session,
                 ordered: VecDeque::new(),
                 arrived: Collected::new(),
-                next_episode: self.state.progress.episodes - canaries,
+                canaries: Collected::new(),
+                // What was recorded and never learned from keeps its name and its seed.
+                next_episode: (self.state.progress.episodes - canaries).max(recorded as u64),
                 next_version: 2,
+                offered_version: 1,
                 offered: Some(line.acting),
                 clipped,
+                checkpointed_at: self.state.progress.episodes,
             });
         } else if let (Some(policy), Some(live)) = (policy, &mut self.live) {
             live.offer(policy);
@@ -120,35 +133,81 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
         let (plan, online, _) = self.online()?;
-        self.keep_driving(config, &plan.name)?;
+        self.keep_driving(config, &online, &plan.name)?;
         self.show(Activity::Collecting, observer)?;
-        let mut stopped = false;
         let live = self.live_line(config)?;
-        while live.arrived.is_empty() && !stopped {
-            stopped = matches!(live.wait(interrupt)?, Came::LatchedStop);
+        let mut came = Came::Episodes;
+        while live.arrived.is_empty() && matches!(came, Came::Episodes) {
+            came = live.wait(interrupt)?;
         }
-        while !stopped && let Some(driven) = live.session.try_next()? {
-            stopped = matches!(live.take(driven)?, Came::LatchedStop);
+        while matches!(came, Came::Episodes)
+            && let Some(driven) = live.session.try_next()?
+        {
+            came = live.take(driven);
         }
-        let collected = std::mem::take(&mut live.arrived);
-        if !collected.is_empty() {
-            let counts = self.book(&plan, &online, &collected, true, observer)?;
-            self.judge_episodes(&plan, &online, &collected, observer)?;
-            if counts != LimitCounts::default() {
-                let env_steps = self.state.counters.env_steps;
-                self.emit(&Event::LimitsActed { stage: plan.name.clone(), env_steps, counts }, observer)?;
+        self.take_in(&plan, &online, observer)?;
+        self.pace.acting_secs = self.pace.since.elapsed().as_secs_f64();
+        match came {
+            Came::Interrupted => return Err(EngineError::Interrupted),
+            Came::LatchedStop => return self.latched_stop(),
+            Came::Episodes => {}
+        }
+        self.keep_driving(config, &online, &plan.name)?;
+        let episodes = self.state.progress.episodes;
+        let since = episodes - self.live.as_ref().map_or(episodes, |live| live.checkpointed_at);
+        if config.checkpoint_every_episodes > 0 && since >= config.checkpoint_every_episodes {
+            self.checkpoint(false, observer)?;
+            if let Some(live) = &mut self.live {
+                live.checkpointed_at = episodes;
             }
         }
-        self.pace.acting_secs = self.pace.since.elapsed().as_secs_f64();
-        if stopped {
-            return self.latched_stop();
+        Ok(())
+    }
+
+    /// Takes in the training episodes that have come.
+    fn take_in(
+        &mut self,
+        plan: &StagePlan,
+        online: &OnlineConfig,
+        observer: &mut dyn Observer,
+    ) -> Result<(), EngineError> {
+        let collected = self.live.as_mut().map(|live| std::mem::take(&mut live.arrived)).unwrap_or_default();
+        self.learn_from(plan, online, &collected, observer)
+    }
+
+    fn learn_from(
+        &mut self,
+        plan: &StagePlan,
+        online: &OnlineConfig,
+        collected: &Collected,
+        observer: &mut dyn Observer,
+    ) -> Result<(), EngineError> {
+        if collected.is_empty() {
+            return Ok(());
         }
-        self.keep_driving(config, &plan.name)
+        let counts = self.book(plan, online, collected, true, observer)?;
+        self.judge_episodes(plan, online, collected, observer)?;
+        if counts != LimitCounts::default() {
+            let env_steps = self.state.counters.env_steps;
+            self.emit(&Event::LimitsActed { stage: plan.name.clone(), env_steps, counts }, observer)?;
+        }
+        Ok(())
     }
 
     /// Brings the robot of a phase to rest, where one is being driven.
     pub(crate) fn end_live(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
-        let Some(end) = self.live.take().and_then(|live| live.session.stop()) else { return Ok(()) };
+        let Some(mut live) = self.live.take() else { return Ok(()) };
+        let (end, left) = live.session.stop();
+        // What was driven until then is learned from as well.
+        left.into_iter().for_each(|driven| drop(live.take(driven)));
+        let (plan, online, _) = self.online()?;
+        let LiveLine { arrived, mut canaries, .. } = live;
+        canaries.iter_mut().for_each(|(_, cost)| cost.of_another = true);
+        self.learn_from(&plan, &online, &arrived, observer)?;
+        if !canaries.is_empty() {
+            self.book(&plan, &online, &canaries, false, observer)?;
+        }
+        let Some(end) = end else { return Ok(()) };
         let LoopEnd { cadence, granted: _, counts, dropped_ticks, mode, panicked: _ } = end;
         let violations = counts.violations;
         self.emit(&Event::RobotAtRest { mode, cadence, violations, dropped_ticks }, observer)
@@ -161,12 +220,19 @@ impl Trainer {
         Ok(())
     }
 
-    /// Orders as many training episodes as may be under way.
-    fn keep_driving(&mut self, config: &AsyncConfig, stage: &str) -> Result<(), EngineError> {
-        let ahead = config.episodes_ahead;
+    /// Orders as many training episodes as may be under way, while the phase needs more.
+    fn keep_driving(
+        &mut self,
+        config: &AsyncConfig,
+        online: &OnlineConfig,
+        stage: &str,
+    ) -> Result<(), EngineError> {
+        if self.state.progress.env_steps >= online.env_steps {
+            return Ok(());
+        }
         let live = self.live_line(config)?;
-        let wanted = ahead.saturating_sub(live.ordered.iter().filter(|canary| !**canary).count());
-        let first = live.next_episode;
+        let under_way = live.ordered.iter().filter(|canary| !**canary).count();
+        let (first, wanted) = (live.next_episode, config.episodes_ahead.saturating_sub(under_way));
         let seeds = self.seeds(&format!("rollout/{stage}"), first, wanted);
         let live = self.live_line(config)?;
         for seeds in seeds {
@@ -190,31 +256,34 @@ impl Trainer {
         let clipped = self.live_line(config)?.clipped.clone();
         let policy = self.for_robot(online, candidate, &line.start, clipped)?;
         let speed_percent = (online.promotion.canary_speed_scale * 100.0).round().clamp(1.0, 100.0) as u8;
+        let first = self.state.online.as_ref().map_or(0, |o| o.canaries);
         let live = self.live_line(config)?;
         live.offer(policy);
-        for (i, seeds) in seeds.iter().enumerate() {
+        for (i, seeds) in (first..).zip(seeds) {
             let name = format!("canary_{i}");
             live.order(Order { name, seeds: *seeds, mode: ActMode::Exploit, speed_percent }, true);
         }
         live.offered = None;
-        let mut canaries = Collected::new();
-        while canaries.len() < seeds.len() {
+        // Fewer than were ordered speak against the candidate as well.
+        while live.ordered.contains(&true) {
             match live.wait(interrupt)? {
-                Came::Training => {}
-                Came::Canary(episode) => canaries.push(*episode),
+                Came::Episodes => {}
+                Came::Interrupted => return Err(EngineError::Interrupted),
                 Came::LatchedStop => {
+                    let canaries = std::mem::take(&mut live.canaries);
                     self.latched_stop()?;
-                    break;
+                    return Ok(canaries);
                 }
             }
         }
-        Ok(canaries)
+        Ok(std::mem::take(&mut live.canaries))
     }
 }
 
 impl LiveLine {
     fn offer(&mut self, policy: Box<dyn Policy>) {
         self.session.offer(Versioned { version: self.next_version, policy });
+        self.offered_version = self.next_version;
         self.next_version += 1;
     }
 
@@ -225,23 +294,33 @@ impl LiveLine {
 
     fn wait(&mut self, interrupt: &Interrupt) -> Result<Came, EngineError> {
         let driven = self.session.next(interrupt)?;
-        self.take(driven)
+        Ok(self.take(driven))
     }
 
-    fn take(&mut self, driven: Driven) -> Result<Came, EngineError> {
-        let canary = self.ordered.pop_front().unwrap_or(false);
-        match driven {
-            Driven::Interrupted => Err(EngineError::Interrupted),
-            Driven::Stopped { .. } => Ok(Came::LatchedStop),
-            Driven::Episode(driven) => {
-                let mut cost = driven.cost;
-                cost.clipped_steps = self.clipped.swap(0, Ordering::Relaxed);
-                if canary {
-                    return Ok(Came::Canary(Box::new((driven.episode, cost))));
-                }
+    fn take(&mut self, driven: Driven) -> Came {
+        let (ordered, unordered) = match driven {
+            Driven::Interrupted => return Came::Interrupted,
+            Driven::Stopped { .. } => return Came::LatchedStop,
+            Driven::Episodes { ordered, unordered } => (ordered, unordered),
+        };
+        let canary = !ordered.is_empty() && self.ordered.pop_front().unwrap_or(false);
+        let one = ordered.len() == 1;
+        for driven in ordered {
+            let mut cost = driven.cost;
+            cost.clipped_steps = self.clipped.swap(0, Ordering::Relaxed);
+            cost.of_another = driven.policy_version != self.offered_version || cost.interventions > 0;
+            if canary {
+                // Alone, whole, and to its own end or to a limit.
+                let cut = driven.ended_by.is_some() && cost.limit.is_none();
+                cost.of_another |= !one || cut;
+                self.canaries.push((driven.episode, cost));
+            } else {
                 self.arrived.push((driven.episode, cost));
-                Ok(Came::Training)
             }
         }
+        for driven in unordered {
+            self.arrived.push((driven.episode, EpisodeCost { of_another: true, ..driven.cost }));
+        }
+        Came::Episodes
     }
 }

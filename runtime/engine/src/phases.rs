@@ -127,6 +127,8 @@ impl Schedule {
 pub struct AsyncConfig {
     /// Episodes that may be under way or finished before the learner takes them in; then the robot waits, holding still.
     pub episodes_ahead: usize,
+    /// Episodes between two checkpoints; 0: only at the end of the stage and when interrupted.
+    pub checkpoint_every_episodes: u64,
     /// Whether every control tick is kept in the run directory, for `surefoot replay`.
     pub record_ticks: bool,
     /// How the robot is driven.
@@ -135,13 +137,18 @@ pub struct AsyncConfig {
 
 impl Default for AsyncConfig {
     fn default() -> Self {
-        Self { episodes_ahead: 2, record_ticks: false, robot: LiveConfig::default() }
+        Self {
+            episodes_ahead: 2,
+            checkpoint_every_episodes: 10,
+            record_ticks: false,
+            robot: LiveConfig::default(),
+        }
     }
 }
 
 impl AsyncConfig {
     fn check(&self, key: &str) -> Result<(), EngineError> {
-        let Self { episodes_ahead, record_ticks: _, robot } = self;
+        let Self { episodes_ahead, checkpoint_every_episodes: _, record_ticks: _, robot } = self;
         if !(1..=1_000).contains(episodes_ahead) {
             return Err(EngineError::setting(format!("{key}.episodes_ahead"), "1 to 1000", episodes_ahead));
         }

@@ -57,6 +57,8 @@ pub struct EpisodeCost {
     pub clipped_steps: u64,
     /// Take-overs by a person.
     pub interventions: u64,
+    /// Whether it says nothing of the policy that acts now: another one acted, or a person did.
+    pub of_another: bool,
 }
 
 struct Running {

@@ -354,6 +354,12 @@ impl Trainer {
                     self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)?;
                     return Ok(TrainEnd::Interrupted);
                 }
+                Err(e @ EngineError::Live(_)) => {
+                    // What was driven until then is kept; why it ended is told all the same.
+                    self.end_live(observer)?;
+                    self.checkpoint(false, observer)?;
+                    return Err(e);
+                }
                 Err(e) => return Err(e),
             }
         }

@@ -9,11 +9,13 @@ use surefoot_core::{
     ActMode, DataError, Episode, EpisodeSink, IdealRobot, JointVelocityTask, Policy, PolicyError, ResetScope,
     RobotContract, Rows, RowsMut, StepEnd,
 };
-use surefoot_engine::control::{Driver, Label, Mode, Request, Tick, Versioned};
+use surefoot_engine::control::{
+    Cause, DrivenEpisode, Driver, EmergencySwitch, Label, Mode, Refusal, Request, Tick, Versioned,
+};
 use surefoot_engine::limits::EpisodeLimit;
 use surefoot_engine::live::{
-    Driven, LiveClock, LiveConfig, LiveError, Operator, OperatorEvent, Order, Session, SessionParts,
-    SessionThread, StandingScene, TickSink, Unattended,
+    Driven, LiveClock, LiveConfig, LiveError, Operator, OperatorEvent, Order, Scene, Session, SessionParts,
+    SessionThread, StandingScene, Start, TickSink, Unattended,
 };
 use surefoot_engine::{EpisodeSeeds, Interrupt};
 
@@ -89,11 +91,16 @@ fn order(i: u64) -> Order {
     }
 }
 
-fn episode(driven: Driven) -> surefoot_engine::control::DrivenEpisode {
+fn episodes(driven: Driven) -> Vec<DrivenEpisode> {
     match driven {
-        Driven::Episode(e) => *e,
+        Driven::Episodes { ordered, unordered } if unordered.is_empty() => ordered,
         other => panic!("{other:?}"),
     }
+}
+
+fn episode(driven: Driven) -> DrivenEpisode {
+    let [one] = <[_; 1]>::try_from(episodes(driven)).unwrap();
+    one
 }
 
 #[derive(Clone, Default)]
@@ -121,13 +128,19 @@ impl TickSink for Ticks {
         self.0.lock().unwrap().push(tick.clone());
         Ok(())
     }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
-/// Does what was planned when so many looks have been taken since the robot began to run for the first time.
+/// Does what was planned when so many looks have been taken since the robot began to run for the first time, and gives so many
+/// starts, each when the robot is ready.
 struct Planned {
     plan: Vec<(u64, OperatorEvent)>,
     looks: u64,
     running: bool,
+    starts: usize,
+    ready: bool,
 }
 
 impl Operator for Planned {
@@ -135,6 +148,10 @@ impl Operator for Planned {
         true
     }
     fn next(&mut self) -> Option<OperatorEvent> {
+        if std::mem::take(&mut self.ready) && self.starts > 0 {
+            self.starts -= 1;
+            return Some(OperatorEvent::Start);
+        }
         let due = self.plan.first().is_some_and(|(at, _)| self.running && *at <= self.looks);
         if due {
             return Some(self.plan.remove(0).1);
@@ -145,13 +162,18 @@ impl Operator for Planned {
     fn action(&mut self, action: &mut [f32]) {
         action.fill(-0.3);
     }
+    fn connect(&mut self, _: EmergencySwitch) {}
     fn show(&mut self, mode: Mode) {
         self.running |= matches!(mode, Mode::Running(_));
+        // One look later the session knows that it is ready as well.
+        self.ready = mode == Mode::Holding;
     }
+    fn refused(&mut self, _: Request, _: Refusal) {}
 }
 
 fn attended(plan: Vec<(u64, OperatorEvent)>) -> SessionParts {
-    SessionParts { operator: Box::new(Planned { plan, looks: 0, running: false }), ..parts(200) }
+    let planned = Planned { plan, looks: 0, running: false, starts: usize::MAX, ready: false };
+    SessionParts { operator: Box::new(planned), ..parts(200) }
 }
 
 #[test]
@@ -224,9 +246,11 @@ fn a_failure_mark_truncates_and_a_pause_cuts_an_episode_in_two() {
     ];
     let mut session = Session::new(attended(plan), &simulated(), policy(1, u64::MAX)).unwrap();
     let interrupt = Interrupt::new();
-    let first = episode(session.drive(&order(0), &interrupt).unwrap());
+    let pieces = episodes(session.drive(&order(7), &interrupt).unwrap());
+    let [first, second] = &pieces[..] else { panic!("{} pieces", pieces.len()) };
     assert_eq!(first.ended_by, Some(Mode::Paused(Driver::Policy)));
-    let second = episode(session.drive(&order(1), &interrupt).unwrap());
+    assert_eq!((&*first.episode.name, &*second.episode.name), ("episode_7", "episode_7_2"));
+    assert!(second.episode.len() > 5, "it went on");
     assert_eq!(second.episode.success, Some(false));
     assert_eq!(second.episode.end.last(), Some(&StepEnd::Truncated));
 }
@@ -236,15 +260,15 @@ fn an_attended_session_waits_for_a_person_to_clear_a_stop_and_an_unattended_one_
     let mut alone = Session::new(parts(200), &simulated(), policy(1, 10)).unwrap();
     let interrupt = Interrupt::new();
     // Each NaN brakes; the third latches. What was driven until then are episodes.
-    let mut episodes = 0;
+    let mut driven = 0;
     let stopped = loop {
         match alone.drive(&order(0), &interrupt) {
-            Ok(Driven::Episode(_)) => episodes += 1,
+            Ok(Driven::Episodes { .. }) => driven += 1,
             other => break other.unwrap(),
         }
     };
     assert!(matches!(stopped, Driven::Stopped { mode: Mode::ProtectiveStop, .. }), "{stopped:?}");
-    assert!(episodes >= 1);
+    assert!(driven >= 1);
     assert_eq!(alone.drive(&order(1), &interrupt).unwrap(), stopped, "it stays stopped");
     let asked = |r| OperatorEvent::Request(r);
     let plan = vec![
@@ -258,6 +282,78 @@ fn an_attended_session_waits_for_a_person_to_clear_a_stop_and_an_unattended_one_
     assert!(matches!(cut.ended_by, Some(Mode::Braking(_))), "{:?}", cut.ended_by);
     let after = episode(session.drive(&order(1), &interrupt).unwrap());
     assert!(after.episode.len() > cut.episode.len());
+}
+
+#[test]
+fn after_a_stop_nothing_moves_before_a_persons_start() {
+    let asked = |r| OperatorEvent::Request(r);
+    for (stop, clear) in [
+        (Request::EmergencyStop, Request::Reset),
+        (Request::ProtectiveStop, Request::Acknowledge),
+        (Request::Hold, Request::Hold),
+    ] {
+        let ticks = Ticks::default();
+        let plan = vec![(30, asked(stop)), (90, asked(clear)), (600, OperatorEvent::Quit)];
+        let planned = Planned { plan, looks: 0, running: false, starts: 1, ready: false };
+        let operator = Box::new(planned);
+        let parts = SessionParts { operator, ticks: Some(Box::new(ticks.clone())), ..parts(200) };
+        let config = LiveConfig { start: Start::AfterStops, ..simulated() };
+        let mut session = Session::new(parts, &config, policy(1, u64::MAX)).unwrap();
+        let interrupt = Interrupt::new();
+        episode(session.drive(&order(0), &interrupt).unwrap());
+        assert_eq!(session.drive(&order(1), &interrupt).unwrap(), Driven::Interrupted, "{stop:?}");
+        let ticks = ticks.0.lock().unwrap();
+        let drives =
+            ticks.iter().filter(|t| t.transitions.iter().flatten().any(|c| matches!(c.to, Mode::Running(_))));
+        assert_eq!(drives.count(), 1, "{stop:?}: it ran again by itself");
+        assert!(ticks.len() > 500);
+    }
+}
+
+#[test]
+fn a_mark_for_an_episode_that_has_ended_is_not_put_on_the_next_one() {
+    let ticks = Ticks::default();
+    let mark = OperatorEvent::Request(Request::Mark(Label::Success));
+    // Episodes of 10 steps, 50 ticks; the mark comes in the second one, half a second after the first has ended.
+    let plan = vec![(75, mark), (400, OperatorEvent::Quit)];
+    let planned = Planned { plan, looks: 0, running: false, starts: 1, ready: false };
+    let parts =
+        SessionParts { operator: Box::new(planned), ticks: Some(Box::new(ticks.clone())), ..parts(10) };
+    let config = LiveConfig { start: Start::AfterStops, ..simulated() };
+    let mut session = Session::new(parts, &config, policy(1, u64::MAX)).unwrap();
+    let interrupt = Interrupt::new();
+    for i in 0..3 {
+        let driven = episode(session.drive(&order(i), &interrupt).unwrap());
+        assert_eq!((driven.episode.len(), driven.episode.success), (10, Some(false)), "episode {i}");
+    }
+    assert!(ticks.0.lock().unwrap().iter().all(|t| t.mark.is_none()));
+}
+
+#[test]
+fn a_policy_that_says_nan_latches_although_the_session_arms_anew_for_each_episode() {
+    /// As a simulated world does.
+    struct PutBack;
+    impl Scene for PutBack {
+        fn wants_disarmed(&self) -> bool {
+            true
+        }
+        fn reset(&mut self, _: u64) {}
+        fn is_ready(&self) -> bool {
+            true
+        }
+    }
+    let parts = SessionParts { scene: Box::new(PutBack), ..parts(200) };
+    let mut session = Session::new(parts, &simulated(), policy(1, 0)).unwrap();
+    let interrupt = Interrupt::new();
+    let mut last = None;
+    for i in 0..5 {
+        match session.drive(&order(i), &interrupt).unwrap() {
+            Driven::Episodes { .. } => {}
+            stopped => last = Some(stopped),
+        }
+    }
+    let wanted = Driven::Stopped { mode: Mode::ProtectiveStop, cause: Some(Cause::CommandNotFinite) };
+    assert_eq!(last, Some(wanted));
 }
 
 #[test]

@@ -43,7 +43,14 @@ pub fn run(args: &ReplayArgs, output: Output) -> CommandResult {
     let mut recorder = args.record.as_deref().map(|to| composition::recorder(to, &header.env)).transpose()?;
     let (mut ticks, mut transitions, mut violations) = (0_u64, Vec::new(), 0);
     let mut episodes: Vec<Episode> = Vec::new();
+    let (mut last, mut missing) = (None, 0);
     while let Some(tick) = lines.next::<Tick>()? {
+        let expected = last.map_or(tick.tick, |last: u64| last.saturating_add(1));
+        if tick.tick < expected {
+            return Err(lines.bad(&format!("tick {} stands after tick {}", tick.tick, expected - 1)));
+        }
+        missing += tick.tick - expected;
+        last = Some(tick.tick);
         if !tick.has_shape_of(&shape) {
             return Err(lines.bad("a row has another length than the robot's contract says"));
         }
@@ -60,10 +67,15 @@ pub fn run(args: &ReplayArgs, output: Output) -> CommandResult {
     if let Some(recorder) = &mut recorder {
         recorder.finish()?;
     }
+    if missing > 0 {
+        output.note(&format!(
+            "note: {missing} ticks are missing: the episodes in which they were are cut short"
+        ));
+    }
     let difference = args.against.as_deref().map(|with| first_difference(&episodes, with)).transpose()?;
     if output.json() {
         output.value(&serde_json::json!({
-            "event": "replayed", "ticks": ticks, "episodes": episodes.len(), "violations": violations,
+            "event": "replayed", "ticks": ticks, "missing_ticks": missing, "episodes": episodes.len(), "violations": violations,
             "evaluation": Evaluation::of(&episodes), "transitions": transitions, "difference": difference,
         }));
     } else {

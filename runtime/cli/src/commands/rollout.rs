@@ -4,8 +4,8 @@
 use std::io::BufWriter;
 
 use anyhow::anyhow;
-use surefoot_core::ActMode;
-use surefoot_engine::control::{ControlConfig, Versioned};
+use surefoot_core::{ActMode, EpisodeSink};
+use surefoot_engine::control::{ControlConfig, DrivenEpisode, Versioned};
 use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Order, Session, TickSink};
 use surefoot_engine::{EvalConfig, Evaluation, MAX_EPISODES};
 
@@ -37,13 +37,9 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let ticks = ticks.map(|file| TickLines::begin(BufWriter::new(file), &env)).transpose()?;
     let ticks = ticks.map(|lines| Box::new(lines) as Box<dyn TickSink>);
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
+    let episodes = episodes.map(|recorder| recorder as Box<dyn EpisodeSink>);
     let clock = if args.realtime { LiveClock::Real } else { LiveClock::Simulated };
-    let config = LiveConfig {
-        clock,
-        wait_for_start: attended,
-        control: ControlConfig::default(),
-        ..LiveConfig::default()
-    };
+    let config = LiveConfig { clock, control: ControlConfig::default(), ..LiveConfig::default() };
     let parts = composition::simulated_robot(&env, clock, Around { operator, episodes, ticks })?;
     let mut session = Session::new(parts, &config, Versioned { version: 1, policy })?;
     let mut episodes = Vec::new();
@@ -53,9 +49,10 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
         let order =
             Order { name: format!("rollout_{index}"), seeds, mode: ActMode::Exploit, speed_percent: 100 };
         let driven = match session.drive(&order, &interrupt)? {
-            Driven::Episode(driven) => *driven,
+            Driven::Episodes { ordered, unordered } => ordered.into_iter().chain(unordered),
             Driven::Interrupted => {
                 let told = format!("{} episodes were driven", episodes.len());
+                session.finish()?;
                 let _at_rest = session.close();
                 return Err(Failure::Interrupted(told));
             }
@@ -65,18 +62,11 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
                 break;
             }
         };
-        let by_hand = driven.episode.human.iter().filter(|h| **h).count();
-        output.note(&format!(
-            "  seed {}: {} in {} steps{}{}{}",
-            seeds.reset,
-            if driven.episode.success == Some(true) { "success" } else { "no success" },
-            driven.episode.len(),
-            driven.ended_by.map_or(String::new(), |mode| format!(", ended by {mode:?}")),
-            driven.cost.limit.map_or(String::new(), |l| format!(", limit {}", l.limit.name())),
-            if by_hand > 0 { format!(", {by_hand} by hand") } else { String::new() },
-        ));
-        drives.push(driven.ended_by);
-        episodes.push(driven.episode);
+        for driven in driven {
+            tell(&driven, output);
+            drives.push(driven.ended_by);
+            episodes.push(driven.episode);
+        }
     }
     session.finish()?;
     let end = session.close();
@@ -96,4 +86,18 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
         }
     }
     stopped.map_or(Ok(()), |why| Err(Failure::SafetyStop(why)))
+}
+
+fn tell(driven: &DrivenEpisode, output: Output) {
+    let DrivenEpisode { episode: e, ended_by, cost, .. } = driven;
+    let by_hand = e.human.iter().filter(|h| **h).count();
+    output.note(&format!(
+        "  {}: {} in {} steps{}{}{}",
+        e.seed.map_or_else(|| e.name.clone(), |seed| format!("seed {seed}")),
+        if e.success == Some(true) { "success" } else { "no success" },
+        e.len(),
+        ended_by.map_or(String::new(), |mode| format!(", ended by {mode:?}")),
+        cost.limit.map_or(String::new(), |l| format!(", limit {}", l.limit.name())),
+        if by_hand > 0 { format!(", {by_hand} by hand") } else { String::new() },
+    ));
 }

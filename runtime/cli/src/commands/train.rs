@@ -5,16 +5,17 @@ use std::path::Path;
 
 use surefoot_core::{EnvSpec, Learner};
 use surefoot_engine::limits::{SessionLimit, SessionLimitReached};
-use surefoot_engine::live::LiveClock;
+use surefoot_engine::live::{LiveClock, Start};
 use surefoot_engine::{
-    Baseline, EngineError, Interrupt, PhaseConfig, RunDir, RunInfo, Schedule, TrainEnd, Trainer,
-    TrainerParts, check_plan, report,
+    Baseline, EngineError, Interrupt, OnlineConfig, PhaseConfig, RunDir, RunInfo, Schedule, TrainEnd,
+    Trainer, TrainerParts, check_plan, report,
 };
 
 use crate::args::{OperatorInput, TrainArgs};
 use crate::composition::{self, Demonstrations};
 use crate::config::{self, LoadedConfig, RunConfig};
 use crate::failure::{CommandResult, Failure, usage};
+use crate::keyboard::restore_terminal;
 use crate::output::Output;
 use crate::progress::Reporter;
 use crate::summary;
@@ -33,14 +34,19 @@ pub fn run(args: &TrainArgs, output: Output) -> CommandResult {
 /// # Errors
 /// A usage error that says how to get such a phase.
 pub fn person_can_act(config: &RunConfig, input: OperatorInput) -> CommandResult {
-    let real = |phase: &PhaseConfig| match phase {
-        PhaseConfig::Online(online) => match &online.schedule {
-            Schedule::Async(config) => config.robot.clock == LiveClock::Real,
-            Schedule::Lockstep => false,
-        },
-        PhaseConfig::Offline(_) => false,
-    };
-    if input == OperatorInput::None || config.phase.iter().any(real) {
+    let robots = config.phase.iter().filter_map(|phase| match phase {
+        PhaseConfig::Online(OnlineConfig { schedule: Schedule::Async(config), .. }) => Some(&config.robot),
+        _ => None,
+    });
+    if input == OperatorInput::None {
+        return match robots.clone().find(|robot| robot.start == Start::AfterStops) {
+            None => Ok(()),
+            Some(_) => Err(usage(anyhow::anyhow!(
+                "schedule.async.robot.start = \"after_stops\" waits for a person\n\nhint: add --operator keyboard"
+            ))),
+        };
+    }
+    if robots.clone().any(|robot| robot.clock == LiveClock::Real) {
         return Ok(());
     }
     Err(usage(anyhow::anyhow!(
@@ -64,6 +70,7 @@ pub fn on_interrupt() -> Result<Interrupt, Failure> {
 /// The second Ctrl-C: checkpoints are renamed into place whole, so nothing that stands is harmed.
 #[allow(clippy::exit)]
 fn exit_now() {
+    restore_terminal();
     std::process::exit(130);
 }
 

@@ -45,7 +45,7 @@ pub fn operator(input: OperatorInput, output: Output) -> Result<Box<dyn Operator
 ///
 /// # Errors
 /// When the directory cannot be used.
-pub fn recorder(to: &Path, config: &EnvConfig) -> Result<Box<dyn EpisodeSink>, Failure> {
+pub fn recorder(to: &Path, config: &EnvConfig) -> Result<Box<EpisodeRecorder>, Failure> {
     let recording = Recording {
         env_kwargs: serde_json::to_value(config)?,
         ..Recording::new(env(config)?.spec().clone())
@@ -59,12 +59,10 @@ pub fn make_live(config: &EnvConfig, input: OperatorInput, output: Output) -> Ma
     Box::new(move |run, live| {
         let parts = || {
             let ticks = live.record_ticks.then(|| next_ticks(run, &config)).transpose()?;
-            let around = Around {
-                operator: operator(input, output)?,
-                episodes: Some(recorder(&run.join("episodes"), &config)?),
-                ticks,
-            };
-            simulated_robot(&config, live.robot.clock, around)
+            let recorder = recorder(&run.join("episodes"), &config)?;
+            let recorded = recorder.len();
+            let around = Around { operator: operator(input, output)?, episodes: Some(recorder), ticks };
+            Ok((simulated_robot(&config, live.robot.clock, around)?, recorded))
         };
         parts().map_err(|failure: Failure| LiveError::Parts { reason: failure.text() })
     })
@@ -160,11 +158,8 @@ impl<W: Write + Send> TickSink for TickLines<W> {
         serde_json::to_writer(&mut self.0, tick)?;
         self.0.write_all(b"\n")
     }
-}
 
-impl<W: Write + Send> Drop for TickLines<W> {
-    fn drop(&mut self) {
-        // What could not be written was told when it was kept; this is the rest of the buffer.
-        let _ = self.0.flush();
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
     }
 }

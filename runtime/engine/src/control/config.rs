@@ -24,7 +24,7 @@ pub struct ControlConfig {
     pub max_tracking_error: f64,
     /// Ticks in a row above it that lead to a protective stop.
     pub tracking_error_ticks: u32,
-    /// Commands with NaN or an infinity, since arming, that lead to a protective stop. Each one brakes.
+    /// Commands with NaN or an infinity, since a person last acknowledged or reset a stop, that lead to a protective stop. Each one brakes.
     pub max_not_finite_commands: u32,
     /// Missed deadlines in a row that lead to a protective stop.
     pub max_overruns_in_a_row: u32,

@@ -18,7 +18,7 @@ use crate::EngineError;
 use crate::control::budget::DriveBudget;
 use crate::control::config::ControlConfig;
 use crate::control::mode::{Cause, Driver, Mode, Rest, Supervisor};
-use crate::control::ports::{ControlPorts, HumanAction, PolicyInput, PolicyOutput};
+use crate::control::ports::{ControlPorts, EmergencySwitch, HumanAction, PolicyInput, PolicyOutput};
 use crate::control::request::{Label, Refusal, Request};
 use crate::control::tick::Tick;
 use crate::control::watch::{ObservationWatch, OverrunWatch, TrackingWatch};
@@ -80,6 +80,7 @@ pub struct ControlLoop {
     pub(super) tracking: TrackingWatch,
     pub(super) overruns: OverrunWatch,
     pub(super) requests: Receiver<Request>,
+    pub(super) emergency: EmergencySwitch,
     pub(super) observations: Sender<PolicyInput>,
     pub(super) actions: Receiver<PolicyOutput>,
     pub(super) human: Receiver<HumanAction>,
@@ -96,7 +97,9 @@ pub struct ControlLoop {
     pub(super) handover_left: u64,
     /// Whether the present driver has yet to say its first word.
     pub(super) first_word: bool,
+    /// Tick at which the present driver took over, and at which anybody did.
     pub(super) driving_since: u64,
+    pub(super) drive_began: u64,
     /// Answers that are not due yet, oldest first.
     pub(super) pending: Vec<PolicyOutput>,
     pub(super) active: PolicyOutput,
@@ -153,6 +156,7 @@ impl ControlLoop {
         let ticks_per_step = contract.ticks_per_step()? as u64;
         let (joints, actions) = (contract.joints.len(), spec.action_dim());
         let observation_dim = spec.observation_dim();
+        let emergency = EmergencySwitch::default();
         let (request_sender, requests) = recycled::queue(REQUESTS, || Request::Hold);
         let (observations, observation_receiver) = recycled::queue(ACTIONS, || PolicyInput {
             observation: vec![0.0; observation_dim],
@@ -178,6 +182,7 @@ impl ControlLoop {
             tracking: TrackingWatch::default(),
             overruns: OverrunWatch::new(window.min(1_000_000)),
             requests,
+            emergency: emergency.clone(),
             observations,
             actions: action_receiver,
             human,
@@ -191,6 +196,7 @@ impl ControlLoop {
             handover_left: 0,
             first_word: true,
             driving_since: 0,
+            drive_began: 0,
             pending: Vec::with_capacity(places),
             active: output(),
             newest_action: vec![0.0; actions],
@@ -214,6 +220,7 @@ impl ControlLoop {
             task,
         };
         let ports = ControlPorts {
+            emergency,
             requests: request_sender,
             observations: observation_receiver,
             actions: action_sender,
@@ -319,7 +326,7 @@ impl ControlLoop {
         }
         if let Some(mut input) = self.observations.lend() {
             (input.tick, input.now_nanos) = (self.tick, self.now);
-            input.first = self.tick == self.driving_since;
+            input.first = self.tick == self.drive_began;
             self.task.observe(&self.state, &mut input.observation);
             self.observations.send(input);
         }

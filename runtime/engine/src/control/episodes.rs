@@ -144,8 +144,10 @@ impl EpisodesFromTicks {
     fn count(&mut self, tick: &Tick) {
         if let Some(Driving { counts, cost, policy_version, .. }) = &mut self.driving {
             counts.ticks += u64::from(tick.commanded);
-            counts.adjusted += u64::from(tick.verdict == Verdict::Adjusted);
-            counts.stops += u64::from(tick.verdict == Verdict::Stopped);
+            // Where nobody drives the stop plan is followed: that is no refusal of a command.
+            let driven = tick.driver.is_some();
+            counts.adjusted += u64::from(driven && tick.verdict == Verdict::Adjusted);
+            counts.stops += u64::from(driven && tick.verdict == Verdict::Stopped);
             counts.violations += tick.violations;
             cost.path += tick.command_velocity.iter().map(|v| v.abs() * self.period_secs).sum::<f64>();
             cost.limit = cost.limit.or(tick.limit);

@@ -25,7 +25,7 @@ pub use episodes::{DrivenEpisode, EpisodesFromTicks};
 pub use lockstep::Lockstep;
 pub use mode::{Cause, Driver, Mode, Rest, Transition};
 pub use policy_thread::{PolicyThread, Versioned};
-pub use ports::{ControlPorts, HumanAction, PolicyInput, PolicyOutput};
+pub use ports::{ControlPorts, EmergencySwitch, HumanAction, PolicyInput, PolicyOutput};
 pub use realtime::{ControlThread, Granted, RealtimeConfig};
 pub use request::{Label, Refusal, Request};
 pub use tick::Tick;

@@ -237,7 +237,7 @@ max_acceleration = 2.0
             let robot = Box::new(IdealRobot::new(contract));
             let (control, ports) =
                 ControlLoop::new(robot, Box::new(task), ControlConfig::default(), 16).unwrap();
-            let ControlPorts { requests, observations, actions, human, ticks } = ports;
+            let ControlPorts { requests, observations, actions, human, ticks, .. } = ports;
             let thread = PolicyThread::start(first, ActMode::Exploit, 1, observations, actions).unwrap();
             Self { control, requests, ticks, _human: human, thread, now: 0 }
         }

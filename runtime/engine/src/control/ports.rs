@@ -1,5 +1,8 @@
 //! What goes in and out of a control loop, over queues that never make it wait.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use surefoot_core::recycled::{Receiver, Sender};
 
 use crate::control::request::Request;
@@ -31,12 +34,31 @@ pub struct PolicyOutput {
     pub action: Vec<f32>,
 }
 
+/// An emergency stop that waits for nobody: any thread may press it, and the control loop looks at it in every period. It does not
+/// go through the queue of requests, so it works when that is full and when the session that fills it is held up.
+#[derive(Clone, Debug, Default)]
+pub struct EmergencySwitch(Arc<AtomicBool>);
+
+impl EmergencySwitch {
+    /// Stops the robot in the next control period.
+    pub fn press(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was pressed since the last look. Real-time safe.
+    pub(super) fn take(&self) -> bool {
+        self.0.load(Ordering::Acquire) && self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
 /// A person's action, with the same meaning as the policy's.
 pub type HumanAction = Vec<f32>;
 
 /// The other ends of a loop's queues. None of them ever makes the loop wait.
 #[derive(Debug)]
 pub struct ControlPorts {
+    /// Stops the robot whatever else is going on.
+    pub emergency: EmergencySwitch,
     /// What a person or the program asks for.
     pub requests: Sender<Request>,
     /// Observations for the policy, one each policy period while it drives.

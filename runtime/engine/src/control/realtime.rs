@@ -150,6 +150,12 @@ impl ControlThread {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Leaves a thread behind that does not end: its robot's link hangs, and waiting for it would hang the program too.
+    pub fn leave_behind(mut self) {
+        self.ask_to_stop();
+        self.thread = None;
+    }
+
     /// Brings the robot to rest and gives everything back. `None` when the thread could not even be set up.
     #[must_use]
     pub fn stop(mut self) -> Option<Ended> {

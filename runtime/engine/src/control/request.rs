@@ -81,6 +81,9 @@ pub enum Refusal {
     /// The robot stands inside its limits: there is nothing to recover from.
     #[error("the robot stands inside its limits: arm it")]
     InsideLimits,
+    /// A verdict on an episode that has only just begun.
+    #[error("the episode has only just begun")]
+    Early,
     /// A speed of nothing, or above the limits.
     #[error("a speed scale is 1 to 100 %")]
     SpeedScale,

@@ -20,6 +20,10 @@ impl ControlLoop {
     }
 
     pub(super) fn follow_requests(&mut self) {
+        if self.emergency.take() {
+            // An emergency stop is refused by no mode.
+            let _ = self.follow(Request::EmergencyStop);
+        }
         while let Some(request) = self.requests.receive() {
             if let Err(refusal) = self.follow(request) {
                 self.refusal = Some((request, refusal));
@@ -51,6 +55,10 @@ impl ControlLoop {
             _ => {}
         }
         self.supervisor.request(request, now)?;
+        if matches!(request, Request::Acknowledge | Request::Reset) {
+            // A person has looked. Being armed anew is no such thing: a program does that by itself.
+            self.not_finite_commands = 0;
+        }
         if let Request::Mark(label) = request {
             self.mark = Some(label);
         }
@@ -61,6 +69,7 @@ impl ControlLoop {
             (_, Mode::Running(driver)) if before != Mode::Running(driver) => {
                 if !matches!(before, Mode::Running(_)) {
                     self.budget.begin();
+                    self.drive_began = self.tick;
                 }
                 self.begin_driving();
             }
@@ -88,7 +97,6 @@ impl ControlLoop {
     fn begin_session(&mut self) {
         self.tracking.reset();
         self.overruns.reset();
-        self.not_finite_commands = 0;
     }
 
     /// A driver takes over: what it said before does not count, and its motion is blended in.

@@ -103,6 +103,16 @@ impl SessionLimits {
             });
     }
 
+    /// Adds take-overs in episodes that are not the session's own, as those of a candidate.
+    pub fn take_overs(&mut self, config: &SessionLimitsConfig, interventions: u64) {
+        self.interventions += interventions;
+        let (found, allowed) = (self.interventions as f64, config.max_interventions as f64);
+        if interventions > 0 && allowed > 0.0 && found >= allowed {
+            let limit = SessionLimit::Interventions;
+            self.reached = self.reached.or(Some(SessionLimitReached { limit, found, allowed }));
+        }
+    }
+
     /// The robot is in a latched stop.
     pub fn latched_stop(&mut self) {
         let stop = SessionLimitReached { limit: SessionLimit::LatchedStop, found: 1.0, allowed: 0.0 };

@@ -14,7 +14,7 @@ pub mod scene;
 pub mod session;
 pub mod session_thread;
 
-pub use config::{LiveClock, LiveConfig};
+pub use config::{LiveClock, LiveConfig, Start};
 pub use operator::{Operator, OperatorEvent, Unattended};
 pub use running_loop::{LoopEnd, RunningLoop};
 pub use scene::{ResettableRobot, Scene, SimulatedScene, StandingScene, resettable};

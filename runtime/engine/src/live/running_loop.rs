@@ -6,8 +6,8 @@ use surefoot_core::{ActMode, Robot, Task};
 use surefoot_safety::SafetyCounts;
 
 use crate::control::{
-    CadenceReport, ControlLoop, ControlPorts, ControlThread, Granted, HumanAction, Lockstep, Mode,
-    PolicyThread, Request, Tick, Versioned,
+    CadenceReport, ControlLoop, ControlPorts, ControlThread, EmergencySwitch, Granted, HumanAction, Lockstep,
+    Mode, PolicyThread, Request, Tick, Versioned,
 };
 use crate::live::config::{LiveClock, LiveConfig};
 use crate::live::session::LiveError;
@@ -16,6 +16,8 @@ use crate::live::session::LiveError;
 const TICK_QUEUE: usize = 4096;
 /// Between two looks at a loop that runs in real time, ns.
 const LOOK_NANOS: i64 = 1_000_000;
+/// Without a tick for so long a loop hangs: its period is a hundredth of that at most.
+const SILENCE_NANOS: i64 = 5_000_000_000;
 
 /// A loop, its policy, and what makes time pass for them.
 pub enum RunningLoop {
@@ -32,7 +34,11 @@ pub struct RealLoop {
     requests: Sender<Request>,
     human: Sender<HumanAction>,
     ticks: Receiver<Tick>,
+    emergency: EmergencySwitch,
     clock: MonotonicClock,
+    /// When a tick last came.
+    heard: i64,
+    hangs: bool,
 }
 
 /// How a loop ended: its robot is at rest, or lost.
@@ -67,12 +73,23 @@ impl RunningLoop {
         match config.clock {
             LiveClock::Simulated => Ok(Self::Simulated(Box::new(Lockstep::new(control, ports, first, 0)))),
             LiveClock::Real => {
-                let ControlPorts { requests, observations, actions, human, ticks } = ports;
+                let ControlPorts { emergency, requests, observations, actions, human, ticks } = ports;
                 let policy = PolicyThread::start(first, ActMode::Exploit, 0, observations, actions);
                 let policy = policy.map_err(thread)?;
                 let control = ControlThread::start(control, config.realtime.clone()).map_err(thread)?;
                 let clock = MonotonicClock::start();
-                Ok(Self::Real(Box::new(RealLoop { control, policy, requests, human, ticks, clock })))
+                let heard = clock.now_nanos();
+                Ok(Self::Real(Box::new(RealLoop {
+                    control,
+                    policy,
+                    requests,
+                    human,
+                    ticks,
+                    emergency,
+                    clock,
+                    heard,
+                    hangs: false,
+                })))
             }
         }
     }
@@ -88,6 +105,15 @@ impl RunningLoop {
                 }
                 free
             }
+        }
+    }
+
+    /// The emergency stop that waits for nobody.
+    #[must_use]
+    pub fn emergency(&self) -> EmergencySwitch {
+        match self {
+            Self::Simulated(run) => run.ports.emergency.clone(),
+            Self::Real(run) => run.emergency.clone(),
         }
     }
 
@@ -126,7 +152,7 @@ impl RunningLoop {
     /// Lets time pass: one control period, or a moment.
     ///
     /// # Errors
-    /// When the control thread has ended by itself.
+    /// When the control thread has ended by itself, or its robot's link hangs.
     pub fn wait(&mut self) -> Result<(), LiveError> {
         match self {
             Self::Simulated(run) => run.period(),
@@ -134,6 +160,10 @@ impl RunningLoop {
                 run.clock.sleep_until(run.clock.now_nanos() + LOOK_NANOS);
                 if run.control.is_finished() {
                     return Err(LiveError::Ended);
+                }
+                if run.clock.now_nanos() - run.heard > SILENCE_NANOS {
+                    run.hangs = true;
+                    return Err(LiveError::Silent { secs: SILENCE_NANOS as f64 * 1e-9 });
                 }
             }
         }
@@ -144,7 +174,13 @@ impl RunningLoop {
     pub fn tick(&mut self) -> Option<Tick> {
         match self {
             Self::Simulated(run) => run.ports.ticks.receive(),
-            Self::Real(run) => run.ticks.receive(),
+            Self::Real(run) => {
+                let tick = run.ticks.receive();
+                if tick.is_some() {
+                    run.heard = run.clock.now_nanos();
+                }
+                tick
+            }
         }
     }
 
@@ -172,8 +208,13 @@ impl RunningLoop {
                 }
             }
             Self::Real(run) => {
-                let RealLoop { control, policy, .. } = *run;
-                let ended = control.stop();
+                let RealLoop { control, policy, hangs, .. } = *run;
+                let ended = if hangs {
+                    control.leave_behind();
+                    None
+                } else {
+                    control.stop()
+                };
                 policy.stop();
                 match ended {
                     Some(ended) => LoopEnd {

@@ -6,9 +6,10 @@ use surefoot_core::{ActMode, ContractError, DataError, EpisodeSink, Robot, Robot
 
 use crate::Interrupt;
 use crate::control::{
-    Cause, ControlError, DrivenEpisode, Driver, EpisodesFromTicks, Mode, Refusal, Request, Tick, Versioned,
+    Cause, ControlError, DrivenEpisode, Driver, EpisodesFromTicks, Mode, Refusal, Request, Rest, Tick,
+    Versioned,
 };
-use crate::live::config::LiveConfig;
+use crate::live::config::{LiveConfig, Start};
 use crate::live::operator::{Operator, OperatorEvent};
 use crate::live::running_loop::{LoopEnd, RunningLoop};
 use crate::live::scene::Scene;
@@ -20,6 +21,8 @@ const FIRST_LOOK_TICKS: u64 = 3;
 const ASK_AGAIN_TICKS: u64 = 25;
 /// Ticks in which a robot without an operator must be ready to run.
 const READY_TICKS: u64 = 5_000;
+/// Time of a drive in which a person's verdict may be on the one before, s: as long as it takes to see and to press.
+const EARLY_SECS: f64 = 1.0;
 /// Drives that end before their first step, in a row, before the session gives up.
 const EMPTY_DRIVES: u32 = 3;
 
@@ -42,6 +45,14 @@ pub enum LiveError {
     /// The control thread has ended by itself; the robot was stopped.
     #[error("the control loop ended by itself: the robot was stopped")]
     Ended,
+    /// The control loop gives no sign of life.
+    #[error(
+        "the control loop gave no sign for {secs} s: the robot's link hangs\n\nhint: look at the robot; its own watchdog brakes it when commands stay away"
+    )]
+    Silent {
+        /// For how long.
+        secs: f64,
+    },
     /// The robot, or what is kept of it, could not be set up.
     #[error("{reason}")]
     Parts {
@@ -73,11 +84,16 @@ pub enum LiveError {
 
 /// Where ticks are kept.
 pub trait TickSink: Send {
-    /// Keeps a tick.
+    /// Keeps a tick, perhaps in memory at first.
     ///
     /// # Errors
     /// When it could not be kept.
     fn keep(&mut self, tick: &Tick) -> std::io::Result<()>;
+    /// Writes down what is in memory.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    fn flush(&mut self) -> std::io::Result<()>;
 }
 
 /// What a session is made of.
@@ -111,11 +127,17 @@ pub struct Order {
     pub speed_percent: u8,
 }
 
-/// What came of an order.
+/// What came of an order. Episodes are kept already, where there is a place for them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Driven {
-    /// An episode; it is kept already, where there is a place for it.
-    Episode(Box<DrivenEpisode>),
+    /// The robot is at rest again.
+    Episodes {
+        /// What was driven for the order: more than one where a person paused in between, and none where the session was asked
+        /// to end before it began.
+        ordered: Vec<DrivenEpisode>,
+        /// What a person drove while nothing was ordered.
+        unordered: Vec<DrivenEpisode>,
+    },
     /// Nothing: the session was asked to end.
     Interrupted,
     /// Nothing: a latched stop, and nobody there to look at it.
@@ -142,17 +164,27 @@ pub struct Session {
     operator: Box<dyn Operator>,
     episodes: Option<Box<dyn EpisodeSink>>,
     ticks: Option<Box<dyn TickSink>>,
-    wait_for_start: bool,
+    start: Start,
     ticks_per_step: u64,
+    /// Ticks of a drive in which a person's verdict is taken to be on the one before.
+    early_ticks: u64,
     mode: Mode,
     tick: u64,
+    running_since: u64,
     asked: Option<(Request, u64)>,
+    /// A person's requests that found the queue full.
+    waiting: VecDeque<Request>,
     refusal: Option<(Request, Refusal)>,
     cause: Option<Cause>,
+    /// The robot stood still because of a stop or a person's hold, or has not moved yet: nothing but a person's start moves it on.
+    stopped: bool,
+    may_start: bool,
     started: bool,
     quit: bool,
     order: Option<Order>,
-    finished: VecDeque<DrivenEpisode>,
+    ordered: Vec<DrivenEpisode>,
+    unordered: Vec<DrivenEpisode>,
+    unordered_drives: u64,
 }
 
 impl Session {
@@ -161,27 +193,36 @@ impl Session {
     /// # Errors
     /// When robot, task and settings do not fit together, or the system gives no thread.
     pub fn new(parts: SessionParts, config: &LiveConfig, first: Versioned) -> Result<Self, LiveError> {
-        let SessionParts { robot, task, reader_task, scene, operator, episodes, ticks } = parts;
+        let SessionParts { robot, task, reader_task, scene, mut operator, episodes, ticks } = parts;
         let contract: RobotContract = robot.contract().clone();
         let reader = EpisodesFromTicks::new(reader_task, &contract)?;
+        let run = RunningLoop::start(robot, task, config, first)?;
+        operator.connect(run.emergency());
         Ok(Self {
-            run: RunningLoop::start(robot, task, config, first)?,
+            run,
             reader,
             scene,
             operator,
             episodes,
             ticks,
-            wait_for_start: config.wait_for_start,
+            start: config.start,
             ticks_per_step: contract.ticks_per_step()? as u64,
+            early_ticks: (EARLY_SECS / contract.control_secs()).ceil() as u64,
             mode: Mode::Idle,
             tick: 0,
+            running_since: 0,
             asked: None,
+            waiting: VecDeque::new(),
             refusal: None,
             cause: None,
+            stopped: true,
+            may_start: false,
             started: false,
             quit: false,
             order: None,
-            finished: VecDeque::new(),
+            ordered: Vec::new(),
+            unordered: Vec::new(),
+            unordered_drives: 0,
         })
     }
 
@@ -191,36 +232,47 @@ impl Session {
         self.run.offer(policy)
     }
 
-    /// Drives one episode. A person may take over, pause, stop and mark it on the way; an episode that a pause cut in two comes
-    /// as two.
+    /// Drives one episode, and ends with the robot at rest. A person may take over, pause, stop and mark it on the way. After a stop
+    /// or a person's hold, nothing moves before their start.
     ///
     /// # Errors
     /// When the robot cannot be driven, or what happened cannot be kept.
     pub fn drive(&mut self, order: &Order, interrupt: &Interrupt) -> Result<Driven, LiveError> {
+        let attended = self.operator.attends();
         let mut stage = Stage::Preparing;
         let (mut put_back, mut ready_at, mut empty) = (false, None, 0);
-        self.started = false;
+        (self.started, self.may_start) = (false, false);
         self.order = Some(order.clone());
+        // Whoever begins to drive, and by whichever way, does it like this.
+        self.run.next_drive(order.seeds.noise, order.mode);
+        self.waiting.push_back(Request::SpeedPercent(order.speed_percent));
         let since = self.tick;
         loop {
-            if let Some(done) = self.finished.pop_front() {
-                return Ok(Driven::Episode(Box::new(done)));
-            }
             if self.quit || interrupt.requested() {
-                return Ok(Driven::Interrupted);
+                return self.cut_off();
             }
             self.look()?;
-            if self.mode.is_latched() && !self.operator.attends() && self.finished.is_empty() {
-                return Ok(Driven::Stopped { mode: self.mode, cause: self.cause });
+            let moving = matches!(self.mode, Mode::Running(_) | Mode::Paused(_) | Mode::Braking(_));
+            if !self.ordered.is_empty() && !moving {
+                return Ok(self.episodes());
             }
-            let waits = self.operator.attends() || self.wait_for_start;
-            if stage != Stage::Running && !waits && self.tick > since + READY_TICKS {
+            if self.mode.is_latched() {
+                (stage, put_back, ready_at) = (Stage::Preparing, false, None);
+                if !self.operator.attends() {
+                    if !self.unordered.is_empty() {
+                        return Ok(self.episodes());
+                    }
+                    return Ok(Driven::Stopped { mode: self.mode, cause: self.cause });
+                }
+            }
+            if stage != Stage::Running && !attended && self.tick > since + READY_TICKS {
                 return Err(LiveError::NotReady { mode: self.mode, refusal: self.refusal });
             }
+            self.may_start = (stage, self.mode) == (Stage::Arming, Mode::Holding);
             stage = match (stage, self.mode) {
-                // A person took over, or went on: that is a drive like any other.
-                (_, Mode::Running(_)) if stage != Stage::Preparing || put_back => Stage::Running,
-                (Stage::Preparing, Mode::Running(_)) => {
+                // A person took over: that is a drive like any other.
+                (Stage::Arming, Mode::Running(_)) | (_, Mode::Running(Driver::Human)) => Stage::Running,
+                (Stage::Preparing, Mode::Running(Driver::Policy)) => {
                     self.ask(Request::Hold);
                     stage
                 }
@@ -246,20 +298,18 @@ impl Session {
                     stage
                 }
                 (Stage::Arming, Mode::Holding) => {
-                    if (self.started || !self.wait_for_start) && !self.is_asked(Request::Run) {
-                        self.run.next_drive(order.seeds.noise, order.mode);
-                        self.run.ask(Request::SpeedPercent(order.speed_percent));
+                    let waits = attended && (self.stopped || self.start == Start::Attended);
+                    if self.started || !waits {
                         self.ask(Request::Run);
                     }
                     stage
                 }
                 (Stage::Running, Mode::Holding | Mode::Idle) => {
                     empty += 1;
-                    if empty >= EMPTY_DRIVES && !self.operator.attends() {
+                    if empty >= EMPTY_DRIVES && !attended {
                         return Err(LiveError::NotReady { mode: self.mode, refusal: self.refusal });
                     }
-                    put_back = false;
-                    ready_at = None;
+                    (put_back, ready_at, self.started) = (false, None, false);
                     Stage::Preparing
                 }
                 _ => stage,
@@ -267,17 +317,41 @@ impl Session {
         }
     }
 
-    /// Takes in what has happened; an episode that ended waits in `finished` once the robot has come out of it.
+    /// The session is to end: the robot comes to rest, and what was driven until then is not lost.
+    fn cut_off(&mut self) -> Result<Driven, LiveError> {
+        let since = self.tick;
+        while matches!(self.mode, Mode::Running(_) | Mode::Paused(_) | Mode::Braking(_))
+            && self.tick <= since + READY_TICKS
+        {
+            self.ask(Request::Hold);
+            self.look()?;
+        }
+        let nothing = self.ordered.is_empty() && self.unordered.is_empty();
+        Ok(if nothing { Driven::Interrupted } else { self.episodes() })
+    }
+
+    fn episodes(&mut self) -> Driven {
+        self.order = None;
+        let (ordered, unordered) = (std::mem::take(&mut self.ordered), std::mem::take(&mut self.unordered));
+        Driven::Episodes { ordered, unordered }
+    }
+
+    /// Takes in what has happened; an episode that ended waits until the robot is at rest.
     fn look(&mut self) -> Result<(), LiveError> {
         self.run.wait()?;
         while let Some(event) = self.operator.next() {
             match event {
-                OperatorEvent::Start => self.started = true,
+                // A start that was given before there was anything to start is none.
+                OperatorEvent::Start => self.started |= self.may_start,
                 OperatorEvent::Quit => self.quit = true,
-                OperatorEvent::Request(request) => {
-                    self.run.ask(request);
-                }
+                OperatorEvent::Request(request) => self.hear(request),
             }
+        }
+        while let Some(request) = self.waiting.front() {
+            if !self.run.ask(*request) {
+                break;
+            }
+            self.waiting.pop_front();
         }
         while let Some(tick) = self.run.tick() {
             let taken = self.take(&tick);
@@ -287,18 +361,45 @@ impl Session {
         Ok(())
     }
 
+    /// A person's request.
+    fn hear(&mut self, request: Request) {
+        self.stopped |= request == Request::Hold;
+        let early = self.start == Start::AfterStops && self.tick < self.running_since + self.early_ticks;
+        if early && matches!(request, Request::Mark(_)) {
+            // It was meant for the episode that has just ended.
+            self.operator.refused(request, Refusal::Early);
+        } else {
+            self.waiting.push_back(request);
+        }
+    }
+
     fn take(&mut self, tick: &Tick) -> Result<(), LiveError> {
         if let Some(sink) = &mut self.ticks {
             sink.keep(tick).map_err(|source| LiveError::Tick { source })?;
         }
         let before = std::mem::replace(&mut self.mode, tick.mode);
         self.tick = tick.tick;
-        self.refusal = tick.refusal.or(self.refusal);
-        self.cause =
-            tick.transitions.iter().flatten().map(|t| t.cause).find(|c| *c != Cause::Settled).or(self.cause);
+        if let Some((request, why)) = tick.refusal {
+            self.refusal = tick.refusal;
+            if self.operator.attends() && is_a_persons(request) {
+                self.operator.refused(request, why);
+            }
+        }
+        for transition in tick.transitions.iter().flatten() {
+            let stops = transition.to.is_latched()
+                || matches!(transition.to, Mode::Braking(Rest::ProtectiveStop | Rest::EmergencyStop));
+            self.stopped |= stops;
+            if stops && transition.cause != Cause::Settled {
+                self.cause = Some(transition.cause);
+            }
+        }
         if before != self.mode {
             self.operator.show(self.mode);
-            self.asked = None;
+            (self.asked, self.may_start) = (None, false);
+            if matches!(self.mode, Mode::Running(_)) && !matches!(before, Mode::Running(_)) {
+                self.running_since = self.tick;
+                self.stopped = false;
+            }
         }
         if matches!(self.mode, Mode::Running(Driver::Human))
             && (before != self.mode || self.tick.is_multiple_of(self.ticks_per_step))
@@ -306,31 +407,53 @@ impl Session {
             let operator = &mut self.operator;
             self.run.give_human(|action| operator.action(action));
         }
-        if let Some(mut driven) = self.reader.push(tick) {
+        if let Some(driven) = self.reader.push(tick) {
             if matches!(self.mode, Mode::Running(_)) {
                 self.ask(Request::Hold);
             }
-            if let Some(order) = &self.order {
-                driven.episode.name.clone_from(&order.name);
-                driven.episode.seed = Some(order.seeds.reset);
+            self.keep(driven)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, mut driven: DrivenEpisode) -> Result<(), LiveError> {
+        let e = &mut driven.episode;
+        match &self.order {
+            Some(order) => {
+                e.seed = Some(order.seeds.reset);
+                e.name.clone_from(&order.name);
+                if !self.ordered.is_empty() {
+                    e.name = format!("{}_{}", order.name, self.ordered.len() + 1);
+                }
             }
-            if let Some(sink) = &mut self.episodes {
-                sink.record(&driven.episode)?;
+            None => {
+                self.unordered_drives += 1;
+                e.seed = None;
+                e.name = format!("unordered_{}", self.unordered_drives);
             }
-            self.finished.push_back(driven);
+        }
+        if let Some(sink) = &mut self.ticks {
+            // An episode is never without its ticks.
+            sink.flush().map_err(|source| LiveError::Tick { source })?;
+        }
+        if let Some(sink) = &mut self.episodes {
+            sink.record(e)?;
+        }
+        if self.order.is_some() {
+            self.ordered.push(driven)
+        } else {
+            self.unordered.push(driven)
         }
         Ok(())
     }
 
     /// Asks for something, not more often than it can be answered.
     fn ask(&mut self, request: Request) {
-        if !self.is_asked(request) && self.run.ask(request) {
+        let asked =
+            self.asked.is_some_and(|(asked, at)| asked == request && self.tick < at + ASK_AGAIN_TICKS);
+        if !asked && self.waiting.is_empty() && self.run.ask(request) {
             self.asked = Some((request, self.tick));
         }
-    }
-
-    fn is_asked(&self, request: Request) -> bool {
-        self.asked.is_some_and(|(asked, at)| asked == request && self.tick < at + ASK_AGAIN_TICKS)
     }
 
     /// Looks on while nothing is ordered: a policy is held, a person may drive.
@@ -351,11 +474,14 @@ impl Session {
         self.quit
     }
 
-    /// Says that no more episodes will be kept.
+    /// Says that no more episodes and ticks will be kept.
     ///
     /// # Errors
     /// When that could not be written down.
     pub fn finish(&mut self) -> Result<(), LiveError> {
+        if let Some(sink) = &mut self.ticks {
+            sink.flush().map_err(|source| LiveError::Tick { source })?;
+        }
         Ok(self.episodes.as_mut().map_or(Ok(()), |sink| sink.finish())?)
     }
 
@@ -364,4 +490,12 @@ impl Session {
     pub fn close(self) -> LoopEnd {
         self.run.stop()
     }
+}
+
+/// Whether it is asked for by people alone, so that its refusal is theirs to hear.
+const fn is_a_persons(request: Request) -> bool {
+    !matches!(
+        request,
+        Request::Arm | Request::Disarm | Request::Run | Request::Hold | Request::SpeedPercent(_)
+    )
 }

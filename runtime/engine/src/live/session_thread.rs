@@ -102,14 +102,17 @@ impl SessionThread {
     }
 
     fn told(&mut self, news: Result<Driven, LiveError>) -> Result<Driven, LiveError> {
-        self.outstanding = self.outstanding.saturating_sub(1);
+        let unordered = matches!(&news, Ok(Driven::Episodes { ordered, .. }) if ordered.is_empty());
+        self.outstanding = self.outstanding.saturating_sub(usize::from(!unordered));
         news
     }
 
-    /// Brings the robot to rest and ends the thread. `None` when it panicked: the control loop brought the robot to rest then.
+    /// Brings the robot to rest and ends the thread. Gives how the loop ended (`None` when the thread panicked: the control loop
+    /// brought the robot to rest then) and what nobody has taken yet.
     #[must_use]
-    pub fn stop(mut self) -> Option<LoopEnd> {
-        self.finish()
+    pub fn stop(&mut self) -> (Option<LoopEnd>, Vec<Driven>) {
+        let end = self.finish();
+        (end, self.news.try_iter().filter_map(Result::ok).collect())
     }
 
     fn finish(&mut self) -> Option<LoopEnd> {
@@ -149,7 +152,7 @@ fn work(
             },
             Err(TryRecvError::Disconnected) => break,
         };
-        let over = !matches!(news, Ok(Driven::Episode(_)));
+        let over = !matches!(news, Ok(Driven::Episodes { .. }));
         if telling.send(news).is_err() || over {
             break;
         }
