@@ -199,7 +199,9 @@ impl Trainer {
         let Some(mut live) = self.live.take() else { return Ok(()) };
         let (end, left) = live.session.stop();
         // What was driven until then is learned from as well.
-        left.into_iter().for_each(|driven| drop(live.take(driven)));
+        for driven in left {
+            let _ = live.take(driven);
+        }
         let (plan, online, _) = self.online()?;
         let LiveLine { arrived, mut canaries, .. } = live;
         canaries.iter_mut().for_each(|(_, cost)| cost.of_another = true);

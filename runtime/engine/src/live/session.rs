@@ -440,9 +440,9 @@ impl Session {
             sink.record(e)?;
         }
         if self.order.is_some() {
-            self.ordered.push(driven)
+            self.ordered.push(driven);
         } else {
-            self.unordered.push(driven)
+            self.unordered.push(driven);
         }
         Ok(())
     }
