@@ -11,8 +11,10 @@ mod info;
 pub mod input;
 mod load;
 mod open;
+mod pass;
 mod recorder;
 pub mod ros;
+mod row_cache;
 mod select;
 mod stats;
 pub mod streams;
@@ -27,11 +29,15 @@ pub use formats::{FORMATS, Format, WriteFn};
 pub use h5::Backend;
 pub use info::{ArrayLine, InfoReport, MaskLine, info};
 pub use input::Input;
-pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, read_all};
+pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, load_each, read_all};
 pub use open::{Arrays, DoneMeans, OpenOptions, Opened, open, open_files, open_with};
 pub use recorder::{EpisodeRecorder, RECORDING_SCHEMA, Recorded, Recovery, ShardLine};
+pub use row_cache::{CacheOptions, RowCache, SequenceBatch, WindowSampler};
 pub use select::{Filter, Subset, select};
 pub use stats::{SourceStats, Spread, StatsReport, stats};
 pub use survey::{Channel, Place};
-pub use verify::{Finding, Severity, VerifyReport, verify};
+pub use verify::{
+    ChangedChannel, FilterBasis, FilterReport, Finding, JointActions, LINTS, Lint, Severity, VerifyOptions,
+    VerifyReport, verify, verify_with,
+};
 pub use writer::{Recording, Written, overwrite, split, write};

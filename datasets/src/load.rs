@@ -1,10 +1,13 @@
 //! Taking episodes for learning: everything that would poison it is refused here, with its place in the file.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource};
 
+use crate::pass::pass;
 use crate::select::members;
 
 /// What to do with an action outside `[-1, 1]`, which real recordings have.
@@ -75,19 +78,52 @@ pub fn read_all(source: &dyn EpisodeSource, indices: &[usize]) -> Result<Vec<Epi
 /// unknown, when a reward is outside the task's range, and when an action is outside its range and that is refused;
 /// [`DataError::NotFinite`] on NaN or infinity; [`DataError::Shape`] on ragged arrays.
 pub fn load(source: &dyn EpisodeSource, spec: &EnvSpec, options: &LoadOptions) -> Result<Loaded, DataError> {
+    let mut episodes = Vec::new();
+    let report = load_each(source, spec, options, |episode| {
+        episodes.push(episode);
+        Ok(())
+    })?;
+    Ok(Loaded { episodes, report })
+}
+
+/// As [`load`], one episode after the other, of which none is kept: memory does not grow with the dataset. Empty episodes are left out.
+///
+/// # Errors
+/// As [`load`], and the first that `take` returns.
+pub fn load_each(
+    source: &dyn EpisodeSource,
+    spec: &EnvSpec,
+    options: &LoadOptions,
+    mut take: impl FnMut(Episode) -> Result<(), DataError>,
+) -> Result<LoadReport, DataError> {
     let meta = source.meta();
     let mut report = LoadReport { notes: meta.notes.clone(), ..LoadReport::default() };
     check_spec(meta, spec, &mut report.notes)?;
     let mut indices = choose(source, options)?;
     indices.truncate(options.max_episodes.unwrap_or(usize::MAX));
-    let mut episodes = read_all(source, &indices)?;
-    for (episode, index) in episodes.iter_mut().zip(&indices) {
-        settle(meta, episode, *index, options, &mut report)?;
-        check_rewards(meta, episode, *index, spec.reward_range)?;
+    let mut settle_and_take = |index: usize, episode: Result<Episode, DataError>| {
+        let mut episode = episode?;
+        settle(meta, &mut episode, index, options, &mut report)?;
+        check_rewards(meta, &episode, index, spec.reward_range)?;
+        if !episode.is_empty() {
+            report.episodes += 1;
+            report.steps += episode.len();
+            take(episode)?;
+        }
+        Ok(())
+    };
+    let failed = pass(
+        source,
+        indices.iter().copied(),
+        |index, episode| (index, episode),
+        |(index, episode)| match settle_and_take(index, episode) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        },
+    );
+    if let Some(error) = failed {
+        return Err(error);
     }
-    episodes.retain(|e| !e.is_empty());
-    report.episodes = episodes.len();
-    report.steps = episodes.iter().map(Episode::len).sum();
     report.action_numbers = report.steps * meta.action_dim;
     if report.clipped > 0 {
         let share = 100.0 * report.clipped as f64 / report.action_numbers.max(1) as f64;
@@ -96,7 +132,7 @@ pub fn load(source: &dyn EpisodeSource, spec: &EnvSpec, options: &LoadOptions) -
             report.clipped
         ));
     }
-    Ok(Loaded { episodes, report })
+    Ok(report)
 }
 
 fn choose(source: &dyn EpisodeSource, options: &LoadOptions) -> Result<Vec<usize>, DataError> {

@@ -1,13 +1,12 @@
 //! One pass over all episodes of a dataset, from which statistics and checks are made.
 
-use rayon::prelude::*;
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use surefoot_core::{DataError, Episode, EpisodeSource, StepEnd};
 
 use crate::load::is_reward_outside;
-
-/// Episodes decoded side by side; bounds the memory of a pass.
-const BLOCK: usize = 64;
+use crate::pass::pass;
 
 /// An action number this close to -1 or 1 is saturated.
 const SATURATED: f32 = 1.0 - 1e-6;
@@ -40,8 +39,42 @@ pub struct Channel {
     squares: f64,
 }
 
+/// Steps from which on an episode counts for [`Held`]: in shorter ones, a channel may well stand still.
+const LONG_STEPS: usize = 20;
+
+/// A channel that stood still for whole episodes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    /// Episodes of at least 20 steps in which it did.
+    pub episodes: usize,
+    /// The first of them.
+    pub first: Option<String>,
+}
+
 impl Channel {
-    fn add(&mut self, x: f32) {
+    /// The channels of rows that stand one after the other: means first, then squares around them, which is exact enough for a long file.
+    fn of_rows(rows: &[f32], width: usize) -> Vec<Self> {
+        let mut channels = vec![Self::default(); width];
+        for row in rows.chunks_exact(width.max(1)) {
+            for (channel, x) in channels.iter_mut().zip(row) {
+                channel.look(*x);
+            }
+        }
+        for channel in &mut channels {
+            channel.mean /= channel.count.max(1) as f64;
+        }
+        for row in rows.chunks_exact(width.max(1)) {
+            for (channel, x) in channels.iter_mut().zip(row) {
+                if x.is_finite() {
+                    channel.squares += (f64::from(*x) - channel.mean).powi(2);
+                }
+            }
+        }
+        channels
+    }
+
+    /// Until all were seen, `mean` is the sum.
+    fn look(&mut self, x: f32) {
         if !x.is_finite() {
             self.non_finite += 1;
             return;
@@ -53,12 +86,29 @@ impl Channel {
         self.max = self.max.max(x);
         self.saturated += usize::from(x.abs() >= SATURATED);
         self.out_of_range += usize::from(x.abs() > 1.0);
-        // Welford's update: exact enough for a long file.
         self.count += 1;
-        let delta = f64::from(x) - self.mean;
-        self.mean += delta / self.count as f64;
-        self.squares += delta * (f64::from(x) - self.mean);
-        self.std = (self.squares / self.count as f64).sqrt();
+        self.mean += f64::from(x);
+    }
+
+    /// Takes in what was seen elsewhere.
+    fn merge(&mut self, other: &Self) {
+        self.non_finite += other.non_finite;
+        if other.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            (self.min, self.max) = (other.min, other.max);
+        }
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.saturated += other.saturated;
+        self.out_of_range += other.out_of_range;
+        let (n, m) = (self.count as f64, other.count as f64);
+        let delta = other.mean - self.mean;
+        self.count += other.count;
+        self.mean += delta * m / (n + m);
+        self.squares += other.squares + delta * delta * n * m / (n + m);
+        self.std = (self.squares / (n + m)).sqrt();
     }
 
     /// Whether it has one value throughout.
@@ -99,6 +149,21 @@ pub(crate) struct Brief {
     pub repeated_last: bool,
     /// Steps whose observation equals the one before.
     pub repeated_rows: usize,
+    /// Steps of which observation, action and reward equal those of the step before.
+    pub duplicate_rows: usize,
+    /// Largest reward of a terminated step.
+    pub terminal_reward: Option<f32>,
+    /// Largest reward.
+    pub best_reward: Option<f32>,
+}
+
+/// An episode's part of the figures.
+struct Part {
+    episode: Episode,
+    brief: Brief,
+    observation: Vec<Channel>,
+    action: Vec<Channel>,
+    reward: Vec<Channel>,
 }
 
 /// What a pass over all episodes found.
@@ -119,6 +184,10 @@ pub(crate) struct Survey {
     /// Episodes that could not be read.
     pub failures: Vec<DataError>,
     pub steps: usize,
+    /// For each observation channel, the long episodes in which it stood still.
+    pub held: Vec<Held>,
+    /// Episodes of at least 20 steps.
+    pub long_episodes: usize,
 }
 
 fn digest(episode: &Episode) -> blake3::Hash {
@@ -133,20 +202,32 @@ fn digest(episode: &Episode) -> blake3::Hash {
 
 fn brief(episode: &Episode, dim: usize) -> Brief {
     let len = episode.len();
-    let rows = |data: &'_ [f32], t: usize| data.get(t * dim..(t + 1) * dim).unwrap_or_default().to_vec();
+    fn row(data: &[f32], t: usize, dim: usize) -> &[f32] {
+        data.get(t * dim..(t + 1) * dim).unwrap_or_default()
+    }
+    let rows = |data, t| row(data, t, dim);
+    let action_dim = episode.action.len() / len.max(1);
     let mut broken: Option<(usize, usize, f32)> = None;
-    let mut repeated_rows = 0;
+    let (mut repeated_rows, mut duplicate_rows) = (0, 0);
     for t in 0..len.saturating_sub(1) {
         let (next, following) = (rows(&episode.next_observation, t), rows(&episode.observation, t + 1));
-        let difference = next.iter().zip(&following).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+        let difference = next.iter().zip(following).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
         if difference > 0.0 && episode.end[t] == StepEnd::Running {
             broken = Some(match broken {
                 Some((n, first, largest)) => (n + 1, first, largest.max(difference)),
                 None => (1, t, difference),
             });
         }
-        repeated_rows += usize::from(following == rows(&episode.observation, t));
+        if following == rows(&episode.observation, t) {
+            repeated_rows += 1;
+            let acted = |t| row(&episode.action, t, action_dim);
+            let same = acted(t) == acted(t + 1) && episode.reward[t] == episode.reward[t + 1];
+            duplicate_rows += usize::from(same);
+        }
     }
+    let largest = |rewards: &mut dyn Iterator<Item = f32>| rewards.filter(|r| r.is_finite()).reduce(f32::max);
+    let ends = episode.reward.iter().zip(&episode.end);
+    let mut terminal = ends.filter(|(_, end)| **end == StepEnd::Terminated).map(|(r, _)| *r);
     let last = len.saturating_sub(1);
     Brief {
         name: episode.name.clone(),
@@ -163,6 +244,9 @@ fn brief(episode: &Episode, dim: usize) -> Brief {
             && episode.end.last() == Some(&StepEnd::Truncated)
             && rows(&episode.next_observation, last) == rows(&episode.observation, last),
         repeated_rows,
+        duplicate_rows,
+        terminal_reward: largest(&mut terminal),
+        best_reward: largest(&mut episode.reward.iter().copied()),
     }
 }
 
@@ -192,41 +276,46 @@ impl Survey {
             survey.action =
                 spec.action.iter().map(|f| channel(f.name.clone(), Some(f.unit.clone()))).collect();
         }
-        let mut start = 0;
-        while start < source.len() {
-            let stop = (start + BLOCK).min(source.len());
-            let block: Vec<Result<(Episode, Brief), DataError>> = (start..stop)
-                .into_par_iter()
-                .map(|i| {
-                    let episode = source.episode(i)?;
-                    let brief = brief(&episode, o);
-                    Ok((episode, brief))
-                })
-                .collect();
-            for result in block {
-                match result {
-                    Ok((episode, brief)) => survey.add(&episode, brief),
-                    Err(error) => survey.failures.push(error),
-                }
+        survey.held = vec![Held::default(); o];
+        let look = |_, episode: Result<Episode, DataError>| {
+            let episode = episode?;
+            Ok(Part {
+                brief: brief(&episode, o),
+                observation: Channel::of_rows(&episode.observation, o),
+                action: Channel::of_rows(&episode.action, a),
+                reward: Channel::of_rows(&episode.reward, 1),
+                episode,
+            })
+        };
+        pass(source, 0..source.len(), look, |part| {
+            match part {
+                Ok(part) => survey.add(part),
+                Err(error) => survey.failures.push(error),
             }
-            start = stop;
-        }
+            ControlFlow::<()>::Continue(())
+        });
         survey
     }
 
-    fn add(&mut self, episode: &Episode, brief: Brief) {
-        for (channels, rows) in
-            [(&mut self.observation, &episode.observation), (&mut self.action, &episode.action)]
-        {
-            for row in rows.chunks_exact(channels.len().max(1)) {
-                for (channel, x) in channels.iter_mut().zip(row) {
-                    channel.add(*x);
-                }
+    fn add(&mut self, part: Part) {
+        let Part { episode, brief, observation, action, reward } = part;
+        for (channels, seen) in [(&mut self.observation, &observation), (&mut self.action, &action)] {
+            for (channel, seen) in channels.iter_mut().zip(seen) {
+                channel.merge(seen);
+            }
+        }
+        if brief.len >= LONG_STEPS {
+            self.long_episodes += 1;
+            for (held, _) in self.held.iter_mut().zip(&observation).filter(|(_, seen)| seen.is_frozen()) {
+                held.episodes += 1;
+                held.first.get_or_insert_with(|| brief.name.clone());
             }
         }
         if !brief.unrewarded {
+            if let [reward] = reward.as_slice() {
+                self.reward.merge(reward);
+            }
             for (row, r) in episode.reward.iter().enumerate() {
-                self.reward.add(*r);
                 if self.reward_range.is_some_and(|range| r.is_finite() && is_reward_outside(*r, range)) {
                     let place = || Place { episode: brief.name.clone(), array: "reward", row };
                     self.reward_outside.get_or_insert_with(|| (place(), *r, 0)).2 += 1;

@@ -232,6 +232,15 @@ impl Hdf5File for CFile {
         })
     }
 
+    fn read_f64(&self, path: &str) -> Result<Array<f64>, Hdf5Error> {
+        self.read(
+            path,
+            |e| e.is_numeric() && e != Element::Bool,
+            NUMBERS,
+            |d| d.as_reader().read_raw::<f64>().map_err(|e| damaged(path, &e)),
+        )
+    }
+
     fn read_text(&self, path: &str) -> Result<Array<String>, Hdf5Error> {
         self.read(path, |e| e == Element::Text, "text", |d| texts(d, path))
     }

@@ -276,6 +276,11 @@ pub trait Hdf5File: Send + Sync {
     /// # Errors
     /// When it is missing, damaged, not numeric, or claims more than the file can hold.
     fn read_f32(&self, dataset: &str) -> Result<Array<f32>, Hdf5Error>;
+    /// All of a numeric array, converted to `f64`: for times, of which `f32` keeps too little.
+    ///
+    /// # Errors
+    /// As [`read_f32`](Self::read_f32).
+    fn read_f64(&self, dataset: &str) -> Result<Array<f64>, Hdf5Error>;
     /// All of a text array.
     ///
     /// # Errors

@@ -269,6 +269,10 @@ impl Hdf5File for PureFile {
         })
     }
 
+    fn read_f64(&self, path: &str) -> Result<Array<f64>, Hdf5Error> {
+        self.read(path, Element::is_numeric, NUMBERS, Dataset::read_f64)
+    }
+
     fn read_text(&self, path: &str) -> Result<Array<String>, Hdf5Error> {
         self.read(
             path,

@@ -14,7 +14,51 @@ pub struct Normalizer {
     pub std: Vec<f32>,
 }
 
+/// Mean and spread of rows that come one after the other and are not kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    count: u64,
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    /// Of no rows of `dim` numbers.
+    #[must_use]
+    pub fn new(dim: usize) -> Self {
+        Self { count: 0, mean: vec![0.0; dim], squares: vec![0.0; dim] }
+    }
+    /// Rows taken in.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+    /// Takes in `[n, dim]`.
+    pub fn push_rows(&mut self, rows: &[f32]) {
+        for row in rows.chunks_exact(self.mean.len().max(1)) {
+            self.count += 1;
+            // Welford's update; one division for a row.
+            let share = 1.0 / self.count as f64;
+            for ((mean, squares), x) in self.mean.iter_mut().zip(&mut self.squares).zip(row) {
+                let delta = f64::from(*x) - *mean;
+                *mean += delta * share;
+                *squares += delta * (f64::from(*x) - *mean);
+            }
+        }
+    }
+}
+
 impl Normalizer {
+    /// Of the rows that `moments` took in; `floor` is added to each deviation. Agrees with [`fit`](Self::fit) but for rounding.
+    #[must_use]
+    pub fn of(moments: &Moments, floor: f32) -> Self {
+        let n = moments.count.max(1) as f64;
+        Self {
+            mean: moments.mean.iter().map(|m| *m as f32).collect(),
+            std: moments.squares.iter().map(|s| (s / n).sqrt() as f32 + floor).collect(),
+        }
+    }
+
     /// Mean and standard deviation of the buffer's observations; `floor` is added to each deviation, so that a constant
     /// channel stays finite.
     #[must_use]
@@ -52,5 +96,36 @@ impl Normalizer {
                 self.apply(row);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Episode, StepEnd, Stream};
+
+    #[test]
+    fn one_pass_agrees_with_two() {
+        let mut stream = Stream::new(0, "moments", 0);
+        // Far from zero, where sums of squares would lose everything.
+        let observation: Vec<f32> =
+            (0..3000).map(|i| 1e4 + (1 + i % 3) as f32 * stream.normal() as f32).collect();
+        let mut moments = Moments::new(3);
+        observation.chunks(300).for_each(|rows| moments.push_rows(rows));
+        assert_eq!(moments.count(), 1000);
+        let mut buffer = ReplayBuffer::new(3, 1, 1000);
+        buffer.push_episode(&Episode {
+            next_observation: observation.clone(),
+            observation,
+            action: vec![0.0; 1000],
+            reward: vec![0.0; 1000],
+            end: vec![StepEnd::Running; 1000],
+            ..Episode::default()
+        });
+        let (one, two) = (Normalizer::of(&moments, 1e-3), Normalizer::fit(&buffer, 1e-3));
+        for (a, b) in one.mean.iter().chain(&one.std).zip(two.mean.iter().chain(&two.std)) {
+            assert!((a - b).abs() <= 1e-5 * b.abs(), "{one:?} {two:?}");
+        }
+        assert_eq!(Normalizer::of(&Moments::new(2), 0.1).std, [0.1, 0.1]);
     }
 }

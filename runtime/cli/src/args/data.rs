@@ -10,7 +10,7 @@ pub enum DataCommand {
     /// What is in a file: format, keys, shapes, episodes.
     Info(DataArgs),
     /// Is it sound? Findings with severities; exit code 1 when there is an error.
-    Verify(DataArgs),
+    Verify(VerifyArgs),
     /// Ranges, returns, lengths, success, saturation.
     Stats(DataArgs),
     /// Record scripted demonstrations into a new file (robomimic layout).
@@ -31,7 +31,7 @@ pub enum DataCommand {
     Diff(DiffArgs),
 }
 
-/// Arguments of `data info`, `verify` and `stats`.
+/// Arguments of `data info` and `stats`.
 #[derive(Debug, Args)]
 pub struct DataArgs {
     /// Files, or directories that are one dataset.
@@ -73,6 +73,39 @@ pub struct ImportArgs {
     /// Seed of that choice.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+}
+
+/// Arguments of `data verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  surefoot data verify recordings/monday --deny-warnings --allow success_unknown
+  surefoot data verify teleop.hdf5 --robot configs/robots/arm7.toml --actions velocities")]
+pub struct VerifyArgs {
+    /// Files, or directories that are one dataset.
+    #[arg(required_unless_present = "lints")]
+    pub files: Vec<PathBuf>,
+    /// Read as this format instead of finding out.
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Overlook findings of this name; may be given again.
+    #[arg(long, value_name = "NAME")]
+    pub allow: Vec<String>,
+    /// Warnings count as errors.
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// Also tell what this robot's safety filter would have changed of the recorded actions.
+    #[arg(long, value_name = "CONTRACT.toml")]
+    pub robot: Option<PathBuf>,
+    /// The action row is the robot's joints, in its order: positions (rad, m) or velocities (rad/s, m/s).
+    #[arg(long, requires = "robot", value_parser = ["positions", "velocities"])]
+    pub actions: Option<String>,
+    /// Warn when the filter changes a larger share of the control ticks than this.
+    #[arg(long, requires = "robot", default_value_t = 0.05)]
+    pub max_changed: f64,
+    /// List the names of all findings.
+    #[arg(long)]
+    pub lints: bool,
 }
 
 /// Arguments of `data record`.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use data::{
-    ConvertArgs, DataArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs,
+    ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
 
 /// Learn offline, step online, stay within limits.

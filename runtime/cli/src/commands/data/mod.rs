@@ -4,8 +4,9 @@ mod diff;
 mod import;
 mod make;
 mod play;
+mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use surefoot_core::DataError;
@@ -13,7 +14,7 @@ use surefoot_datasets::{FORMATS, OpenOptions};
 use surefoot_engine::MAX_EPISODES;
 use surefoot_sim::{DemonstratorConfig, EnvConfig};
 
-use crate::args::{DataArgs, DataCommand, RecordArgs};
+use crate::args::{DataCommand, RecordArgs};
 use crate::commands::train::on_interrupt;
 use crate::composition;
 use crate::config::{RecordConfig, nearest};
@@ -23,20 +24,16 @@ use crate::output::Output;
 /// Runs the verb.
 pub fn run(command: &DataCommand, output: Output) -> CommandResult {
     match command {
-        DataCommand::Info(args) => each(args, |path, options| {
+        DataCommand::Info(args) => each(&args.files, args.format.as_deref(), |path, options| {
             let report = surefoot_datasets::info(path, options)?;
             print(&report, output);
             Ok(true)
         }),
-        DataCommand::Stats(args) => each(args, |path, options| {
+        DataCommand::Stats(args) => each(&args.files, args.format.as_deref(), |path, options| {
             print(&surefoot_datasets::stats(surefoot_datasets::open_with(path, options)?.as_ref())?, output);
             Ok(true)
         }),
-        DataCommand::Verify(args) => each(args, |path, options| {
-            let report = surefoot_datasets::verify(path, options);
-            print(&report, output);
-            Ok(report.passed())
-        }),
+        DataCommand::Verify(args) => verify::run(args, output),
         DataCommand::Record(args) => record(args, output),
         DataCommand::Import(args) => import::run(args, output),
         DataCommand::Convert(args) | DataCommand::Merge(args) => make::convert(args, output),
@@ -56,10 +53,14 @@ fn print<T: serde::Serialize + std::fmt::Display>(report: &T, output: Output) {
 }
 
 /// Runs over all files; one that fails does not keep the others from being looked at.
-fn each(args: &DataArgs, look: impl Fn(&Path, &OpenOptions) -> Result<bool, DataError>) -> CommandResult {
-    let options = read_as(args.format.as_deref())?;
+fn each(
+    files: &[PathBuf],
+    format: Option<&str>,
+    look: impl Fn(&Path, &OpenOptions) -> Result<bool, DataError>,
+) -> CommandResult {
+    let options = read_as(format)?;
     let mut failed = Vec::new();
-    for path in &args.files {
+    for path in files {
         match look(path, &options) {
             Ok(true) => {}
             Ok(false) => failed.push(format!("{} has errors", path.display())),
