@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use surefoot_core::EpisodeSource;
 use surefoot_datasets::streams::{LogOptions, open_log};
 use surefoot_datasets::{OpenOptions, info, open_with, verify};
 
@@ -40,7 +39,7 @@ pub fn read_log(path: &Path) {
     });
 }
 
-/// libFuzzer aborts at every panic, also at those of the HDF5 library that surefoot catches. After this, only what nobody catches aborts.
+/// libFuzzer aborts at every panic, also at those inside the HDF5 and parquet libraries that surefoot catches. After this, only what nobody catches aborts.
 pub fn allow_caught_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
