@@ -23,9 +23,8 @@ use crate::state::StagePlan;
 use crate::trainer::Trainer;
 use crate::{EngineError, Interrupt};
 
-/// Makes the robot of an online phase, given the run directory and how the robot is driven; and how many episodes were recorded
-/// there before.
-pub type MakeLive = Box<dyn Fn(&Path, &AsyncConfig) -> Result<(SessionParts, usize), LiveError>>;
+/// Makes the robot of an online phase, given the run directory and how the robot is driven.
+pub type MakeLive = Box<dyn Fn(&Path, &AsyncConfig) -> Result<SessionParts, LiveError>>;
 
 /// A robot that is being driven.
 pub(crate) struct LiveLine {
@@ -98,7 +97,8 @@ impl Trainer {
                 let key = format!("phase.{}.schedule", plan.name);
                 EngineError::setting(key, "a robot that a control loop can command", "none")
             })?;
-            let (parts, recorded) = make(self.run.path(), config)?;
+            let parts = make(self.run.path(), config)?;
+            let recorded = parts.recorded;
             let mut robot = config.robot.clone();
             // The phase's limits hold, whoever drives.
             robot.control.episode = online.limits;
@@ -111,7 +111,7 @@ impl Trainer {
                 arrived: Collected::new(),
                 canaries: Collected::new(),
                 // What was recorded and never learned from keeps its name and its seed.
-                next_episode: (self.state.progress.episodes - canaries).max(recorded as u64),
+                next_episode: (self.state.progress.episodes - canaries).max(recorded),
                 next_version: 2,
                 offered_version: 1,
                 offered: Some(line.acting),
@@ -262,7 +262,7 @@ impl Trainer {
         let live = self.live_line(config)?;
         live.offer(policy);
         for (i, seeds) in (first..).zip(seeds) {
-            let name = format!("canary_{i}");
+            let name = format!("canary_{i}_of_{}", candidate.card.updates);
             live.order(Order { name, seeds: *seeds, mode: ActMode::Exploit, speed_percent }, true);
         }
         live.offered = None;

@@ -127,7 +127,8 @@ impl Schedule {
 pub struct AsyncConfig {
     /// Episodes that may be under way or finished before the learner takes them in; then the robot waits, holding still.
     pub episodes_ahead: usize,
-    /// Episodes between two checkpoints; 0: only at the end of the stage and when interrupted.
+    /// Episodes between two checkpoints; 0: only at the end of the stage and when interrupted. What a killed program loses to the learner
+    /// (not from the disk) is these, those ahead, and the canaries.
     pub checkpoint_every_episodes: u64,
     /// Whether every control tick is kept in the run directory, for `surefoot replay`.
     pub record_ticks: bool,

@@ -74,6 +74,7 @@ fn parts(max_steps: usize) -> SessionParts {
         scene: Box::new(StandingScene),
         operator: Box::new(Unattended),
         episodes: None,
+        recorded: 0,
         ticks: None,
     }
 }
@@ -306,6 +307,66 @@ fn after_a_stop_nothing_moves_before_a_persons_start() {
         let drives =
             ticks.iter().filter(|t| t.transitions.iter().flatten().any(|c| matches!(c.to, Mode::Running(_))));
         assert_eq!(drives.count(), 1, "{stop:?}: it ran again by itself");
+        assert!(ticks.len() > 500);
+    }
+}
+
+/// Presses enter as soon as it counts, and in the same moment something else; later clears what that was.
+struct Hasty {
+    with: Request,
+    clear: Request,
+    mode: Mode,
+    looks: u64,
+    pressed: Vec<OperatorEvent>,
+    held: bool,
+}
+
+impl Operator for Hasty {
+    fn attends(&self) -> bool {
+        true
+    }
+    fn connect(&mut self, _: EmergencySwitch) {}
+    fn next(&mut self) -> Option<OperatorEvent> {
+        if let Some(event) = self.pressed.pop() {
+            return Some(event);
+        }
+        self.looks += 1;
+        if self.mode == Mode::Holding && !self.held {
+            self.held = true;
+            self.looks = 0;
+            self.pressed = vec![OperatorEvent::Request(self.with)];
+            return Some(OperatorEvent::Start);
+        }
+        match self.looks {
+            150 if self.held => Some(OperatorEvent::Request(self.clear)),
+            700 if self.held => Some(OperatorEvent::Quit),
+            _ => None,
+        }
+    }
+    fn action(&mut self, _: &mut [f32]) {}
+    fn show(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+    fn refused(&mut self, _: Request, _: Refusal) {}
+}
+
+#[test]
+fn a_start_pressed_in_the_moment_of_a_stop_is_none_when_the_stop_is_cleared() {
+    for (with, clear) in [
+        (Request::EmergencyStop, Request::Reset),
+        (Request::ProtectiveStop, Request::Acknowledge),
+        (Request::Hold, Request::Hold),
+    ] {
+        let (pressed, mode) = (Vec::new(), Mode::Idle);
+        let hasty = Hasty { with, clear, mode, looks: 0, pressed, held: false };
+        let ticks = Ticks::default();
+        let parts =
+            SessionParts { operator: Box::new(hasty), ticks: Some(Box::new(ticks.clone())), ..parts(200) };
+        let mut session = Session::new(parts, &simulated(), policy(1, u64::MAX)).unwrap();
+        let driven = session.drive(&order(0), &Interrupt::new()).unwrap();
+        assert_eq!(driven, Driven::Interrupted, "{with:?}");
+        let ticks = ticks.0.lock().unwrap();
+        assert!(ticks.iter().all(|t| t.command_velocity.iter().all(|v| *v == 0.0)), "{with:?}: it moved");
         assert!(ticks.len() > 500);
     }
 }

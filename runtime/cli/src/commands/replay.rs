@@ -45,7 +45,7 @@ pub fn run(args: &ReplayArgs, output: Output) -> CommandResult {
     let mut episodes: Vec<Episode> = Vec::new();
     let (mut last, mut missing) = (None, 0);
     while let Some(tick) = lines.next::<Tick>()? {
-        let expected = last.map_or(tick.tick, |last: u64| last.saturating_add(1));
+        let expected = last.map_or(1, |last: u64| last.saturating_add(1));
         if tick.tick < expected {
             return Err(lines.bad(&format!("tick {} stands after tick {}", tick.tick, expected - 1)));
         }

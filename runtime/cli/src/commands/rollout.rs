@@ -4,8 +4,8 @@
 use std::io::BufWriter;
 
 use anyhow::anyhow;
-use surefoot_core::{ActMode, EpisodeSink};
-use surefoot_engine::control::{ControlConfig, DrivenEpisode, Versioned};
+use surefoot_core::ActMode;
+use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
 use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Order, Session, TickSink};
 use surefoot_engine::{EvalConfig, Evaluation, MAX_EPISODES};
 
@@ -37,17 +37,20 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let ticks = ticks.map(|file| TickLines::begin(BufWriter::new(file), &env)).transpose()?;
     let ticks = ticks.map(|lines| Box::new(lines) as Box<dyn TickSink>);
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
-    let episodes = episodes.map(|recorder| recorder as Box<dyn EpisodeSink>);
+    let recorded = episodes.as_ref().map_or(0, |recorder| recorder.len());
     let clock = if args.realtime { LiveClock::Real } else { LiveClock::Simulated };
     let config = LiveConfig { clock, control: ControlConfig::default(), ..LiveConfig::default() };
     let parts = composition::simulated_robot(&env, clock, Around { operator, episodes, ticks })?;
     let mut session = Session::new(parts, &config, Versioned { version: 1, policy })?;
     let mut episodes = Vec::new();
     let mut drives = Vec::new();
-    let mut stopped = None;
     for (index, seeds) in seeds.into_iter().enumerate() {
-        let order =
-            Order { name: format!("rollout_{index}"), seeds, mode: ActMode::Exploit, speed_percent: 100 };
+        let order = Order {
+            name: format!("rollout_{}", recorded + index),
+            seeds,
+            mode: ActMode::Exploit,
+            speed_percent: 100,
+        };
         let driven = match session.drive(&order, &interrupt)? {
             Driven::Episodes { ordered, unordered } => ordered.into_iter().chain(unordered),
             Driven::Interrupted => {
@@ -56,11 +59,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
                 let _at_rest = session.close();
                 return Err(Failure::Interrupted(told));
             }
-            Driven::Stopped { mode, cause } => {
-                let why = cause.map_or(String::new(), |cause| format!(" ({cause:?})"));
-                stopped = Some(format!("{mode:?}{why} after {} episodes", episodes.len()));
-                break;
-            }
+            Driven::Stopped { .. } => break,
         };
         for driven in driven {
             tell(&driven, output);
@@ -68,6 +67,12 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
             episodes.push(driven.episode);
         }
     }
+    // Also one in the last episode is one.
+    let told = |(mode, cause): (Mode, Option<Cause>)| {
+        let why = cause.map_or(String::new(), |cause| format!(" ({cause:?})"));
+        format!("{mode:?}{why} after {} episodes", episodes.len())
+    };
+    let stopped = session.latched().map(told);
     session.finish()?;
     let end = session.close();
     if let Some(granted) = &end.granted {

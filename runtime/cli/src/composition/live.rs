@@ -25,7 +25,7 @@ pub struct Around {
     /// The person.
     pub operator: Box<dyn Operator>,
     /// Where finished episodes are kept.
-    pub episodes: Option<Box<dyn EpisodeSink>>,
+    pub episodes: Option<Box<EpisodeRecorder>>,
     /// Where ticks are kept.
     pub ticks: Option<Box<dyn TickSink>>,
 }
@@ -59,10 +59,9 @@ pub fn make_live(config: &EnvConfig, input: OperatorInput, output: Output) -> Ma
     Box::new(move |run, live| {
         let parts = || {
             let ticks = live.record_ticks.then(|| next_ticks(run, &config)).transpose()?;
-            let recorder = recorder(&run.join("episodes"), &config)?;
-            let recorded = recorder.len();
-            let around = Around { operator: operator(input, output)?, episodes: Some(recorder), ticks };
-            Ok((simulated_robot(&config, live.robot.clock, around)?, recorded))
+            let episodes = Some(recorder(&run.join("episodes"), &config)?);
+            let around = Around { operator: operator(input, output)?, episodes, ticks };
+            simulated_robot(&config, live.robot.clock, around)
         };
         parts().map_err(|failure: Failure| LiveError::Parts { reason: failure.text() })
     })
@@ -112,7 +111,10 @@ pub fn simulated_robot(
     let (robot, scene) = resettable(guarded, scene_task);
     let robot: Box<dyn Robot> = Box::new(robot);
     let Around { operator, episodes, ticks } = around;
-    Ok(SessionParts { robot, task, reader_task, scene: Box::new(scene), operator, episodes, ticks })
+    let recorded = episodes.as_ref().map_or(0, |recorder| recorder.len() as u64);
+    let episodes = episodes.map(|recorder| recorder as Box<dyn EpisodeSink>);
+    let scene = Box::new(scene);
+    Ok(SessionParts { robot, task, reader_task, scene, operator, episodes, recorded, ticks })
 }
 
 /// First line of a file of ticks: what they are of.

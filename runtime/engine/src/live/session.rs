@@ -110,6 +110,8 @@ pub struct SessionParts {
     pub operator: Box<dyn Operator>,
     /// Where finished episodes are kept, before anybody learns from them.
     pub episodes: Option<Box<dyn EpisodeSink>>,
+    /// Episodes that were kept there before: names go on from here.
+    pub recorded: u64,
     /// Where ticks are kept.
     pub ticks: Option<Box<dyn TickSink>>,
 }
@@ -193,7 +195,7 @@ impl Session {
     /// # Errors
     /// When robot, task and settings do not fit together, or the system gives no thread.
     pub fn new(parts: SessionParts, config: &LiveConfig, first: Versioned) -> Result<Self, LiveError> {
-        let SessionParts { robot, task, reader_task, scene, mut operator, episodes, ticks } = parts;
+        let SessionParts { robot, task, reader_task, scene, mut operator, episodes, recorded, ticks } = parts;
         let contract: RobotContract = robot.contract().clone();
         let reader = EpisodesFromTicks::new(reader_task, &contract)?;
         let run = RunningLoop::start(robot, task, config, first)?;
@@ -222,7 +224,7 @@ impl Session {
             order: None,
             ordered: Vec::new(),
             unordered: Vec::new(),
-            unordered_drives: 0,
+            unordered_drives: recorded,
         })
     }
 
@@ -300,6 +302,7 @@ impl Session {
                 (Stage::Arming, Mode::Holding) => {
                     let waits = attended && (self.stopped || self.start == Start::Attended);
                     if self.started || !waits {
+                        self.stopped = false;
                         self.ask(Request::Run);
                     }
                     stage
@@ -361,9 +364,16 @@ impl Session {
         Ok(())
     }
 
+    /// From here on a start that was given before is none.
+    const fn stop_starting(&mut self) {
+        (self.stopped, self.started, self.may_start) = (true, false, false);
+    }
+
     /// A person's request.
     fn hear(&mut self, request: Request) {
-        self.stopped |= request == Request::Hold;
+        if matches!(request, Request::Hold | Request::ProtectiveStop | Request::EmergencyStop) {
+            self.stop_starting();
+        }
         let early = self.start == Start::AfterStops && self.tick < self.running_since + self.early_ticks;
         if early && matches!(request, Request::Mark(_)) {
             // It was meant for the episode that has just ended.
@@ -388,9 +398,11 @@ impl Session {
         for transition in tick.transitions.iter().flatten() {
             let stops = transition.to.is_latched()
                 || matches!(transition.to, Mode::Braking(Rest::ProtectiveStop | Rest::EmergencyStop));
-            self.stopped |= stops;
-            if stops && transition.cause != Cause::Settled {
-                self.cause = Some(transition.cause);
+            if stops {
+                self.stop_starting();
+                if transition.cause != Cause::Settled {
+                    self.cause = Some(transition.cause);
+                }
             }
         }
         if before != self.mode {
@@ -398,7 +410,6 @@ impl Session {
             (self.asked, self.may_start) = (None, false);
             if matches!(self.mode, Mode::Running(_)) && !matches!(before, Mode::Running(_)) {
                 self.running_since = self.tick;
-                self.stopped = false;
             }
         }
         if matches!(self.mode, Mode::Running(Driver::Human))
@@ -466,6 +477,12 @@ impl Session {
             self.ask(Request::Hold);
         }
         Ok(())
+    }
+
+    /// The latched stop that the robot is in, and why.
+    #[must_use]
+    pub fn latched(&self) -> Option<(Mode, Option<Cause>)> {
+        self.mode.is_latched().then_some((self.mode, self.cause))
     }
 
     /// Whether a person asked to end the session.
