@@ -45,7 +45,8 @@ pub struct OpenOptions {
     pub done_means: DoneMeans,
     /// Opens a file whose totals or masks contradict its episodes. `verify` does, to list all that is wrong.
     pub lenient: bool,
-    /// Which code reads HDF5. With the feature `libhdf5` a file that the pure backend cannot read is tried with the C library.
+    /// Which code reads HDF5. With the feature `libhdf5` a file that the pure backend cannot read is tried with the C library, which
+    /// may loop for ever on damaged bytes: that build is for files that one trusts.
     #[serde(skip)]
     pub backend: Backend,
 }

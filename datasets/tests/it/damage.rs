@@ -62,6 +62,8 @@ proptest! {
         prop_assert!(!read_everything(&path), "{} of {} bytes", length, bytes.len());
     }
 
+    // The C library may loop for ever on such bytes (2.2.0: a heap object of no length): what it is given here are whole files.
+    #[cfg(not(feature = "libhdf5"))]
     #[test]
     fn flipped_bytes_never_crash(
         victim in 0..=THEIRS.len(),
@@ -78,6 +80,7 @@ proptest! {
         read_everything(&path);
     }
 
+    #[cfg(not(feature = "libhdf5"))]
     #[test]
     fn lengths_that_lie_never_crash(
         victim in 0..=THEIRS.len(),
