@@ -187,7 +187,7 @@ fn a_million_tiny_episodes_are_counted_in_bounded_memory() {
 }
 
 /// All the tests with hostile bytes once more, where no claim of a file can be believed beyond 256 MiB. An allocation that fails ends the process.
-#[cfg(unix)]
+#[cfg(all(unix, not(feature = "libhdf5")))]
 #[test]
 fn hostile_bytes_stay_within_memory() {
     child("damage::lengths_that_lie", 256, "PROPTEST_CASES", Path::new("96"));
