@@ -1,6 +1,6 @@
 """Loads datasets that surefoot wrote with Minari's own library, reads all of them, and adds an episode with it.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install 'minari[hdf5]'
+    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install 'minari[hdf5]' pillow
     /tmp/venv/bin/python datasets/tests/minari_reads.py DIRECTORY...
 
 Exit code 1 and one line per fault when one is not as Minari expects it. The datasets themselves are left as they are.
