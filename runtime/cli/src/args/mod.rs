@@ -19,7 +19,8 @@ pub use data::{
 #[command(name = "surefoot", version, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "\
 Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 3 safety stop (a limit of the
-session was reached; nothing is lost, `surefoot resume` goes on), 130 interrupted.
+session was reached, or the robot is in a latched stop; nothing is lost, `surefoot resume` goes on),
+130 interrupted.
 Results go to stdout, everything else to stderr.
 
 Examples:
