@@ -1,0 +1,1 @@
+//! Robots, learners and Gymnasium environments over zenoh.
