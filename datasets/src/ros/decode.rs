@@ -4,8 +4,9 @@
 //! at least a byte, so a length beyond the bytes that are left is an error before anything is made, and a message of more than
 //! [`MAX_VALUES`] parts (arrays of numbers count as one) is refused.
 
-use super::definition::{Count, Definition, Dialect, Element};
-use crate::streams::{Numbers, Scalar, Value};
+use surefoot_core::ros::{Count, Definition, Dialect, Element, Scalar};
+
+use crate::streams::{Numbers, Value};
 
 /// Parts of a message at most.
 const MAX_VALUES: usize = 1 << 18;
@@ -61,7 +62,7 @@ pub enum Wire {
 /// # Errors
 /// When the bytes are not such a message.
 pub fn decode<'a>(definition: &'a Definition, bytes: &'a [u8]) -> Result<Value<'a>, DecodeError> {
-    let wire = match definition.dialect {
+    let wire = match definition.dialect() {
         Dialect::Ros1 => Wire::Ros1,
         Dialect::Ros2 => Wire::Cdr,
     };
@@ -80,7 +81,7 @@ pub fn decode<'a>(definition: &'a Definition, bytes: &'a [u8]) -> Result<Value<'
         }
     };
     let mut reader = Reader { definition, wire, big_endian, bytes: body, at: 0, values: 0 };
-    let value = reader.structure(definition.root)?;
+    let value = reader.structure(definition.root())?;
     let found = body.len() - reader.at;
     if found > MAX_PADDING || (wire == Wire::Ros1 && found > 0) {
         return Err(DecodeError::Long { found });
@@ -151,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 
     fn structure(&mut self, index: usize) -> Result<Value<'a>, DecodeError> {
-        let Some(definition) = self.definition.structs.get(index) else {
+        let Some(definition) = self.definition.structs().get(index) else {
             return Ok(Value::Missing);
         };
         if definition.min_bytes == 0 {
@@ -169,7 +170,7 @@ impl<'a> Reader<'a> {
             let value = match field.count {
                 Count::One => self.element(name, field.element)?,
                 Count::Fixed(n) => self.array(name, field.element, n)?,
-                Count::Sequence => {
+                Count::Sequence | Count::Bounded(_) => {
                     let n = self.length(name)?;
                     self.array(name, field.element, n)?
                 }
@@ -182,7 +183,7 @@ impl<'a> Reader<'a> {
     fn element(&mut self, name: &str, element: Element) -> Result<Value<'a>, DecodeError> {
         Ok(match element {
             Element::Scalar(scalar) => Value::Number(self.scalar(name, scalar)?),
-            Element::Text => Value::Text(self.text(name)?),
+            Element::Text(_) => Value::Text(self.text(name)?),
             Element::Struct(index) => self.structure(index)?,
             Element::Time(seconds) => {
                 let sec = self.scalar(name, seconds)?;
@@ -201,9 +202,9 @@ impl<'a> Reader<'a> {
                 let bytes = self.take(name, n.saturating_mul(scalar.bytes() as u64))?;
                 return Ok(Value::Numbers(Numbers::Raw { scalar, bytes, big_endian: self.big_endian }));
             }
-            Element::Text => 4,
+            Element::Text(_) => 4,
             Element::Time(_) => 8,
-            Element::Struct(index) => self.definition.structs.get(index).map_or(0, |s| s.min_bytes),
+            Element::Struct(index) => self.definition.structs().get(index).map_or(0, |s| s.min_bytes),
         };
         if least == 0 {
             return Ok(Value::List(Vec::new()));
@@ -213,7 +214,7 @@ impl<'a> Reader<'a> {
             return Err(self.short(name, needed));
         }
         self.count(n)?;
-        if element == Element::Text {
+        if matches!(element, Element::Text(_)) {
             return Ok(Value::Texts((0..n).map(|_| self.text(name)).collect::<Result<_, _>>()?));
         }
         Ok(Value::List((0..n).map(|_| self.element(name, element)).collect::<Result<_, _>>()?))

@@ -1,5 +1,7 @@
 //! A decoded message: borrowed where it can be, numbers as `f64`.
 
+pub use surefoot_core::ros::Scalar;
+
 /// One message, or a part of one. Lives no longer than the bytes it was decoded from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -17,61 +19,6 @@ pub enum Value<'a> {
     Struct(Vec<(&'a str, Value<'a>)>),
     /// Nothing: an empty cell, a JSON null.
     Missing,
-}
-
-/// How a number is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Scalar {
-    Bool,
-    I8,
-    U8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    U64,
-    F32,
-    F64,
-}
-
-impl Scalar {
-    /// Bytes of one.
-    #[must_use]
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::U64 | Self::F64 => 8,
-        }
-    }
-
-    /// The number that the first bytes hold; NaN where there are too few.
-    #[must_use]
-    pub fn read(self, bytes: &[u8], big_endian: bool) -> f64 {
-        macro_rules! take {
-            ($t:ty) => {
-                bytes.first_chunk().map_or(f64::NAN, |b| {
-                    (if big_endian { <$t>::from_be_bytes(*b) } else { <$t>::from_le_bytes(*b) }) as f64
-                })
-            };
-        }
-        match self {
-            Self::Bool => bytes.first().map_or(f64::NAN, |b| f64::from(u8::from(*b != 0))),
-            Self::I8 => take!(i8),
-            Self::U8 => take!(u8),
-            Self::I16 => take!(i16),
-            Self::U16 => take!(u16),
-            Self::I32 => take!(i32),
-            Self::U32 => take!(u32),
-            Self::I64 => take!(i64),
-            Self::U64 => take!(u64),
-            Self::F32 => take!(f32),
-            Self::F64 => take!(f64),
-        }
-    }
 }
 
 /// An array of numbers, as it lies in a message or as it was parsed.

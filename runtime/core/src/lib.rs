@@ -29,6 +29,7 @@ pub mod replay;
 pub mod returns;
 pub mod robot;
 pub mod robot_env;
+pub mod ros;
 pub mod rows;
 pub mod seed;
 pub mod spec;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::streams::Scalar;
+use super::Scalar;
 
 /// Which ROS a definition is of: some words mean other things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,32 +55,49 @@ pub enum DefinitionError {
 const MAX_DEPTH: usize = 32;
 const MAX_FIELDS: usize = 10_000;
 
+/// What a field, or each element of an array, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub enum Element {
+    /// A number or a flag.
     Scalar(Scalar),
-    Text,
+    /// A text of at most so many bytes; 0 where there is no bound.
+    Text(u64),
     /// ROS 1 `time` (unsigned) and `duration` (signed): two words.
     Time(Scalar),
     /// Index into [`Definition::structs`].
     Struct(usize),
 }
 
+/// How many elements a field has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Count {
+pub enum Count {
+    /// It is no array.
     One,
+    /// Always so many.
     Fixed(u64),
+    /// Any number.
     Sequence,
+    /// At most so many.
+    Bounded(u64),
 }
 
+/// A field of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FieldDefinition {
+pub struct FieldDefinition {
+    /// Its name.
     pub name: String,
+    /// What it is, or what its elements are.
     pub element: Element,
+    /// How many there are.
     pub count: Count,
 }
 
+/// A message, or a part of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct StructDefinition {
+pub struct StructDefinition {
+    /// Its name, `package/Type`.
+    pub name: String,
+    /// Its fields, in order.
     pub fields: Vec<FieldDefinition>,
     /// Fewest bytes one can have, padding left out. 0 only where it never has any.
     pub min_bytes: u64,
@@ -89,9 +106,9 @@ pub(super) struct StructDefinition {
 /// A message type with everything it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    pub(super) structs: Vec<StructDefinition>,
-    pub(super) root: usize,
-    pub(super) dialect: Dialect,
+    structs: Vec<StructDefinition>,
+    root: usize,
+    dialect: Dialect,
 }
 
 /// `pkg/msg/Type` and `pkg/Type` are one.
@@ -125,6 +142,24 @@ impl Definition {
             Builder { sections, dialect, done: BTreeMap::new(), structs: Vec::new(), fields: 0 };
         let root = builder.resolve(&root, 0)?;
         Ok(Self { structs: builder.structs, root, dialect })
+    }
+
+    /// The message and all that it is made of, each once.
+    #[must_use]
+    pub fn structs(&self) -> &[StructDefinition] {
+        &self.structs
+    }
+
+    /// Which of [`structs`](Self::structs) the message itself is.
+    #[must_use]
+    pub const fn root(&self) -> usize {
+        self.root
+    }
+
+    /// Which ROS it is of.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Whether a message begins with a `std_msgs/Header`.
@@ -179,17 +214,17 @@ impl Builder<'_> {
         for f in &fields {
             let one = match f.element {
                 Element::Scalar(s) => s.bytes() as u64,
-                Element::Text => 4,
+                Element::Text(_) => 4,
                 Element::Time(_) => 8,
                 Element::Struct(s) => self.structs.get(s).map_or(0, |s| s.min_bytes),
             };
             min_bytes = min_bytes.saturating_add(match f.count {
                 Count::One => one,
                 Count::Fixed(n) => one.saturating_mul(n),
-                Count::Sequence => 4,
+                Count::Sequence | Count::Bounded(_) => 4,
             });
         }
-        self.structs.push(StructDefinition { fields, min_bytes });
+        self.structs.push(StructDefinition { name: name.to_owned(), fields, min_bytes });
         let index = self.structs.len() - 1;
         self.done.insert(name.to_owned(), index);
         Ok(index)
@@ -221,19 +256,24 @@ impl Builder<'_> {
             None => (kind, Count::One),
             Some((base, size)) => {
                 let size = size.strip_suffix(']').ok_or_else(wrong)?;
-                let count = if size.is_empty() || size.starts_with("<=") {
-                    Count::Sequence
-                } else {
-                    Count::Fixed(size.parse().map_err(|_| wrong())?)
+                let number = |digits: &str| digits.parse().map_err(|_| wrong());
+                let count = match size.strip_prefix("<=") {
+                    _ if size.is_empty() => Count::Sequence,
+                    Some(most) => Count::Bounded(number(most)?),
+                    None => Count::Fixed(number(size)?),
                 };
                 (base, count)
             }
         };
-        let base = base.split_once("<=").map_or(base, |(base, _)| base);
+        let (base, longest) = match base.split_once("<=") {
+            Some((base, longest)) => (base, longest.parse().map_err(|_| wrong())?),
+            None => (base, 0),
+        };
         let element = match (base, self.dialect) {
             ("bool", _) => Element::Scalar(Scalar::Bool),
             ("int8", _) | ("byte", Dialect::Ros1) => Element::Scalar(Scalar::I8),
-            ("uint8" | "char", _) | ("byte", Dialect::Ros2) => Element::Scalar(Scalar::U8),
+            ("uint8" | "char", _) => Element::Scalar(Scalar::U8),
+            ("byte", Dialect::Ros2) => Element::Scalar(Scalar::Octet),
             ("int16", _) => Element::Scalar(Scalar::I16),
             ("uint16", _) => Element::Scalar(Scalar::U16),
             ("int32", _) => Element::Scalar(Scalar::I32),
@@ -242,7 +282,7 @@ impl Builder<'_> {
             ("uint64", _) => Element::Scalar(Scalar::U64),
             ("float32", _) => Element::Scalar(Scalar::F32),
             ("float64", _) => Element::Scalar(Scalar::F64),
-            ("string", _) => Element::Text,
+            ("string", _) => Element::Text(longest),
             ("time", Dialect::Ros1) => Element::Time(Scalar::U32),
             ("duration", Dialect::Ros1) => Element::Time(Scalar::I32),
             ("wstring", _) => {
@@ -294,7 +334,10 @@ mod tests {
         let d = Definition::parse("pkg/msg/Thing", TEXT, Dialect::Ros2).unwrap();
         let names: Vec<&str> = d.structs[d.root].fields.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["header", "q", "names", "pair", "gain", "others"]);
-        assert_eq!(d.structs[d.root].fields[3].count, Count::Fixed(2));
+        let field = |i: usize| (d.structs[d.root].fields[i].element, d.structs[d.root].fields[i].count);
+        assert_eq!(field(1), (Element::Scalar(Scalar::F64), Count::Bounded(3)));
+        assert_eq!(field(2), (Element::Text(4), Count::Sequence));
+        assert_eq!(field(3), (Element::Scalar(Scalar::I32), Count::Fixed(2)));
         assert!(d.has_header());
     }
 
