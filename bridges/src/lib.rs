@@ -1,1 +1,21 @@
 //! Robots, learners and Gymnasium environments over zenoh.
+//!
+//! [`robot`] is the side that drives: a [`Robot`](surefoot_core::Robot) like any other, whose control thread never waits for the
+//! network. [`server`] is the robot's side: a filter and a watchdog next to the actuators, and latched stops. What is spoken
+//! between them is a [dialect](dialects), one file each; [`wire`] holds the native one's own messages.
+
+mod clock_offset;
+pub mod dialects;
+pub mod error;
+mod mailbox;
+pub mod robot;
+pub mod server;
+pub mod session;
+pub mod wire;
+
+pub use clock_offset::{ClockOffset, Exchange, Offset};
+pub use error::{LinkError, Refusal, WireError};
+pub use mailbox::Mailbox;
+pub use robot::{Attached, LinkReport, LinkStatus, SceneClient, ZenohRobot, attach};
+pub use server::{RealRobot, RobotServer, ServeConfig};
+pub use session::{Channel, Purpose, SessionConfig};

@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         channels: Vec::new(),
         geometry: None,
         import: None,
+        link: None,
     };
     let names: Vec<String> = contract.joints.iter().map(|j| j.name.clone()).collect();
     let mut drives = Vec::new();

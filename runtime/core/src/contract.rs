@@ -3,6 +3,7 @@
 mod error;
 mod geometry;
 mod import;
+mod link;
 
 use std::path::Path;
 
@@ -17,6 +18,10 @@ pub use geometry::{
     WorkspaceContract, ZoneShape,
 };
 pub use import::*;
+pub use link::{
+    LinkContract, LinkDialect, LinkMode, LinkTopics, NativeLink, RmwZenohLink, Ros2ddsLink, RosCommand,
+    TypeHashes,
+};
 
 /// Longest declared delay of an action, in control ticks.
 const MAX_DELAY_TICKS: usize = 1000;
@@ -115,6 +120,9 @@ pub struct RobotContract {
     /// What the topics of its recordings mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<ImportContract>,
+    /// Where the robot is on the network. No part of the contract's hash: the same robot is the same behind any cable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkContract>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -234,11 +242,12 @@ impl RobotContract {
         .map_err(|source| ContractError::Limits { joint, source })
     }
 
-    /// Hash of everything in the contract: goes into every dataset and policy.
+    /// Hash of everything in the contract but where the robot is on the network: goes into every dataset and policy.
     #[must_use]
     pub fn hash(&self) -> String {
+        let acts = Self { link: None, ..self.clone() };
         // Field order is fixed by the struct, so the JSON is canonical.
-        let json = serde_json::to_vec(self).unwrap_or_default();
+        let json = serde_json::to_vec(&acts).unwrap_or_default();
         blake3::hash(&json).to_hex().to_string()
     }
 }
@@ -273,6 +282,22 @@ max_acceleration = 10.0
             parse(&ARM.replace("10.0\n", "11.0\n").replace("policy_hz = 11.0", "policy_hz = 10.0")).unwrap();
         assert_ne!(contract.hash(), other.hash());
         assert_eq!(contract.hash(), parse(&format!("# a comment\n{ARM}")).unwrap().hash());
+    }
+
+    #[test]
+    fn ten_lines_attach_a_robot_and_its_address_is_not_what_it_is() {
+        let attached = parse(&format!("{ARM}[link]\nendpoints = [\"tcp/10.0.0.7:7447\"]\n")).unwrap();
+        let link = attached.link.clone().unwrap();
+        assert_eq!(link, LinkContract::at("tcp/10.0.0.7:7447"));
+        assert_eq!(link.dialect, LinkDialect::Native(NativeLink {}));
+        assert_eq!(attached.hash(), parse(ARM).unwrap().hash());
+        let ros = format!(
+            "{ARM}[link]\nendpoints = []\ndialect = {{ rmw_zenoh = {{ domain_id = 7, type_hashes = \"not_supported\" }} }}\n"
+        );
+        let LinkDialect::RmwZenoh(ros) = parse(&ros).unwrap().link.unwrap().dialect else { panic!() };
+        assert_eq!((ros.domain_id, ros.type_hashes), (7, TypeHashes::NotSupported));
+        let message = parse(&format!("{ARM}[link]\nendpoint = []\n")).unwrap_err().to_string();
+        assert!(message.contains("unknown field `endpoint`"), "{message}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_safety::{HeldCommand, SafeCommand};
 
-use crate::{Robot, RobotContract, RobotError, RobotState, Stamp, Stream};
+use crate::{Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, Stream, World};
 
 /// Samples remembered and commands on their way, at least as many as the longest delay.
 const HISTORY: usize = 64;
@@ -270,6 +270,21 @@ impl<R: Robot> Robot for FaultyRobot<R> {
     fn stop(&mut self) -> Result<(), RobotError> {
         self.lost(Fault::LostWrites)?;
         self.inner.stop()
+    }
+
+    fn acknowledge(&mut self) -> Result<(), RobotError> {
+        self.lost(Fault::LostWrites)?;
+        self.inner.acknowledge()
+    }
+}
+
+impl<W: World> World for FaultyRobot<W> {
+    fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
+        self.inner.reset(initial)
+    }
+
+    fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
+        self.inner.render(markers, width, height)
     }
 }
 

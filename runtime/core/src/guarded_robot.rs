@@ -91,6 +91,66 @@ impl GuardedRobot {
         &self.state
     }
 
+    /// One control period toward set-points that came over a link: `rows` is `[1 + stop plan, joints]`, position and velocity of each
+    /// joint, period by period. The first row is where to be after this period; the others are played, one a period, while
+    /// nothing else comes, and the last is kept. Nothing is believed of them: whatever they hold, this side's own chain decides.
+    ///
+    /// # Errors
+    /// When the rows are of another number of joints, or the robot is lost.
+    pub fn follow(&mut self, rows: &[(f64, f64)]) -> Result<(), RobotError> {
+        let joints = self.target.len();
+        if rows.is_empty() || !rows.len().is_multiple_of(joints.max(1)) {
+            let reason = format!("set-points for {joints} joints were expected, {} numbers came", rows.len());
+            return Err(RobotError::Lost { robot: self.world.contract().name.clone(), reason });
+        }
+        self.arm()?;
+        self.plan.clear();
+        self.plan.extend_from_slice(rows);
+        self.target.copy_from_slice(&rows[..joints]);
+        self.missed = 0;
+        self.advance()
+    }
+
+    /// Forgets where it was commanded to be: the next command is followed from where it is measured then. Only at rest; a robot that
+    /// moves comes to rest first.
+    pub fn disarm(&mut self) {
+        if self.at_rest() {
+            self.armed = false;
+            self.plan.clear();
+            self.missed = 0;
+        }
+    }
+
+    /// The commanded state, as far as it is armed.
+    #[must_use]
+    pub fn commanded(&self) -> Option<surefoot_safety::CommandState<'_>> {
+        self.armed.then(|| self.chain.state())
+    }
+    /// The limits that are kept.
+    #[must_use]
+    pub fn limits(&self) -> &[surefoot_safety::JointLimits] {
+        self.chain.limits()
+    }
+
+    fn arm(&mut self) -> Result<(), RobotError> {
+        if self.armed {
+            return Ok(());
+        }
+        self.world.read(&mut self.state)?;
+        let refused = |e: surefoot_safety::SafetyError| RobotError::Reset {
+            robot: self.world.contract().name.clone(),
+            reason: e.to_string(),
+        };
+        // Outside its limits it follows inward only.
+        if self.chain.arm(&self.state.position).is_err() {
+            let slowest = self.chain.limits().iter().map(|l| l.max_velocity()).fold(f64::INFINITY, f64::min);
+            self.chain.arm_recovery(&self.state.position, slowest).map_err(refused)?;
+        }
+        self.monitor.arm(&self.state.position);
+        self.armed = true;
+        Ok(())
+    }
+
     fn receive(&mut self, command: &SafeCommand<'_>) -> Result<(), RobotError> {
         let (expected, found) = (self.target.len(), command.position().len());
         if expected != found {
@@ -99,21 +159,7 @@ impl GuardedRobot {
                 reason: format!("a command for {expected} joints was expected, one for {found} came"),
             });
         }
-        if !self.armed {
-            self.world.read(&mut self.state)?;
-            let refused = |e: surefoot_safety::SafetyError| RobotError::Reset {
-                robot: self.world.contract().name.clone(),
-                reason: e.to_string(),
-            };
-            // Outside its limits it follows inward only.
-            if self.chain.arm(&self.state.position).is_err() {
-                let slowest =
-                    self.chain.limits().iter().map(|l| l.max_velocity()).fold(f64::INFINITY, f64::min);
-                self.chain.arm_recovery(&self.state.position, slowest).map_err(refused)?;
-            }
-            self.monitor.arm(&self.state.position);
-            self.armed = true;
-        }
+        self.arm()?;
         let set_points = command.position().iter().zip(command.velocity());
         for (target, (p, v)) in self.target.iter_mut().zip(set_points) {
             *target = (*p, *v);
@@ -121,9 +167,7 @@ impl GuardedRobot {
         let stop = command.stop_plan();
         let joints = self.target.len();
         self.plan.clear();
-        for tick in 0..=stop.ticks() {
-            self.plan.extend((0..joints).map(|joint| stop.at(tick, joint)));
-        }
+        stop.extend_rows(joints, &mut self.plan);
         self.missed = 0;
         Ok(())
     }
@@ -243,6 +287,39 @@ mod tests {
         }
         assert_eq!(robot.inner().counts().violations, 0, "{delay} ticks late");
         (commanded, executed)
+    }
+
+    #[test]
+    fn rows_off_a_wire_are_followed_as_commands_are_and_nonsense_brakes() {
+        let text = "name = \"one\"\ncontrol_hz = 50.0\npolicy_hz = 10.0\n[[joints]]\nname = \"j\"\nunit = \"rad\"\n\
+             min_position = -2.0\nmax_position = 2.0\nmax_velocity = 2.0\nmax_acceleration = 15.0\n";
+        let contract = RobotContract::parse(text, Path::new("one.toml")).unwrap();
+        let mut chain = contract.safety_chain().unwrap();
+        chain.arm(&[0.0]).unwrap();
+        let guard = || GuardedRobot::new(Box::new(IdealRobot::new(contract.clone())), 1e-9).unwrap();
+        let (mut written, mut followed) = (guard(), guard());
+        for tick in 0..200 {
+            let command = chain.admit(&[2.2 * (f64::from(tick) * 0.05).sin()]);
+            let plan = command.stop_plan();
+            let rows: Vec<_> = (0..=plan.ticks()).map(|t| plan.at(t, 0)).collect();
+            if tick % 7 < 4 {
+                written.write(command).unwrap();
+                followed.follow(&rows).unwrap();
+            } else {
+                written.without_command().unwrap();
+                followed.without_command().unwrap();
+            }
+            assert_eq!(written.state(), followed.state());
+        }
+        for nonsense in [f64::NAN, f64::INFINITY, -1e300, 1e300] {
+            for _ in 0..20 {
+                followed.follow(&[(nonsense, nonsense), (nonsense, 0.0)]).unwrap();
+            }
+            assert_eq!(followed.counts().violations, 0, "{nonsense}");
+        }
+        assert!(followed.follow(&[]).is_err());
+        followed.disarm();
+        assert_eq!(followed.commanded().is_some(), !followed.at_rest(), "disarmed only at rest");
     }
 
     #[test]

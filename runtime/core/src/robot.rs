@@ -96,6 +96,14 @@ pub trait Robot: Send {
     /// # Errors
     /// When that could not be delivered.
     fn stop(&mut self) -> Result<(), RobotError>;
+    /// A person has looked at a stop and cleared it. A robot whose own side latches stops clears its one now; nothing else ever asks it
+    /// to. Must not wait.
+    ///
+    /// # Errors
+    /// When that could not be delivered.
+    fn acknowledge(&mut self) -> Result<(), RobotError> {
+        Ok(())
+    }
 }
 
 /// A robot whose surroundings can be put into a given state: a simulation. [`Robot::write`] advances it one control period.

@@ -58,6 +58,8 @@ impl ControlLoop {
         if matches!(request, Request::Acknowledge | Request::Reset) {
             // A person has looked. Being armed anew is no such thing: a program does that by itself.
             self.not_finite_commands = 0;
+            // A robot that cannot be told is as little ready afterwards, and says so when it is commanded.
+            let _ = self.robot.acknowledge();
         }
         if let Request::Mark(label) = request {
             self.mark = Some(label);

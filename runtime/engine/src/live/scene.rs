@@ -100,6 +100,10 @@ impl Robot for ResettableRobot {
     fn stop(&mut self) -> Result<(), RobotError> {
         self.world.stop()
     }
+
+    fn acknowledge(&mut self) -> Result<(), RobotError> {
+        self.world.acknowledge()
+    }
 }
 
 impl Scene for SimulatedScene {
