@@ -32,7 +32,8 @@ h5py:
     python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5 target/h5py/recording/ep_*.hdf5
     cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/long 250 1000
     cargo run -q -p surefoot-datasets --example convert -- target/h5py/long target/h5py/long.hdf5
-    python3 datasets/tests/h5py_reads.py target/h5py/long.hdf5
+    cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/flat.hdf5 d4rl
+    python3 datasets/tests/h5py_reads.py target/h5py/long.hdf5 target/h5py/flat.hdf5
     cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/push-v0 minari
     python3 datasets/tests/minari_reads.py target/h5py/push-v0
 

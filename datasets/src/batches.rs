@@ -12,15 +12,15 @@ use crate::writer::{
 };
 
 /// Episodes on their way to the disk are held up to this many bytes.
-const BATCH_BYTES: usize = 64 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Bytes of an episode's columns.
-fn size_of_episode(e: &Episode) -> usize {
+pub(crate) fn size_of_episode(e: &Episode) -> usize {
     let numbers = e.observation.len() + e.next_observation.len() + e.action.len() + e.proposed.len();
     numbers * 4 + e.len() * 16
 }
 
-/// Writes episodes as they come as a new file; an existing one is an error. However many there are, some 64 MB of them are held at once.
+/// Writes episodes as they come as a new file; an existing one is an error. However many there are, some 16 MB of them are held at once.
 ///
 /// # Errors
 /// As [`write`], and when an episode cannot be read. Nothing is left behind then.
@@ -89,7 +89,7 @@ fn write_batches(
 }
 
 /// Of everything that an episode is; an unmarked last step is read as truncated.
-fn digest(e: &Episode) -> blake3::Hash {
+pub(crate) fn digest(e: &Episode) -> blake3::Hash {
     let Episode {
         name,
         observation,

@@ -46,6 +46,20 @@ impl Iterator for ReadAhead<'_> {
 /// When the format is unknown or cannot be written, the target exists, an episode cannot be read or does not fit the format, or the
 /// system refuses. Nothing is left behind then.
 pub fn convert(source: &dyn EpisodeSource, format: &str, to: &Path) -> Result<Written, DataError> {
+    // What learning cannot use, no format keeps.
+    convert_as(source, &Recording::of(source.meta()), format, to)
+}
+
+/// As [`convert`], where `recording` says what the file tells of the episodes.
+///
+/// # Errors
+/// As [`convert`].
+pub fn convert_as(
+    source: &dyn EpisodeSource,
+    recording: &Recording,
+    format: &str,
+    to: &Path,
+) -> Result<Written, DataError> {
     let writable = FORMATS.iter().filter_map(|f| Some((f.name, f.write?)));
     let Some((_, write)) = writable.clone().find(|(name, _)| *name == format) else {
         return Err(DataError::Shape {
@@ -55,9 +69,7 @@ pub fn convert(source: &dyn EpisodeSource, format: &str, to: &Path) -> Result<Wr
             found: format.to_owned(),
         });
     };
-    // What learning cannot use, no format keeps.
-    let recording = Recording::of(source.meta());
-    write(to, &recording, &mut ReadAhead::new(source))
+    write(to, recording, &mut ReadAhead::new(source))
 }
 
 /// Divides a dataset in two: `valid_share` of its episodes, at least one of two or more, drawn by `seed`, are the second.

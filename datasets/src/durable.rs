@@ -1,6 +1,6 @@
 //! Files and directories that appear under their names only when they are whole and on the disk.
 
-use std::io::{Error as IoError, ErrorKind, Write};
+use std::io::{Error as IoError, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +16,7 @@ pub(crate) fn exists(path: &Path) -> DataError {
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// The directory that `path` is in, and a name beside it that nobody else uses.
-fn beside(path: &Path) -> Result<(&Path, PathBuf), DataError> {
+pub(crate) fn beside(path: &Path) -> Result<(&Path, PathBuf), DataError> {
     let directory = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
@@ -30,12 +30,38 @@ fn beside(path: &Path) -> Result<(&Path, PathBuf), DataError> {
     Ok((directory, directory.join(name)))
 }
 
-/// Writes a new directory of files, whose names may lead into directories in it: beside `path`, checked, flushed, renamed. Whatever fails,
-/// nothing is left behind.
+/// A file on the disk of `path` that is gone when it is dropped. It has no name for as long as the system allows that (a name is removed
+/// at once where open files can be), so that a program that is killed leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    pub file: std::fs::File,
+    /// Where it is still to be removed.
+    named: Option<PathBuf>,
+}
+
+impl Unnamed {
+    pub(crate) fn beside(path: &Path) -> Result<Self, DataError> {
+        let (_, temporary) = beside(path)?;
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&temporary);
+        let file = file.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+        let named = std::fs::remove_file(&temporary).is_err().then_some(temporary);
+        Ok(Self { file, named })
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if let Some(path) = &self.named {
+            // Nobody is left to tell.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Has a new directory written by `write`, which also checks it: beside `path`, flushed, renamed. Whatever fails, nothing is left behind.
 pub(crate) fn put_directory(
     path: &Path,
-    files: &[(&str, &[u8])],
-    verify: &dyn Fn(&Path) -> Result<(), DataError>,
+    write: impl FnOnce(&Path) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     let io = |source| DataError::Io { path: path.to_owned(), source };
     if path.exists() {
@@ -43,17 +69,9 @@ pub(crate) fn put_directory(
     }
     let (directory, temporary) = beside(path)?;
     let attempt = || -> Result<(), DataError> {
-        for (name, bytes) in files {
-            let file = temporary.join(name);
-            let parent = file.parent().unwrap_or(&temporary);
-            std::fs::create_dir_all(parent).map_err(io)?;
-            let mut file = std::fs::File::create(&file).map_err(io)?;
-            file.write_all(bytes).map_err(io)?;
-            file.sync_all().map_err(io)?;
-            sync_directory(parent)?;
-        }
-        verify(&temporary)?;
-        sync_directory(&temporary)?;
+        std::fs::create_dir(&temporary).map_err(io)?;
+        write(&temporary)?;
+        sync_all(&temporary)?;
         std::fs::rename(&temporary, path).map_err(io)?;
         sync_directory(directory)
     };
@@ -63,6 +81,29 @@ pub(crate) fn put_directory(
         let _ = std::fs::remove_dir_all(&temporary);
     }
     result
+}
+
+/// Flushes a directory with all that is in it.
+fn sync_all(directory: &Path) -> Result<(), DataError> {
+    let io = |source| DataError::Io { path: directory.to_owned(), source };
+    for entry in std::fs::read_dir(directory).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_dir() {
+            sync_all(&path)?;
+        } else {
+            // Flushing through another handle flushes the file all the same.
+            std::fs::File::options().append(true).open(&path).and_then(|f| f.sync_all()).map_err(io)?;
+        }
+    }
+    sync_directory(directory)
+}
+
+/// Writes a file in a directory that is being put together, with the directories that it is in.
+pub(crate) fn write_in(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DataError> {
+    let file = directory.join(name);
+    let io = |source| DataError::Io { path: file.clone(), source };
+    std::fs::create_dir_all(file.parent().unwrap_or(directory)).map_err(io)?;
+    std::fs::write(&file, bytes).map_err(io)
 }
 
 /// Writes beside `path`, checks, flushes, renames. Whatever fails, nothing is left behind.
@@ -122,4 +163,45 @@ pub(crate) fn put_with(
 pub(crate) fn sync_directory(directory: &Path) -> Result<(), DataError> {
     let io = |source| DataError::Io { path: directory.to_owned(), source };
     std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(io)
+}
+
+/// Files and directories beside `path` that a program left which was killed while it wrote `path`. One that is still at work has such,
+/// too.
+#[must_use]
+pub fn leftovers(path: &Path) -> Vec<PathBuf> {
+    let Ok((directory, temporary)) = beside(path) else { return Vec::new() };
+    // `.NAME.` is the beginning of all of them.
+    let own = temporary.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some(begin) = own.get(..name.len() + 2) else { return Vec::new() };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_one = |name: &str| {
+        let middle = name.strip_prefix(begin).and_then(|rest| rest.strip_suffix(".tmp"));
+        middle.and_then(|m| m.split_once('-')).is_some_and(|(process, unique)| {
+            [process, unique].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()) && !part.is_empty())
+        })
+    };
+    let mut found: Vec<PathBuf> =
+        entries.filter(|e| is_one(&e.file_name().to_string_lossy())).map(|e| e.path()).collect();
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_is_found_by_the_name_it_was_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.hdf5");
+        let (_, left) = beside(&path).unwrap();
+        std::fs::write(&left, "half").unwrap();
+        for other in [".out.hdf5.tmp", ".out.hdf5.12-x.tmp", ".other.hdf5.12-3.tmp", ".out.hdf5.12-3.tmp.gz"]
+        {
+            std::fs::write(directory.path().join(other), "").unwrap();
+        }
+        assert_eq!(leftovers(&path), [left]);
+        assert!(leftovers(&directory.path().join("new")).is_empty());
+    }
 }

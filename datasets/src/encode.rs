@@ -185,7 +185,7 @@ pub(crate) fn encode(
     episodes: &[Episode],
     first_id: u64,
 ) -> Result<Vec<u8>, EncodeError> {
-    let Recording { spec, env_kwargs, producer, masks, stated, observation_keys: _ } = recording;
+    let Recording { spec, env_kwargs, producer, masks, stated, import_hash, observation_keys: _ } = recording;
     let mut file = FileBuilder::new();
     file.set_attr("schema", text(robomimic::SCHEMA));
     file.set_attr("producer", text(producer));
@@ -210,6 +210,9 @@ pub(crate) fn encode(
     }
     if let Some(hash) = &spec.contract_hash {
         data.set_attr("robot_contract_hash", text(hash));
+    }
+    if let Some(hash) = import_hash {
+        data.set_attr("import_hash", text(hash));
     }
     let flag = flag_type()?;
     for (i, e) in episodes.iter().enumerate() {

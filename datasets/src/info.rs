@@ -8,7 +8,7 @@ use surefoot_core::DataError;
 
 use crate::h5::{ArrayInfo, ChildKind, Container, Hdf5Error};
 use crate::open::{Arrays, OpenOptions, open_any};
-use crate::table::write_table;
+use crate::table::{plain, write_table};
 
 /// Arrays listed at most.
 const MAX_ARRAYS: usize = 200;
@@ -50,6 +50,8 @@ pub struct InfoReport {
     pub env: Option<String>,
     /// Robot contract, where stated.
     pub contract_hash: Option<String>,
+    /// Hash of the import section that it was made of logs by, where stated.
+    pub import_hash: Option<String>,
     /// Episodes.
     pub episodes: usize,
     /// Keys of the observation row with their widths.
@@ -90,6 +92,7 @@ pub fn info(path: &Path, options: &OpenOptions) -> Result<InfoReport, DataError>
         format: meta.format,
         env: meta.env.clone(),
         contract_hash: meta.contract_hash.clone(),
+        import_hash: meta.import_hash.clone(),
         episodes: opened.source.len(),
         observation_keys: meta.observation_keys.clone(),
         observation_dim: meta.observation_dim,
@@ -130,7 +133,7 @@ fn list(container: &Container, start: &str) -> Result<Vec<ArrayLine>, Hdf5Error>
 impl fmt::Display for InfoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, bytes, hash, format, env, contract_hash, episodes, .. } = self;
-        writeln!(f, "{}", path.display())?;
+        writeln!(f, "{}", plain(&path.display().to_string()))?;
         let unknown = || "not stated".to_owned();
         let mut lines = vec![
             ("format", (*format).to_owned()),
@@ -140,6 +143,9 @@ impl fmt::Display for InfoReport {
             ("robot contract", contract_hash.clone().unwrap_or_else(unknown)),
             ("episodes", episodes.to_string()),
         ];
+        if let Some(hash) = &self.import_hash {
+            lines.insert(5, ("import section", hash.clone()));
+        }
         let keys: Vec<String> = self.observation_keys.iter().map(|(k, w)| format!("{k} [{w}]")).collect();
         lines.push(("observation row", format!("{} numbers: {}", self.observation_dim, keys.join(", "))));
         let units = self.action_units.as_ref().map_or_else(|| "units not stated".into(), |u| u.join(", "));
@@ -147,7 +153,7 @@ impl fmt::Display for InfoReport {
         let masks: Vec<String> = self.masks.iter().map(|m| format!("{} ({})", m.name, m.episodes)).collect();
         lines.push(("masks", if masks.is_empty() { "none".into() } else { masks.join(", ") }));
         for (label, value) in lines {
-            writeln!(f, "  {label:<16} {value}")?;
+            writeln!(f, "  {label:<16} {}", plain(&value))?;
         }
         writeln!(f)?;
         let rows: Vec<Vec<String>> = self
@@ -160,10 +166,10 @@ impl fmt::Display for InfoReport {
             .collect();
         write_table(f, &["array", "shape", "type"], &rows)?;
         for note in &self.notes {
-            writeln!(f, "  note: {note}")?;
+            writeln!(f, "  note: {}", plain(note))?;
         }
         for problem in &self.problems {
-            writeln!(f, "  problem: {problem}")?;
+            writeln!(f, "  problem: {}", plain(problem))?;
         }
         Ok(())
     }

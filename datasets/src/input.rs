@@ -169,6 +169,12 @@ impl PlainFile {
         Ok(Self { path: path.to_owned(), bytes, head, hdf5 })
     }
 
+    /// Whether it begins as an HDF5 file, behind a user block or not.
+    #[must_use]
+    pub const fn is_hdf5(&self) -> bool {
+        self.hdf5
+    }
+
     /// What follows the last dot of its name, in lower case; empty where there is none.
     #[must_use]
     pub fn extension(&self) -> String {

@@ -14,6 +14,7 @@ use crate::info::ArrayLine;
 #[cfg(feature = "libhdf5")]
 use crate::input::may_hold_hdf5;
 use crate::input::{Input, PlainFile};
+use crate::streams::looks_like_log;
 
 /// What a `dones` flag means in a file that does not say: robomimic's own files use one flag for "the task ended" and for "the
 /// recording ended".
@@ -177,6 +178,14 @@ fn names() -> String {
 }
 
 fn unknown(input: &Input) -> DataError {
+    if looks_like_log(input.path()) {
+        return DataError::Malformed {
+            path: input.path().to_owned(),
+            format: "dataset",
+            reason: "it is a raw log, of which episodes are to be made first".into(),
+            hint: "`surefoot data info` lists its topics; `surefoot data import LOG --robot CONTRACT.toml --to OUT.hdf5` makes a dataset of it",
+        };
+    }
     let known = names();
     let (reason, hint) = match input {
         Input::Hdf5(container) => {

@@ -3,7 +3,7 @@
 //! ```text
 //! /                       attrs: schema, producer
 //! /data                   attrs: total, env_args (JSON), env_spec (JSON), action_names, action_units, observation_names,
-//!                                observation_units, robot_contract_hash
+//!                                observation_units, robot_contract_hash, import_hash
 //! /data/demo_<i>          attrs: num_samples, episode_id, episode_name, success, source, seed, safety_*, further ones as text
 //!   actions          [T, A] f32   executed, in [-1, 1]
 //!   actions_proposed [T, A] f32   where it is known
@@ -42,6 +42,8 @@ pub struct Recording {
     /// Keys of the observation row with their widths, in its order: each is an array of its own. All numbers of the row are one array,
     /// `flat`, where this is empty.
     pub observation_keys: Vec<(String, usize)>,
+    /// Hash of the import section that it was made of logs by, where it was.
+    pub import_hash: Option<String>,
     /// Whether the spec states what the rows mean. If not, it counts their numbers only, and is not written: a made-up spec would
     /// contradict the true one later.
     pub stated: bool,
@@ -57,6 +59,7 @@ impl Recording {
             producer: concat!("surefoot-datasets ", env!("CARGO_PKG_VERSION")).to_owned(),
             masks: Vec::new(),
             observation_keys: Vec::new(),
+            import_hash: None,
             stated: true,
         }
     }
@@ -86,7 +89,13 @@ impl Recording {
             meta.observation_keys.iter().map(|(key, width)| (key.replace('/', "_"), *width)).collect();
         let distinct: BTreeSet<&String> = plain.iter().map(|(key, _)| key).collect();
         let observation_keys = if distinct.len() == plain.len() { plain } else { Vec::new() };
-        Self { masks: meta.masks.clone(), observation_keys, stated: is_stated, ..Self::new(spec) }
+        Self {
+            masks: meta.masks.clone(),
+            observation_keys,
+            import_hash: meta.import_hash.clone(),
+            stated: is_stated,
+            ..Self::new(spec)
+        }
     }
 
     /// The arrays of the observation row.
@@ -195,6 +204,9 @@ fn write_file(
 }
 
 pub(crate) fn unencodable(path: &Path, error: &EncodeError) -> DataError {
+    if let Some(source) = io_cause(&**error) {
+        return DataError::Io { path: path.to_owned(), source };
+    }
     DataError::Malformed {
         path: path.to_owned(),
         format: robomimic::FORMAT.name,
@@ -203,9 +215,35 @@ pub(crate) fn unencodable(path: &Path, error: &EncodeError) -> DataError {
     }
 }
 
+/// What the system said, where that is why something was not written.
+pub(crate) fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = match error.downcast_ref::<hdf5_pure::Error>() {
+            Some(hdf5_pure::Error::Io(io)) => Some(io),
+            _ => error.downcast_ref::<std::io::Error>(),
+        };
+        if let Some(io) = io {
+            return Some(
+                io.raw_os_error().map_or_else(|| io.kind().into(), std::io::Error::from_raw_os_error),
+            );
+        }
+        next = error.source();
+    }
+    None
+}
+
 /// Every episode has the rows its length and the spec promise, and ends once; masks name episodes that are there.
 pub(crate) fn check(path: &Path, recording: &Recording, episodes: &[Episode]) -> Result<(), DataError> {
-    if episodes.is_empty() {
+    for (i, e) in episodes.iter().enumerate() {
+        check_episode(path, recording, i, e)?;
+    }
+    check_count(path, recording, episodes.len())
+}
+
+/// There is an episode, and masks name such that are there.
+pub(crate) fn check_count(path: &Path, recording: &Recording, episodes: usize) -> Result<(), DataError> {
+    if episodes == 0 {
         return Err(DataError::Shape {
             path: path.to_owned(),
             item: "episodes".into(),
@@ -213,10 +251,7 @@ pub(crate) fn check(path: &Path, recording: &Recording, episodes: &[Episode]) ->
             found: "none".into(),
         });
     }
-    for (i, e) in episodes.iter().enumerate() {
-        check_episode(path, recording, i, e)?;
-    }
-    check_masks(path, recording, episodes.len())
+    check_masks(path, recording, episodes)
 }
 
 pub(crate) fn check_episode(

@@ -29,6 +29,9 @@ def faults_of(path):
         if not truth:
             faults.append(f"{path}: {what}")
 
+    with h5py.File(path, "r") as f:
+        if "observations" in f:
+            return faults + flat_faults(path, f)
     with h5py.File(path, "r", swmr=True, libver="latest") as f:
         expect(f.attrs.get("schema") == "surefoot-robomimic/1", "attribute schema")
         data = f["data"]
@@ -74,6 +77,35 @@ def faults_of(path):
             expect(all(m.decode("ascii") in demos for m in members), f"mask/{mask} names demos")
     if not faults:
         print(f"ok: {path}: {len(demos)} demos, {total} steps")
+    return faults
+
+
+def flat_faults(path, f):
+    """The faults of a D4RL file, which is written without the help of a library (datasets/src/flat.rs)."""
+    faults = []
+    n, o = f["observations"].shape
+    a = f["actions"].shape[1]
+    arrays = {
+        "observations": ((n, o), np.float32),
+        "next_observations": ((n, o), np.float32),
+        "actions": ((n, a), np.float32),
+        "rewards": ((n,), np.float32),
+        "terminals": ((n,), np.bool_),
+        "timeouts": ((n,), np.bool_),
+    }
+    if sorted(f) != sorted([*arrays, "metadata"]):
+        faults.append(f"{path}: holds {sorted(f)}")
+    for key, (shape, dtype) in arrays.items():
+        d = f[key]
+        if d.shape != shape or d.dtype != dtype or d.chunks is not None or d[()].shape != shape:
+            faults.append(f"{path}: {key}: {d.shape} {d.dtype}")
+    if not isinstance(f["metadata/env"][()], bytes):
+        faults.append(f"{path}: metadata/env is no text")
+    ends = f["terminals"][()] | f["timeouts"][()]
+    if not ends[-1]:
+        faults.append(f"{path}: the last episode has no end")
+    if not faults:
+        print(f"ok: {path}: {int(ends.sum())} episodes, {n} steps, flat")
     return faults
 
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use surefoot_core::DataError;
 
-use crate::h5::{Array, ArrayInfo, Attributes, ChildKind, Container, Element, Hdf5Error, NUMBERS};
+use crate::h5::{Array, ArrayInfo, Attribute, Attributes, ChildKind, Container, Element, Hdf5Error, NUMBERS};
 
 /// Wider rows are images, or the claim of a damaged header.
 pub(super) const MAX_ROW_WIDTH: usize = 1 << 16;
@@ -206,4 +206,44 @@ pub(super) fn further(attributes: &Attributes, own_place: &[&str]) -> BTreeMap<S
         .map(|(name, value)| (name.clone(), value.to_text()))
         .filter(|(_, text)| text.len() <= MAX_ATTRIBUTE_BYTES)
         .collect()
+}
+
+/// What the groups of a file hold in memory once they are listed. One group may stand under many names, and a small file must not become a
+/// large one by that.
+#[derive(Debug, Default)]
+pub(super) struct Held(u64);
+
+impl Held {
+    /// Counts a group's members and attributes.
+    ///
+    /// # Errors
+    /// When all so far are several times as large as the file that they are in.
+    pub(super) fn add<'n>(
+        &mut self,
+        group: &str,
+        members: impl Iterator<Item = &'n str>,
+        attributes: &Attributes,
+        container: &Container,
+    ) -> Result<(), Hdf5Error> {
+        let size = |value: &Attribute| match value {
+            Attribute::Int(_) | Attribute::Float(_) => 1,
+            Attribute::Text(text) => text.len(),
+            Attribute::Ints(v) => v.len(),
+            Attribute::Floats(v) => v.len(),
+            Attribute::Texts(v) => v.iter().map(String::len).sum(),
+        };
+        let named: usize = members.map(|name| name.len() + 8).sum();
+        let valued: usize = attributes.iter().map(|(name, value)| name.len() + size(value)).sum();
+        self.0 += (named + valued) as u64;
+        let limit = container.bytes().saturating_mul(4).saturating_add(1 << 20);
+        if self.0 <= limit {
+            return Ok(());
+        }
+        let reason = format!(
+            "up to here groups hold {} bytes, in a file of {}: one group stands under many names",
+            self.0,
+            container.bytes()
+        );
+        Err(Hdf5Error::Damaged { item: group.to_owned(), reason })
+    }
 }

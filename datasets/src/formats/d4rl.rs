@@ -6,20 +6,18 @@
 //! `timeouts` mean what the file's maker meant: in maze2d they mark a reached goal.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
-
-use hdf5_pure::FileBuilder;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
 use super::Format;
 use super::columns::{Columns, row_dim};
-use crate::durable::put;
-use crate::encode::flag_type;
+use crate::durable::{exists, put_with};
+use crate::flat::{FlatArray, Kind, write_flat};
 use crate::h5::{ChildKind, Container};
-use crate::input::Input;
+use crate::input::{Input, hash_file};
 use crate::open::{OpenOptions, Opened, open_with};
-use crate::writer::{Recording, Written, check};
+use crate::writer::{Recording, Written, check_count, check_episode};
 
 const NAME: &str = "d4rl";
 
@@ -32,9 +30,15 @@ pub const FORMAT: Format = Format {
     write: Some(write),
 };
 
-/// The large arrays, read on first use.
+/// Bytes of rows that are read at once.
+const BLOCK_BYTES: usize = 8 << 20;
+
+/// Blocks of rows in memory at most: neighbouring episodes are read side by side.
+const MAX_BLOCKS: usize = 4;
+
+/// Rows of the large arrays.
 #[derive(Debug)]
-struct Loaded {
+struct Block {
     observation: Vec<f32>,
     next_observation: Option<Vec<f32>>,
     action: Vec<f32>,
@@ -49,7 +53,9 @@ struct D4rl {
     episodes: Vec<(usize, usize)>,
     end: Vec<StepEnd>,
     recorded_next: bool,
-    columns: OnceLock<Loaded>,
+    block_rows: usize,
+    /// Blocks that were read of late, by their numbers.
+    blocks: Mutex<Vec<(usize, Arc<Block>)>>,
 }
 
 fn sniff(input: &Input) -> Result<bool, DataError> {
@@ -151,33 +157,66 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
         notes,
         ..DatasetMeta::default()
     };
+    let row_bytes = 4 * (observation_dim * (1 + usize::from(recorded_next)) + action_dim + 1);
     let source = D4rl {
         container: Arc::clone(&container),
         meta,
         episodes,
         end,
         recorded_next,
-        columns: OnceLock::new(),
+        block_rows: (BLOCK_BYTES / row_bytes.max(1)).max(1),
+        blocks: Mutex::default(),
     };
     Ok(Opened::hdf5(source, container, String::new(), Vec::new()))
 }
 
 impl D4rl {
-    fn columns(&self) -> Result<&Loaded, DataError> {
-        if let Some(columns) = self.columns.get() {
-            return Ok(columns);
+    /// A block of rows, from memory where it was read of late.
+    fn block(&self, number: usize) -> Result<Arc<Block>, DataError> {
+        let lock = || self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, block)) = lock().iter().find(|(n, _)| *n == number) {
+            return Ok(Arc::clone(block));
         }
-        let read = |name: &str| -> Result<Vec<f32>, DataError> {
-            Ok(self.container.file().read_f32(name).map_err(|e| self.container.error(NAME, e))?.data)
-        };
-        let columns = Loaded {
+        let from = number * self.block_rows;
+        let rows = from..(from + self.block_rows).min(self.end.len());
+        let file = self.container.file();
+        let read =
+            |name: &str| file.read_f32_rows(name, rows.clone()).map_err(|e| self.container.error(NAME, e));
+        let block = Arc::new(Block {
             observation: read("observations")?,
             next_observation: if self.recorded_next { Some(read("next_observations")?) } else { None },
             action: read("actions")?,
             reward: read("rewards")?,
-        };
+        });
         // Two threads may both have read; they read the same.
-        Ok(self.columns.get_or_init(|| columns))
+        let mut blocks = lock();
+        if blocks.len() >= MAX_BLOCKS {
+            blocks.remove(0);
+        }
+        blocks.push((number, Arc::clone(&block)));
+        Ok(block)
+    }
+
+    /// Rows `from..to` of a column, rows of `width`.
+    fn rows(
+        &self,
+        from: usize,
+        to: usize,
+        width: usize,
+        column: impl Fn(&Block) -> &[f32],
+    ) -> Result<Vec<f32>, DataError> {
+        let mut rows = Vec::with_capacity(to.saturating_sub(from) * width);
+        let mut at = from;
+        while at < to {
+            let number = at / self.block_rows;
+            let (begin, end) = (number * self.block_rows, (number + 1) * self.block_rows);
+            let block = self.block(number)?;
+            let stop = to.min(end);
+            let part = column(&block).get((at - begin) * width..(stop - begin) * width);
+            rows.extend_from_slice(part.unwrap_or_default());
+            at = stop;
+        }
+        Ok(rows)
     }
 }
 
@@ -199,33 +238,31 @@ impl EpisodeSource for D4rl {
                 found: index.to_string(),
             });
         };
-        let columns = self.columns()?;
         let (o, a) = (self.meta.observation_dim, self.meta.action_dim);
-        let slice =
-            |data: &[f32], from: usize, to: usize, width: usize| data[from * width..to * width].to_vec();
+        let observations = |from, to| self.rows(from, to, o, |b| &b.observation);
         let mut end = self.end[start..stop].to_vec();
         let mut last = stop;
-        let next_observation = if let Some(next) = &columns.next_observation {
-            slice(next, start, stop, o)
+        let next_observation = if self.recorded_next {
+            self.rows(start, stop, o, |b| b.next_observation.as_deref().unwrap_or_default())?
         } else if end.last() == Some(&StepEnd::Truncated) {
             last = stop - 1;
             end.pop();
             if let Some(e) = end.last_mut() {
                 *e = StepEnd::Truncated;
             }
-            slice(&columns.observation, (start + 1).min(last + 1), last + 1, o)
+            observations((start + 1).min(last + 1), last + 1)?
         } else {
             // Nobody looks beyond a terminal: its own observation will do.
-            let mut next = slice(&columns.observation, start + 1, stop, o);
-            next.extend(slice(&columns.observation, stop - 1, stop, o));
+            let mut next = observations(start + 1, stop)?;
+            next.extend(observations(stop - 1, stop)?);
             next
         };
         Ok(Episode {
             name: format!("episode_{index}"),
-            observation: slice(&columns.observation, start, last, o),
+            observation: observations(start, last)?,
             next_observation,
-            action: slice(&columns.action, start, last, a),
-            reward: slice(&columns.reward, start, last, 1),
+            action: self.rows(start, last, a, |b| &b.action)?,
+            reward: self.rows(start, last, 1, |b| &b.reward)?,
             end,
             ..Episode::default()
         })
@@ -233,101 +270,141 @@ impl EpisodeSource for D4rl {
 }
 
 /// Everything that followed a step is written as `next_observations`, so no step is lost; the names of the two bounds are in the header of
-/// none of D4RL's files, and neither are they here.
+/// none of D4RL's files, and neither are they here. Columns wait on the disk until the last episode is there.
 fn write(
     path: &Path,
     recording: &Recording,
     episodes: &mut dyn Iterator<Item = Result<Episode, DataError>>,
 ) -> Result<Written, DataError> {
-    let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
-    check(path, recording, &episodes)?;
-    let bytes = encode(recording, &episodes).map_err(|e| DataError::Malformed {
-        path: path.to_owned(),
-        format: NAME,
-        reason: format!("these episodes cannot be encoded: {e}"),
-        hint: "the name of the environment must be plain text without NUL bytes",
+    if path.exists() {
+        return Err(exists(path));
+    }
+    let (o, a) = (recording.spec.observation_dim(), recording.spec.action_dim());
+    let array = |name, kind, width| FlatArray::new(path, name, kind, width);
+    let mut columns = Flat {
+        observation: array("observations", Kind::F32, o)?,
+        next_observation: array("next_observations", Kind::F32, o)?,
+        action: array("actions", Kind::F32, a)?,
+        reward: array("rewards", Kind::F32, 0)?,
+        terminal: array("terminals", Kind::Flag, 0)?,
+        timeout: array("timeouts", Kind::Flag, 0)?,
+    };
+    let io = |source| DataError::Io { path: path.to_owned(), source };
+    let (mut digests, mut steps, mut held) = (Vec::new(), 0, Held::default());
+    for e in episodes {
+        let e = e?;
+        check_episode(path, recording, digests.len(), &e)?;
+        columns.push(&e).map_err(io)?;
+        held.add(&e);
+        digests.push(digest(&e));
+        steps += e.len();
+    }
+    check_count(path, recording, digests.len())?;
+    put_with(path, false, |temporary| {
+        columns.write(temporary, &recording.spec.name).map_err(io)?;
+        read_back(temporary, path, &digests)
     })?;
-    put(path, &bytes, false, &|temporary| read_back(temporary, path, &episodes))?;
-    Ok(Written {
-        path: path.to_owned(),
-        bytes: bytes.len() as u64,
-        hash: blake3::hash(&bytes).to_hex().to_string(),
-        episodes: episodes.len(),
-        steps: episodes.iter().map(Episode::len).sum(),
-        lost: lost(recording, &episodes),
-    })
+    let (hash, bytes) = hash_file(path)?;
+    let (path, episodes) = (path.to_owned(), digests.len());
+    Ok(Written { path, bytes, hash, episodes, steps, lost: held.lost(recording) })
 }
 
-fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let (o, a) = (recording.spec.observation_dim() as u64, recording.spec.action_dim() as u64);
-    let column = |part: fn(&Episode) -> &[f32]| -> Vec<f32> {
-        episodes.iter().flat_map(|e| part(e).iter().copied()).collect()
-    };
-    let rewards = column(|e| &e.reward);
-    let n = rewards.len() as u64;
-    let mut file = FileBuilder::new();
-    file.create_dataset("observations").with_f32_data(&column(|e| &e.observation)).with_shape(&[n, o]);
-    file.create_dataset("next_observations")
-        .with_f32_data(&column(|e| &e.next_observation))
-        .with_shape(&[n, o]);
-    file.create_dataset("actions").with_f32_data(&column(|e| &e.action)).with_shape(&[n, a]);
-    file.create_dataset("rewards").with_f32_data(&rewards).with_shape(&[n]);
-    let flag = flag_type()?;
-    let mut flags = |name: &str, which: StepEnd| {
-        let mut ends: Vec<u8> = Vec::with_capacity(rewards.len());
-        for e in episodes {
-            ends.extend(e.end.iter().map(|end| u8::from(*end == which)));
-            // An unmarked last step was cut off: without a mark, the next episode would go on with it.
-            if which == StepEnd::Truncated
-                && let (Some(flag), Some(StepEnd::Running)) = (ends.last_mut(), e.end.last())
-            {
-                *flag = 1;
-            }
-        }
-        file.create_dataset(name).with_enum_u8_data(flag.clone(), &ends).with_shape(&[n]);
-    };
-    flags("terminals", StepEnd::Terminated);
-    flags("timeouts", StepEnd::Truncated);
-    let mut metadata = file.create_group("metadata");
-    metadata.create_dataset("env").with_vlen_strings(&[&recording.spec.name]);
-    file.add_group(metadata.finish());
-    Ok(file.finish()?)
+/// The arrays of a file.
+struct Flat {
+    observation: FlatArray,
+    next_observation: FlatArray,
+    action: FlatArray,
+    reward: FlatArray,
+    terminal: FlatArray,
+    timeout: FlatArray,
 }
 
-fn lost(recording: &Recording, episodes: &[Episode]) -> Vec<String> {
-    let any = |held: fn(&Episode) -> bool| episodes.iter().any(held);
-    let mut lost = vec!["names, units and bounds of the rows".to_owned()];
-    let mut add = |held: bool, what: &str| {
-        if held {
-            lost.push(what.to_owned());
+impl Flat {
+    fn push(&mut self, e: &Episode) -> std::io::Result<()> {
+        self.observation.floats(&e.observation)?;
+        self.next_observation.floats(&e.next_observation)?;
+        self.action.floats(&e.action)?;
+        self.reward.floats(&e.reward)?;
+        // An unmarked last step was cut off: without a mark, the next episode would go on with it.
+        let last = e.len().saturating_sub(1);
+        let is = |which: StepEnd| {
+            let marked = e.end.iter().enumerate();
+            marked.map(move |(t, end)| {
+                *end == which || which == StepEnd::Truncated && t == last && !end.is_last()
+            })
+        };
+        self.terminal.flags(is(StepEnd::Terminated))?;
+        self.timeout.flags(is(StepEnd::Truncated))
+    }
+
+    fn write(self, to: &Path, env: &str) -> std::io::Result<()> {
+        let Self { observation, next_observation, action, reward, terminal, timeout } = self;
+        write_flat(to, vec![observation, next_observation, action, reward, terminal, timeout], env)
+    }
+}
+
+/// What the episodes held that has no place in the format.
+#[derive(Default)]
+struct Held {
+    proposed: bool,
+    human: bool,
+    success: bool,
+    source: bool,
+    seed: bool,
+    attributes: bool,
+}
+
+impl Held {
+    fn add(&mut self, e: &Episode) {
+        self.proposed |= !e.proposed.is_empty();
+        self.human |= !e.human.is_empty();
+        self.success |= e.success.is_some();
+        self.source |= e.source.is_some();
+        self.seed |= e.seed.is_some();
+        self.attributes |= !e.attributes.is_empty();
+    }
+
+    fn lost(self, recording: &Recording) -> Vec<String> {
+        let Self { proposed, human, success, source, seed, attributes } = self;
+        [
+            (true, "names, units and bounds of the rows"),
+            (proposed, "proposed actions"),
+            (human, "who drove at each step"),
+            (success, "success of the episodes"),
+            (source, "source of the episodes"),
+            (seed, "reset seeds"),
+            (attributes, "attributes of the episodes"),
+            (!recording.masks.is_empty(), "masks"),
+            (true, "names of the episodes, and what the safety chain did"),
+        ]
+        .into_iter()
+        .filter(|(held, _)| *held)
+        .map(|(_, what)| what.to_owned())
+        .collect()
+    }
+}
+
+/// Of what the format keeps of an episode.
+fn digest(e: &Episode) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for column in [&e.observation, &e.next_observation, &e.action, &e.reward] {
+        hasher.update(&(column.len() as u64).to_le_bytes());
+        for part in column.chunks(1024) {
+            let bytes: Vec<u8> = part.iter().flat_map(|x| x.to_le_bytes()).collect();
+            hasher.update(&bytes);
         }
-    };
-    add(any(|e| !e.proposed.is_empty()), "proposed actions");
-    add(any(|e| !e.human.is_empty()), "who drove at each step");
-    add(any(|e| e.success.is_some()), "success of the episodes");
-    add(any(|e| e.source.is_some()), "source of the episodes");
-    add(any(|e| e.seed.is_some()), "reset seeds");
-    add(any(|e| !e.attributes.is_empty()), "attributes of the episodes");
-    add(!recording.masks.is_empty(), "masks");
-    add(true, "names of the episodes, and what the safety chain did");
-    lost
+    }
+    hasher.update(&[u8::from(e.end.last() == Some(&StepEnd::Terminated))]);
+    hasher.finalize()
 }
 
 /// Reads what was written and compares it with what was meant, bit for bit.
-fn read_back(temporary: &Path, path: &Path, episodes: &[Episode]) -> Result<(), DataError> {
+fn read_back(temporary: &Path, path: &Path, meant: &[blake3::Hash]) -> Result<(), DataError> {
     let options = OpenOptions { format: Some(NAME.into()), ..OpenOptions::default() };
     let source = open_with(temporary, &options)?;
-    let bits =
-        |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits());
-    let mut same = source.len() == episodes.len();
-    for (i, meant) in episodes.iter().enumerate() {
-        let found = source.episode(i)?;
-        same &= bits(&found.observation, &meant.observation)
-            && bits(&found.next_observation, &meant.next_observation)
-            && bits(&found.action, &meant.action)
-            && bits(&found.reward, &meant.reward)
-            && found.end.last().map(|e| *e == StepEnd::Terminated)
-                == meant.end.last().map(|e| *e == StepEnd::Terminated);
+    let mut same = source.len() == meant.len();
+    for (i, meant) in meant.iter().enumerate() {
+        same &= digest(&source.episode(i)?) == *meant;
     }
     if same {
         return Ok(());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use surefoot_core::safety::SafetyCounts;
 use surefoot_core::{DataError, DatasetMeta, Episode, EpisodeSource, StepEnd};
 
-use super::columns::{Columns, further, left_out, row_dim, shape};
+use super::columns::{Columns, Held, further, left_out, row_dim, shape};
 use super::demo_header::{check_totals, check_widths, environment, note_gaps, read_masks, spec_of};
 use super::successors::{pair_with_following, pair_with_preceding};
 use crate::h5::{Attributes, ChildKind, Container};
@@ -105,10 +105,12 @@ impl Demonstrations {
             return Err(shape(&container, "data", "at least one group demo_<number>", "none"));
         }
         let mut demos = Vec::with_capacity(names.len());
+        let mut held = Held::default();
         for name in names {
             let path = format!("data/{name}");
             let children = container.file().children(&path).map_err(fail)?;
             let attributes = container.file().attributes(&path, ChildKind::Group).map_err(fail)?;
+            held.add(&path, children.keys().map(String::as_str), &attributes, &container).map_err(fail)?;
             demos.push(Demo { name, children, attributes });
         }
         let columns = Columns { container: &container, format };
@@ -149,6 +151,7 @@ impl Demonstrations {
                 .and_then(|a| a.as_text())
                 .map(str::to_owned)
                 .or_else(|| spec.as_ref().and_then(|s| s.contract_hash.clone())),
+            import_hash: data.get("import_hash").and_then(|a| a.as_text()).map(str::to_owned),
             observation_keys,
             observation_dim,
             action_dim,

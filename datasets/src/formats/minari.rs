@@ -10,7 +10,7 @@ use std::sync::Arc;
 use surefoot_core::{DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource, StepEnd};
 
 use super::Format;
-use super::columns::{Columns, LowDim, further, left_out, row_dim, shape};
+use super::columns::{Columns, Held, LowDim, further, left_out, row_dim, shape};
 use super::demonstrations::{OWN_PLACE, safety_of};
 use super::minari_metadata::{Metadata, read_metadata};
 use crate::h5::{Attributes, ChildKind, Container};
@@ -118,8 +118,11 @@ fn open_container(
         .collect();
     named.sort();
     let mut groups = Vec::with_capacity(named.len());
+    let mut held = Held::default();
     for (_, name) in named {
         let attributes = columns.attributes(&name)?;
+        let counted = held.add(&name, std::iter::empty(), &attributes, &container);
+        counted.map_err(|e| container.error(NAME, e))?;
         groups.push(Group { name, attributes });
     }
     let Some(first) = groups.first() else {
@@ -156,7 +159,7 @@ fn open_container(
     let (observation_dim, action_dim) =
         (dim("observations", &observation_keys)?, dim("actions", &action_keys)?);
     let mut problems = Vec::new();
-    let (mut env, mut spec) = (None, None);
+    let (mut env, mut spec, mut import_hash) = (None, None, None);
     let mut ours = false;
     match metadata {
         Some(metadata) => {
@@ -164,6 +167,7 @@ fn open_container(
             notes.extend(metadata.notes());
             env = metadata.environment();
             spec = metadata.spec();
+            import_hash.clone_from(&metadata.surefoot_import_hash);
             ours = metadata.is_ours();
         }
         None => {
@@ -175,6 +179,7 @@ fn open_container(
         format: NAME,
         env,
         contract_hash: spec.as_ref().and_then(|s: &EnvSpec| s.contract_hash.clone()),
+        import_hash,
         action_units: spec.as_ref().map(|s| s.action.iter().map(|f| f.unit.clone()).collect()),
         observation_keys: observation_keys.clone(),
         observation_dim,

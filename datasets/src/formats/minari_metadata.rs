@@ -28,6 +28,7 @@ pub(super) struct Metadata {
     dataset_id: Option<String>,
     surefoot_env_spec: Option<String>,
     surefoot_schema: Option<u64>,
+    pub(super) surefoot_import_hash: Option<String>,
 }
 
 /// A Gymnasium space, with bounds of the type that somebody wants to know.

@@ -26,6 +26,7 @@ pub mod recording;
 pub mod robomimic;
 pub mod robosuite;
 pub mod rosbag;
+pub mod rosbag2_sqlite;
 pub mod shards;
 mod single_episode;
 mod successors;

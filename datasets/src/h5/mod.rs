@@ -4,12 +4,13 @@
 //! `libhdf5`: it reads the exotic files that the pure backend names as such (soft and external links, virtual datasets).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use surefoot_core::DataError;
 
-use crate::input::check_regular;
+use crate::input::PlainFile;
 
 #[cfg(feature = "libhdf5")]
 mod libhdf5;
@@ -276,6 +277,20 @@ pub trait Hdf5File: Send + Sync {
     /// # Errors
     /// When it is missing, damaged, not numeric, or claims more than the file can hold.
     fn read_f32(&self, dataset: &str) -> Result<Array<f32>, Hdf5Error>;
+    /// Some rows of a numeric array of at least one axis, converted to `f32`. A backend that cannot do better reads all of it.
+    ///
+    /// # Errors
+    /// As [`read_f32`](Self::read_f32), and when it has fewer rows.
+    fn read_f32_rows(&self, dataset: &str, rows: Range<usize>) -> Result<Vec<f32>, Hdf5Error> {
+        let Array { info, mut data } = self.read_f32(dataset)?;
+        let width = info.width();
+        if rows.end > info.rows() || rows.start > rows.end {
+            return Err(no_such_rows(dataset, &rows, &info));
+        }
+        data.truncate(rows.end * width);
+        data.drain(..rows.start * width);
+        Ok(data)
+    }
     /// All of a numeric array, converted to `f64`: for times, of which `f32` keeps too little.
     ///
     /// # Errors
@@ -286,6 +301,11 @@ pub trait Hdf5File: Send + Sync {
     /// # Errors
     /// As [`read_f32`](Self::read_f32).
     fn read_text(&self, dataset: &str) -> Result<Array<String>, Hdf5Error>;
+}
+
+fn no_such_rows(item: &str, rows: &Range<usize>, info: &ArrayInfo) -> Hdf5Error {
+    let reason = format!("rows {} to {} of {} were asked for", rows.start, rows.end, info.rows());
+    Hdf5Error::Damaged { item: item.to_owned(), reason }
 }
 
 /// Refuses sizes that no file of `file` bytes can hold: deflate expands at most 1032-fold.
@@ -324,7 +344,15 @@ impl Container {
     /// # Errors
     /// When it is not a regular file, cannot be read or is not HDF5.
     pub fn open(path: &Path, backend: Backend) -> Result<Self, DataError> {
-        check_regular(path)?;
+        if !PlainFile::open(path)?.is_hdf5() {
+            // Before all of it is read for its hash.
+            return Err(DataError::Malformed {
+                path: path.to_owned(),
+                format: "hdf5",
+                reason: "it does not start as an HDF5 file does (89 48 44 46 ...)".into(),
+                hint: "is this the right file, and was it copied whole?",
+            });
+        }
         let (file, hash, bytes) = match backend {
             Backend::Pure => pure::open(path)?,
             #[cfg(feature = "libhdf5")]

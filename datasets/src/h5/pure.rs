@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
@@ -14,11 +14,12 @@ use surefoot_core::DataError;
 
 use super::{
     Array, ArrayInfo, Attribute, Attributes, ChildKind, Element, Hdf5Error, Hdf5File, NUMBERS, check_size,
-    error_at,
+    error_at, no_such_rows,
 };
+use crate::caught::caught;
 
 /// Files up to this length are held in memory; of longer ones the parts that are asked for are read. Both decode side by side.
-const IN_MEMORY_BYTES: u64 = 256 << 20;
+const IN_MEMORY_BYTES: u64 = 64 << 20;
 
 /// Text arrays hold names; more than this is not a name list.
 const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -70,12 +71,10 @@ fn open_within(path: &Path, in_memory_bytes: u64) -> Result<(Box<dyn Hdf5File>, 
 
 /// Runs a call into the backend. A panic on hostile bytes becomes an error like any other.
 fn guard<T>(item: impl Fn() -> String, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Hdf5Error> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(translate(item(), &error)),
-        Err(_) => {
-            Err(Hdf5Error::Damaged { item: item(), reason: "the decoder gave up on these bytes".into() })
-        }
+    match caught(call) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(translate(item(), &error)),
+        None => Err(Hdf5Error::Damaged { item: item(), reason: "the decoder gave up on these bytes".into() }),
     }
 }
 
@@ -267,6 +266,29 @@ impl Hdf5File for PureFile {
             }
             _ => dataset.read_f32(),
         })
+    }
+
+    fn read_f32_rows(&self, path: &str, rows: Range<usize>) -> Result<Vec<f32>, Hdf5Error> {
+        let (dataset, info) = self.dataset(path)?;
+        if info.element == Element::F16 || !info.element.is_numeric() || info.shape.is_empty() {
+            let whole = self.read_f32(path)?;
+            let width = whole.info.width();
+            let part = whole.data.get(rows.start * width..rows.end * width);
+            return part.map(<[f32]>::to_vec).ok_or_else(|| no_such_rows(path, &rows, &whole.info));
+        }
+        if rows.end > info.rows() || rows.start > rows.end {
+            return Err(no_such_rows(path, &rows, &info));
+        }
+        if rows.is_empty() || info.width() == 0 {
+            return Ok(Vec::new());
+        }
+        let (start, count) = (rows.start as u64, rows.len() as u64);
+        let data = guard(|| path.to_owned(), || dataset.read_f32_rows(start, count))?;
+        if data.len() != rows.len() * info.width() {
+            let reason = format!("its header promises rows of {}, others are there", info.width());
+            return Err(Hdf5Error::Damaged { item: path.to_owned(), reason });
+        }
+        Ok(data)
     }
 
     fn read_f64(&self, path: &str) -> Result<Array<f64>, Hdf5Error> {

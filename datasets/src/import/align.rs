@@ -229,7 +229,27 @@ impl Aligner {
         (self.origin, self.next, self.newest) = (None, 0, None);
     }
 
-    /// Settles what is left and gives all rows.
+    /// Takes out the rows of the clocks that have ended; `None` where none has since the last time.
+    pub fn take_ended(&mut self) -> Option<Moments> {
+        let n = self.moments.clock.partition_point(|clock| *clock < self.clock);
+        if n == 0 {
+            return None;
+        }
+        let streams = self.moments.streams.iter_mut().map(|s| Aligned {
+            width: s.width,
+            rows: head(&mut s.rows, n * s.width),
+            present: head(&mut s.present, n),
+        });
+        let streams = streams.collect();
+        Some(Moments {
+            nanos: head(&mut self.moments.nanos, n),
+            begins: head(&mut self.moments.begins, n),
+            clock: head(&mut self.moments.clock, n),
+            streams,
+        })
+    }
+
+    /// Settles what is left and gives all rows that were not taken out.
     #[must_use]
     pub fn finish(mut self) -> (Moments, Vec<SampleCounts>) {
         self.finish_stretch();
@@ -311,6 +331,12 @@ impl Aligner {
             buffer.rows.drain(..n * rule.width);
         }
     }
+}
+
+/// Takes the first `n` out.
+fn head<T>(all: &mut Vec<T>, n: usize) -> Vec<T> {
+    let rest = all.split_off(n.min(all.len()));
+    std::mem::replace(all, rest)
 }
 
 #[cfg(test)]
@@ -423,6 +449,40 @@ mod tests {
                     prop_assert_eq!(found, by_definition(rule, &own, *at), "stream {} at {}", stream, at);
                 }
             }
+        }
+
+        /// Rows taken out as clocks end are those of the whole.
+        #[test]
+        fn ended_clocks_can_be_taken_out_at_any_time(
+            samples in proptest::collection::vec((0_usize..2, -3000_i64..3000, any::<bool>()), 0..80),
+        ) {
+            let rules = [rule(AlignStrategy::Hold, 0), rule(AlignStrategy::Asof, 200)];
+            let stamped: Vec<(usize, i64, f64)> =
+                samples.iter().enumerate().map(|(k, (s, t, _))| (*s, t * MS, k as f64)).collect();
+            let (whole, counts) = run(&rules, &stamped);
+            let mut aligner = Aligner::new(GRID, rules.to_vec());
+            let mut parts = Vec::new();
+            for ((stream, nanos, x), (_, _, take)) in stamped.iter().zip(&samples) {
+                aligner.push(*stream, *nanos, &[*x]);
+                if *take {
+                    parts.extend(aligner.take_ended());
+                }
+            }
+            let (last, same) = aligner.finish();
+            parts.push(last);
+            prop_assert_eq!(counts, same);
+            let mut joined = Moments { streams: vec![Aligned { width: 1, ..Aligned::default() }; 2], ..Moments::default() };
+            for (k, part) in parts.iter().enumerate() {
+                prop_assert!(k + 1 == parts.len() || !part.is_empty());
+                joined.nanos.extend(&part.nanos);
+                joined.begins.extend(&part.begins);
+                joined.clock.extend(&part.clock);
+                for (all, s) in joined.streams.iter_mut().zip(&part.streams) {
+                    all.rows.extend(&s.rows);
+                    all.present.extend(&s.present);
+                }
+            }
+            prop_assert_eq!(joined, whole);
         }
 
         #[test]

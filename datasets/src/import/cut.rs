@@ -77,16 +77,17 @@ pub(super) struct Steps<'m> {
     pub still: Vec<bool>,
 }
 
-/// Cuts a log. `events` are in order; `sidecar` gives labels by the number of the region.
+/// Cuts some clocks of a log. `events` are in order; `sidecar` gives labels by the number of the region, and `number` counts regions
+/// through the log.
 pub(super) fn cut(
     plan: &Plan,
     steps: &Steps<'_>,
     events: &[Event],
     sidecar: Option<&BTreeMap<usize, bool>>,
+    number: &mut usize,
 ) -> (Vec<Piece>, Dropped) {
     let mut pieces = Vec::new();
     let mut dropped = Dropped::default();
-    let mut number = 0;
     let clocks = &steps.moments.clock;
     let mut from = 0;
     while let Some(clock) = clocks.get(from) {
@@ -99,9 +100,9 @@ pub(super) fn cut(
         dropped.outside += usable.iter().filter(|u| **u).count();
         for region in regions {
             dropped.outside -= count(&steps.usable, region.steps.clone());
-            let label = sidecar.map_or(region.label, |s| s.get(&number).copied());
-            pieces_of(plan, steps, &Region { label, ..region }, number, &mut pieces, &mut dropped);
-            number += 1;
+            let label = sidecar.map_or(region.label, |s| s.get(&*number).copied());
+            pieces_of(plan, steps, &Region { label, ..region }, *number, &mut pieces, &mut dropped);
+            *number += 1;
         }
         from = to;
     }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use surefoot_core::contract::SuccessFrom;
 use surefoot_core::{DataError, EnvSpec, Episode, StepEnd};
 
 use super::align::Moments;
-use super::cut::{Event, Piece, Steps, cut};
+use super::cut::{Dropped, Event, Piece, Steps, cut};
 use super::intake;
 use super::plan::{ActionPlan, EventKind, Making, Plan, RewardPlan};
 use super::report::{ImportReport, LogReport};
@@ -25,8 +26,23 @@ pub struct Imported {
     pub report: ImportReport,
 }
 
-/// Imports logs, several at a time. The outcome does not depend on how many. `progress` is told how many more bytes were read;
-/// with `skip_unreadable` a log that cannot be read is said in the report instead of ending the import.
+/// Who is told how an import goes on, and may end it.
+#[derive(Clone, Copy)]
+pub struct Watch<'w> {
+    /// Is told how many more bytes were read.
+    pub progress: &'w (dyn Fn(u64) + Sync),
+    /// Ends the import when it says so.
+    pub stop: &'w (dyn Fn() -> bool + Sync),
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+/// Imports logs, several at a time, into memory. The outcome does not depend on how many. `progress` is told how many more bytes were
+/// read; with `skip_unreadable` a log that cannot be read is said in the report instead of ending the import.
 ///
 /// # Errors
 /// When a log is no log, is damaged, or lacks what the contract asks for; the first in the order of `paths`.
@@ -37,102 +53,228 @@ pub fn import(
     skip_unreadable: bool,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Imported, DataError> {
-    let outcomes: Vec<Result<(Vec<Episode>, LogReport), DataError>> =
-        paths.par_iter().map(|path| import_log(plan, path, options, &|n| progress(n))).collect();
-    let mut episodes = Vec::new();
-    let mut report = ImportReport { actions: plan.words().to_vec(), ..ImportReport::default() };
-    for (outcome, path) in outcomes.into_iter().zip(paths) {
-        match outcome {
-            Ok((found, log)) => {
-                episodes.extend(found);
-                report.dropped.add(&log.dropped);
-                report.logs.push(log);
-            }
-            Err(error) if skip_unreadable => report.logs.push(LogReport {
-                path: path.clone(),
-                failed: Some(error.to_string()),
-                ..LogReport::default()
-            }),
-            Err(error) => return Err(error),
-        }
-    }
-    let mut spec = plan.spec().clone();
-    spec.max_steps = episodes.iter().map(Episode::len).max().unwrap_or(0);
-    summarise(&mut report, &episodes, &spec, plan);
+    let watch = Watch { progress, stop: &|| false };
+    let (episodes, spec, report) = import_each(plan, paths, options, skip_unreadable, watch, &Ok)?;
     Ok(Imported { episodes, spec, report })
 }
 
-fn summarise(report: &mut ImportReport, episodes: &[Episode], spec: &EnvSpec, plan: &Plan) {
-    report.episodes = episodes.len();
-    report.steps = episodes.iter().map(Episode::len).sum();
-    report.secs = report.steps as f64 * spec.step_secs;
-    let labelled = |label| episodes.iter().filter(|e| e.success == label).count();
-    report.successes = labelled(Some(true));
-    report.failures = labelled(Some(false));
-    report.unknown = labelled(None);
-    if plan.events.iter().any(|e| e.kind == EventKind::Intervention) {
-        report.human_steps = Some(episodes.iter().flat_map(|e| &e.human).filter(|h| **h).count());
+/// Imports logs and keeps each episode, as soon as it is known, by `keep`, from several threads at once. What `keep` made of them is given
+/// in the order of the logs, with what they mean. An episode of a log that cannot be read after all is not among them.
+///
+/// Held in memory are, for each thread, the rows of the stretch of one clock that it reads, and its episodes one at a time.
+pub(crate) fn import_each<T: Send>(
+    plan: &Plan,
+    paths: &[PathBuf],
+    options: &LogOptions,
+    skip_unreadable: bool,
+    watch: Watch<'_>,
+    keep: &(dyn Fn(Episode) -> Result<T, DataError> + Sync),
+) -> Result<(Vec<T>, EnvSpec, ImportReport), DataError> {
+    // The first log that failed: those behind it need not be read.
+    let failed = AtomicUsize::new(usize::MAX);
+    let outcomes: Vec<Result<LogImport<T>, Failed>> = paths
+        .par_iter()
+        .enumerate()
+        .map(|(i, path)| {
+            let stop = || (watch.stop)() || failed.load(Ordering::Relaxed) < i;
+            let outcome = LogImport::run(plan, path, options, &|n| (watch.progress)(n), &stop, keep);
+            if outcome.as_ref().is_err_and(|f| !(skip_unreadable && f.is_of_the_log())) {
+                failed.fetch_min(i, Ordering::Relaxed);
+            }
+            outcome
+        })
+        .collect();
+    let mut kept = Vec::new();
+    let mut report = ImportReport { actions: plan.words().to_vec(), ..ImportReport::default() };
+    let mut sums = Sums::new(plan);
+    for (outcome, path) in outcomes.into_iter().zip(paths) {
+        match outcome {
+            Ok(LogImport { kept: found, sums: of_log, report: log }) => {
+                kept.extend(found);
+                sums.add(&of_log);
+                report.dropped.add(&log.dropped);
+                report.logs.push(log);
+            }
+            Err(why) if skip_unreadable && why.is_of_the_log() => report.logs.push(LogReport {
+                path: path.clone(),
+                failed: Some(why.error.to_string()),
+                ..LogReport::default()
+            }),
+            Err(why) => return Err(why.error),
+        }
     }
-    for (i, field) in spec.action.iter().enumerate() {
-        let column = || episodes.iter().flat_map(|e| e.action.iter().skip(i).step_by(spec.action_dim()));
-        // Limits are reached in f64 and stored in f32.
-        let beyond = column().filter(|x| x.abs() > 1.0 + 1e-6).count();
-        if beyond > 0 {
-            let largest = column().fold(0.0_f32, |m, x| m.max(x.abs()));
-            report.beyond_bounds.push((field.name.clone(), beyond, largest));
+    let mut spec = plan.spec().clone();
+    spec.max_steps = sums.longest;
+    sums.tell(&mut report, &spec, plan);
+    Ok((kept, spec, report))
+}
+
+/// What is counted over episodes.
+struct Sums {
+    episodes: usize,
+    steps: usize,
+    longest: usize,
+    successes: usize,
+    failures: usize,
+    human: usize,
+    /// Of each number of the action: how many were beyond its bounds, and the largest.
+    beyond: Vec<(usize, f32)>,
+}
+
+impl Sums {
+    fn new(plan: &Plan) -> Self {
+        let beyond = vec![(0, 0.0); plan.spec().action_dim()];
+        Self { episodes: 0, steps: 0, longest: 0, successes: 0, failures: 0, human: 0, beyond }
+    }
+
+    fn episode(&mut self, e: &Episode) {
+        self.episodes += 1;
+        self.steps += e.len();
+        self.longest = self.longest.max(e.len());
+        self.successes += usize::from(e.success == Some(true));
+        self.failures += usize::from(e.success == Some(false));
+        self.human += e.human.iter().filter(|h| **h).count();
+        let width = self.beyond.len().max(1);
+        for (i, x) in e.action.iter().enumerate() {
+            // Limits are reached in f64 and stored in f32.
+            if x.abs() > 1.0 + 1e-6
+                && let Some((n, largest)) = self.beyond.get_mut(i % width)
+            {
+                *n += 1;
+                *largest = largest.max(x.abs());
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        let Self { episodes, steps, longest, successes, failures, human, beyond } = other;
+        self.episodes += episodes;
+        self.steps += steps;
+        self.longest = self.longest.max(*longest);
+        self.successes += successes;
+        self.failures += failures;
+        self.human += human;
+        for ((n, largest), (more, larger)) in self.beyond.iter_mut().zip(beyond) {
+            *n += more;
+            *largest = largest.max(*larger);
+        }
+    }
+
+    fn tell(&self, report: &mut ImportReport, spec: &EnvSpec, plan: &Plan) {
+        report.episodes = self.episodes;
+        report.steps = self.steps;
+        report.secs = self.steps as f64 * spec.step_secs;
+        report.successes = self.successes;
+        report.failures = self.failures;
+        report.unknown = self.episodes - self.successes - self.failures;
+        if plan.events.iter().any(|e| e.kind == EventKind::Intervention) {
+            report.human_steps = Some(self.human);
+        }
+        for (field, (n, largest)) in spec.action.iter().zip(&self.beyond) {
+            if *n > 0 {
+                report.beyond_bounds.push((field.name.clone(), *n, *largest));
+            }
         }
     }
 }
 
-fn import_log(
-    plan: &Plan,
-    path: &Path,
-    options: &LogOptions,
-    progress: &dyn Fn(u64),
-) -> Result<(Vec<Episode>, LogReport), DataError> {
-    let log = open_log(path, options)?;
-    let intake::Intake { moments, events, streams, end, mut notes } = intake::read(plan, &*log, progress)?;
-    let sidecar = match &plan.success {
-        SuccessFrom::Sidecar(suffix) => Some(read_sidecar(path, suffix)?),
-        _ => None,
-    };
-    let rows = Rows { plan, moments: &moments };
-    let count = moments.len().saturating_sub(1);
-    let usable = (0..count).map(|k| rows.is_usable(k)).collect();
-    let still =
-        if plan.still.is_some() { (0..count).map(|k| rows.is_still(k)).collect() } else { Vec::new() };
-    let steps = Steps { moments: &moments, usable, still };
-    let (pieces, dropped) = cut(plan, &steps, &events, sidecar.as_ref());
-    if let Some(known) = &sidecar {
-        let regions = pieces.iter().map(|p| p.region + 1).max().unwrap_or(0);
-        if let Some((last, _)) = known.last_key_value().filter(|(last, _)| **last >= regions) {
-            notes.push(format!("the sidecar labels episode {last}; the log has {regions} episodes"));
+/// Why nothing came of a log.
+struct Failed {
+    error: DataError,
+    /// An episode of it was not kept.
+    unkept: bool,
+}
+
+impl Failed {
+    /// Whether the log is to blame, and others may still be read.
+    const fn is_of_the_log(&self) -> bool {
+        !self.unkept && !matches!(self.error, DataError::Interrupted)
+    }
+}
+
+impl From<DataError> for Failed {
+    fn from(error: DataError) -> Self {
+        Self { error, unkept: false }
+    }
+}
+
+/// What came of one log.
+struct LogImport<T> {
+    kept: Vec<T>,
+    sums: Sums,
+    report: LogReport,
+}
+
+impl<T> LogImport<T> {
+    fn run(
+        plan: &Plan,
+        path: &Path,
+        options: &LogOptions,
+        progress: &dyn Fn(u64),
+        stop: &dyn Fn() -> bool,
+        keep: &(dyn Fn(Episode) -> Result<T, DataError> + Sync),
+    ) -> Result<Self, Failed> {
+        if stop() {
+            return Err(DataError::Interrupted.into());
         }
+        let log = open_log(path, options)?;
+        let sidecar = match &plan.success {
+            SuccessFrom::Sidecar(suffix) => Some(read_sidecar(path, suffix)?),
+            _ => None,
+        };
+        let stem = path.file_stem().map_or_else(|| "log".into(), |s| s.to_string_lossy().into_owned());
+        let (mut kept, mut sums, mut dropped) = (Vec::new(), Sums::new(plan), Dropped::default());
+        let (mut regions, mut labelled, mut unkept) = (0, 0, false);
+        let mut stretch = |moments: &Moments, events: &[Event]| -> Result<(), DataError> {
+            let rows = Rows { plan, moments };
+            let count = moments.len().saturating_sub(1);
+            let usable = (0..count).map(|k| rows.is_usable(k)).collect();
+            let still = if plan.still.is_some() {
+                (0..count).map(|k| rows.is_still(k)).collect()
+            } else {
+                Vec::new()
+            };
+            let steps = Steps { moments, usable, still };
+            let (pieces, lost) = cut(plan, &steps, events, sidecar.as_ref(), &mut regions);
+            dropped.add(&lost);
+            for piece in &pieces {
+                if stop() {
+                    return Err(DataError::Interrupted);
+                }
+                labelled = labelled.max(piece.region + 1);
+                let episode = rows.episode(piece, events, format!("{stem}_{}", kept.len()), &stem);
+                sums.episode(&episode);
+                kept.push(keep(episode).inspect_err(|_| unkept = true)?);
+            }
+            Ok(())
+        };
+        let read = intake::read(plan, &*log, progress, stop, &mut stretch);
+        let intake::Intake { streams, end, mut notes } = read.map_err(|error| Failed { error, unkept })?;
+        if let Some((last, _)) =
+            sidecar.as_ref().and_then(BTreeMap::last_key_value).filter(|(last, _)| **last >= labelled)
+        {
+            notes.push(format!("the sidecar labels episode {last}; the log has {labelled} episodes"));
+        }
+        if let LogEnd::Torn(why) = &end {
+            notes.push(format!("the recording is INCOMPLETE: {why}"));
+        }
+        if kept.is_empty() {
+            notes.push("no episode came of it".into());
+        }
+        let report = LogReport {
+            path: path.to_owned(),
+            format: log.format(),
+            bytes: log.bytes(),
+            episodes: sums.episodes,
+            steps: sums.steps,
+            dropped,
+            streams,
+            notes,
+            torn: matches!(end, LogEnd::Torn(_)),
+            failed: None,
+        };
+        Ok(Self { kept, sums, report })
     }
-    let stem = path.file_stem().map_or_else(|| "log".into(), |s| s.to_string_lossy().into_owned());
-    let mut episodes = Vec::with_capacity(pieces.len());
-    for (i, piece) in pieces.iter().enumerate() {
-        episodes.push(rows.episode(piece, &events, format!("{stem}_{i}"), &stem));
-    }
-    if let LogEnd::Torn(why) = &end {
-        notes.push(format!("the recording is INCOMPLETE: {why}"));
-    }
-    if episodes.is_empty() {
-        notes.push("no episode came of it".into());
-    }
-    let report = LogReport {
-        path: path.to_owned(),
-        format: log.format(),
-        bytes: log.bytes(),
-        episodes: episodes.len(),
-        steps: episodes.iter().map(Episode::len).sum(),
-        dropped,
-        streams,
-        notes,
-        torn: matches!(end, LogEnd::Torn(_)),
-        failed: None,
-    };
-    Ok((episodes, report))
 }
 
 struct Rows<'r> {

@@ -12,31 +12,42 @@ use super::plan::{EventKind, EventPlan, Plan, Stream};
 use super::report::StreamReport;
 use crate::streams::{LogEnd, LogSource, Message, Payload, Value, header_nanos};
 
-/// What a log holds, as far as the contract asks.
+/// What was found on the way through a log.
 #[derive(Debug)]
 pub(super) struct Intake {
-    pub moments: Moments,
-    /// In order.
-    pub events: Vec<Event>,
     pub streams: Vec<StreamReport>,
     pub end: LogEnd,
     pub notes: Vec<String>,
 }
 
-/// Reads a log. `progress` is told how many more bytes were read.
-pub(super) fn read(plan: &Plan, log: &dyn LogSource, progress: &dyn Fn(u64)) -> Result<Intake, DataError> {
+/// What is done with the rows of one clock, or of several, when they have ended, and with the events of the same time in order.
+pub(super) type OnStretch<'s> = dyn FnMut(&Moments, &[Event]) -> Result<(), DataError> + 's;
+
+/// Reads a log, and gives what it holds as far as the contract asks, one clock after the other. `progress` is told how many more bytes
+/// were read; the reading ends with [`DataError::Interrupted`] when `stop` says so.
+pub(super) fn read(
+    plan: &Plan,
+    log: &dyn LogSource,
+    progress: &dyn Fn(u64),
+    stop: &dyn Fn() -> bool,
+    on_stretch: &mut OnStretch<'_>,
+) -> Result<Intake, DataError> {
     let mut taker = Taker::new(plan, log);
     let mut done = 0;
     let end = log.read(&|topic| taker_wants(plan, topic), &mut |message| {
+        if stop() {
+            return Err(DataError::Interrupted);
+        }
         if message.offset > done {
             progress(message.offset - done);
             done = message.offset;
         }
         taker.message(message)?;
+        taker.hand_on(on_stretch)?;
         Ok(ControlFlow::Continue(()))
     })?;
     progress(log.bytes().saturating_sub(done));
-    taker.finish(end)
+    taker.finish(end, on_stretch)
 }
 
 fn taker_wants(plan: &Plan, topic: &str) -> bool {
@@ -289,7 +300,19 @@ impl<'p> Taker<'p> {
         Ok(())
     }
 
-    fn finish(mut self, end: LogEnd) -> Result<Intake, DataError> {
+    /// Hands on what has ended, and forgets it.
+    fn hand_on(&mut self, on_stretch: &mut OnStretch<'_>) -> Result<(), DataError> {
+        let Some(moments) = self.aligner.take_ended() else { return Ok(()) };
+        let clock = self.aligner.clock();
+        // Events are marked with the clock that runs when they come, so those of an ended one are all there.
+        let (mut ended, rest): (Vec<Event>, Vec<Event>) =
+            std::mem::take(&mut self.found).into_iter().partition(|e| e.clock < clock);
+        self.found = rest;
+        ended.sort();
+        on_stretch(&moments, &ended)
+    }
+
+    fn finish(mut self, end: LogEnd, on_stretch: &mut OnStretch<'_>) -> Result<Intake, DataError> {
         let mut notes = Vec::new();
         let aligner = std::mem::replace(&mut self.aligner, Aligner::new(EMPTY_GRID, Vec::new()));
         let (moments, counts) = aligner.finish();
@@ -314,7 +337,8 @@ impl<'p> Taker<'p> {
             }
         }
         self.found.sort();
-        Ok(Intake { moments, events: self.found, streams: self.reports, end, notes })
+        on_stretch(&moments, &self.found)?;
+        Ok(Intake { streams: self.reports, end, notes })
     }
 
     /// A stream without samples is a mistake in the contract, or the wrong log.

@@ -15,9 +15,11 @@ mod episodes;
 mod intake;
 mod plan;
 mod report;
+mod spooled;
 pub mod units;
 
 pub use cut::Dropped;
-pub use episodes::{Imported, import};
+pub use episodes::{Imported, Watch, import};
 pub use plan::{Plan, PlanError};
 pub use report::{ImportReport, LogReport, StreamReport};
+pub use spooled::{Spooled, import_spooled};

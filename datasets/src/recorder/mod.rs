@@ -204,7 +204,8 @@ fn start(directory: &Path, header: &Path, recording: &Recording) -> Result<(), D
         let reason = format!("is not empty and no recording: it holds {other}; name a new directory");
         return Err(io(directory)(IoError::new(ErrorKind::AlreadyExists, reason)));
     }
-    let Recording { spec, env_kwargs, producer, masks: _, observation_keys: _, stated: _ } = recording;
+    let Recording { spec, env_kwargs, producer, masks: _, observation_keys: _, import_hash: _, stated: _ } =
+        recording;
     let content = Header {
         schema: RECORDING_SCHEMA.into(),
         spec: spec.clone(),

@@ -197,6 +197,7 @@ impl LogOptions {
 pub const LOG_FORMATS: &[LogFormat] = &[
     crate::formats::mcap::LOG,
     crate::formats::rosbag::LOG,
+    crate::formats::rosbag2_sqlite::LOG,
     crate::formats::lerobot::LOG,
     crate::formats::csv::LOG,
     crate::formats::jsonl::LOG,
@@ -205,7 +206,8 @@ pub const LOG_FORMATS: &[LogFormat] = &[
 /// First bytes of a file that formats are told apart by.
 const HEAD: usize = 64;
 
-/// Opens a log of any known format. A directory is a rosbag2 recording: its MCAP files, in the order of their numbers.
+/// Opens a log of any known format. A directory is a rosbag2 recording: its MCAP or SQLite files, in the order of its
+/// metadata.yaml, or of their numbers where there is none.
 ///
 /// # Errors
 /// When it cannot be read or is no log.
@@ -223,12 +225,16 @@ pub fn open_log(path: &Path, options: &LogOptions) -> Result<Box<dyn LogSource>,
     file.take(HEAD as u64).read_to_end(&mut head).map_err(io)?;
     match LOG_FORMATS.iter().find(|f| (f.sniff)(path, &head)) {
         Some(format) => (format.open)(path, options),
-        None if head.starts_with(b"SQLite format 3\0") => Err(DataError::Malformed {
-            path: path.to_owned(),
-            format: "log",
-            reason: "a rosbag2 recording in SQLite, which is not read".into(),
-            hint: "convert it: `ros2 bag convert -i RECORDING -o out.yaml` with `storage_id: mcap` in out.yaml",
-        }),
+        None if path.to_string_lossy().ends_with(".db3.zstd")
+            || path.to_string_lossy().ends_with(".mcap.zstd") =>
+        {
+            Err(DataError::Malformed {
+                path: path.to_owned(),
+                format: "log",
+                reason: "a file that rosbag2 compressed as a whole".into(),
+                hint: "unpack it: `zstd -d FILE`",
+            })
+        }
         None => Err(DataError::Malformed {
             path: path.to_owned(),
             format: "log",
@@ -239,6 +245,18 @@ pub fn open_log(path: &Path, options: &LogOptions) -> Result<Box<dyn LogSource>,
             hint: "HDF5 datasets are no logs: `surefoot data info` looks at them",
         }),
     }
+}
+
+/// Whether a path looks like a log, by its name and first bytes; a directory, by the names in it.
+#[must_use]
+pub fn looks_like_log(path: &Path) -> bool {
+    use std::io::Read;
+    if path.is_dir() {
+        return split::files(path).is_ok_and(|files| !files.is_empty());
+    }
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|f| f.take(HEAD as u64).read_to_end(&mut head));
+    path.is_file() && read.is_ok() && LOG_FORMATS.iter().any(|f| (f.sniff)(path, &head))
 }
 
 /// Counts what [`LogSource::topics`] tells of a log that keeps no account of itself.

@@ -1,39 +1,70 @@
 //! A recording that its writer split into several files: a rosbag2 directory.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use surefoot_core::DataError;
 
 use super::{LogEnd, LogOptions, LogSource, TopicInfo, Visit, files_of, open_log};
 
+const METADATA: &str = "metadata.yaml";
+
+/// A list of names that is longer is none.
+const MAX_METADATA_BYTES: u64 = 64 << 20;
+
 #[derive(Debug)]
 struct SplitLog {
     path: PathBuf,
     files: Vec<Box<dyn LogSource>>,
+    /// Files that the recording lists and that are not there.
+    missing: Vec<String>,
+}
+
+/// The files that `metadata.yaml` lists, in their order; none where there is no such file.
+fn listed(path: &Path) -> std::io::Result<Vec<String>> {
+    let mut text = String::new();
+    match std::fs::File::open(path.join(METADATA)) {
+        Ok(file) => file.take(MAX_METADATA_BYTES).read_to_string(&mut text)?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    // All that is looked for in it is one list of names.
+    let mut lines = text.lines().map(str::trim).skip_while(|l| *l != "relative_file_paths:").skip(1);
+    let mut names = Vec::new();
+    for name in lines.by_ref().map_while(|l| l.strip_prefix("- ")) {
+        let name = name.trim().trim_matches(['"', '\'']);
+        // Old recorders wrote the directory's own name before it.
+        let name = name.rsplit('/').next().unwrap_or(name);
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// The files of a recording that are there, in their order.
+pub(super) fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let named: Vec<PathBuf> =
+        listed(path)?.iter().map(|name| path.join(name)).filter(|p| p.is_file()).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let mcap = files_of(path, "mcap")?;
+    if mcap.is_empty() { files_of(path, "db3") } else { Ok(mcap) }
 }
 
 pub(super) fn open(path: &Path, options: &LogOptions) -> Result<Box<dyn LogSource>, DataError> {
     let io = |source| DataError::Io { path: path.to_owned(), source };
-    let paths = files_of(path, "mcap").map_err(io)?;
+    let paths = files(path).map_err(io)?;
     if paths.is_empty() {
-        let sqlite = !files_of(path, "db3").map_err(io)?.is_empty();
-        let (reason, hint) = if sqlite {
-            (
-                "a rosbag2 recording in SQLite, which is not read",
-                "convert it: `ros2 bag convert -i RECORDING -o out.yaml` with `storage_id: mcap` in out.yaml",
-            )
-        } else {
-            ("a directory without MCAP files", "name the files, or the directory that `ros2 bag record` made")
-        };
         return Err(DataError::Malformed {
             path: path.to_owned(),
             format: "log",
-            reason: reason.into(),
-            hint,
+            reason: "a directory without MCAP or SQLite (.db3) files".into(),
+            hint: "name the files, or the directory that `ros2 bag record` made",
         });
     }
+    let missing = listed(path).map_err(io)?.into_iter().filter(|name| !path.join(name).is_file()).collect();
     let files = paths.iter().map(|p| open_log(p, options)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Box::new(SplitLog { path: path.to_owned(), files }))
+    Ok(Box::new(SplitLog { path: path.to_owned(), files, missing }))
 }
 
 impl LogSource for SplitLog {
@@ -62,6 +93,11 @@ impl LogSource for SplitLog {
                 LogEnd::Torn(why) => end = LogEnd::Torn(format!("{}: {why}", file.path().display())),
             }
             before += file.bytes();
+        }
+        if let (Some(first), LogEnd::Whole) = (self.missing.first(), &end) {
+            let n = self.missing.len();
+            end =
+                LogEnd::Torn(format!("{METADATA} lists {n} files that are not there, the first is {first}"));
         }
         Ok(end)
     }

@@ -27,11 +27,11 @@ fn child(test: &str, directory: &Path) -> Command {
 }
 
 /// What a child is told; nothing when a person runs the ignored tests.
-fn told() -> Option<PathBuf> {
+pub fn told() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
-fn say(line: &str) {
+pub fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     // One write, so that no half line gets out; an error says that the parent is gone.
     out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
@@ -225,7 +225,7 @@ fn recorder_on_a_small_disk() {
 }
 
 /// Runs a child through a shell that prepares its surroundings first.
-fn in_shell(prepare: &[&str], script: &str, test: &str, directory: &Path) -> Option<String> {
+pub fn in_shell(prepare: &[&str], script: &str, test: &str, directory: &Path) -> Option<String> {
     let inner = child(test, directory);
     let mut command = Command::new(prepare.first().unwrap_or(&"sh"));
     command.args(prepare.iter().skip(1)).env(DIRECTORY, directory);

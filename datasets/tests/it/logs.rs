@@ -102,10 +102,13 @@ fn what_is_no_log_is_said() {
         std::fs::write(&path, bytes).unwrap();
         open_log(&path, &LogOptions::default()).unwrap_err().to_string()
     };
-    assert!(at("x.db3", b"SQLite format 3\0").contains("ros2 bag convert"));
+    assert!(at("x.db3", b"SQLite format 3\0").contains("not a readable rosbag2_sqlite file"));
+    assert!(at("x.db3.zstd", b"\x28\xb5\x2f\xfd").contains("zstd -d"));
     assert!(at("x.bin", b"nothing").contains("known are mcap"));
     assert!(at("x.csv", b"a,b\n").contains("[import.table]"));
-    assert!(open_log(directory.path(), &LogOptions::default()).unwrap_err().to_string().contains("SQLite"));
+    let empty = tempfile::tempdir().unwrap();
+    let error = open_log(empty.path(), &LogOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("without MCAP or SQLite"), "{error}");
 }
 
 /// Reads all there is and decodes it. Whether it was whole.

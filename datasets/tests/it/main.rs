@@ -22,6 +22,8 @@ mod recording;
 mod round_trip;
 mod row_cache;
 mod shards;
+mod sqlite_bags;
+mod streaming;
 mod transform;
 mod verify;
 mod verify_lints;

@@ -192,3 +192,30 @@ fn a_million_tiny_episodes_are_counted_in_bounded_memory() {
 fn hostile_bytes_stay_within_memory() {
     child("damage::lengths_that_lie", 256, "PROPTEST_CASES", Path::new("96"));
 }
+
+#[test]
+fn an_empty_dataset_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    // A D4RL file of no rows, a file of no demos, a directory of nothing.
+    let path = directory.path().join("empty.hdf5");
+    let mut file = FileBuilder::new();
+    for name in ["observations", "actions"] {
+        file.create_dataset(name).with_f32_data(&[]).with_shape(&[0, 2]);
+    }
+    for name in ["rewards", "terminals"] {
+        file.create_dataset(name).with_f32_data(&[]).with_shape(&[0]);
+    }
+    std::fs::write(&path, file.finish().unwrap()).unwrap();
+    let source = open(&path).unwrap();
+    assert_eq!(source.len(), 0);
+    assert!(!verify(&path, &OpenOptions::default()).findings.is_empty(), "verify says that there is nothing");
+    let to = directory.path().join("new");
+    for format in surefoot_datasets::FORMATS.iter().filter(|f| f.write.is_some()).map(|f| f.name) {
+        let error = surefoot_datasets::convert(&*source, format, &to).unwrap_err().to_string();
+        assert!(error.contains("at least one"), "{format}: {error}");
+        assert!(!to.exists());
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
+    let none = tempfile::tempdir().unwrap();
+    assert!(open(none.path()).is_err());
+}

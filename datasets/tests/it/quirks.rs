@@ -164,3 +164,51 @@ fn what_is_no_dataset_is_said_in_plain_words() {
     assert!(matches!(open(&path), Err(DataError::Malformed { .. })));
     assert!(matches!(open(&directory.path().join("absent")), Err(DataError::Io { .. })));
 }
+
+#[test]
+fn terminal_and_timeout_at_once_is_a_terminal_and_columns_of_one_number_are_vectors() {
+    let source = open(&fixture("d4rl_columns.hdf5")).unwrap();
+    assert_eq!((source.meta().format, source.len()), ("d4rl", 2));
+    let (first, second) = (source.episode(0).unwrap(), source.episode(1).unwrap());
+    assert_eq!(first.end, [StepEnd::Running, StepEnd::Running, StepEnd::Terminated], "d3rlpy PR 463");
+    assert_eq!(
+        (first.reward.as_slice(), second.reward.as_slice()),
+        ([0.0, 1.0, 2.0].as_slice(), [3.0, 4.0, 5.0].as_slice())
+    );
+    assert_eq!(second.observation, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0], "chunks that split the columns");
+    assert_eq!(second.action[0], 6.0 / 16.0);
+}
+
+#[test]
+fn layouts_that_are_not_read_are_named_by_what_stands_at_their_top() {
+    for (name, top) in [("foreign_dm_control.hdf5", "CMU_001_01"), ("foreign_d3rlpy.hdf5", "actions_0")] {
+        let error = open(&fixture(name)).err().unwrap().to_string();
+        assert!(error.contains("HDF5 of no known layout") && error.contains(top), "{error}");
+        let as_robomimic = OpenOptions { format: Some("robomimic".into()), ..OpenOptions::default() };
+        assert!(open_with(&fixture(name), &as_robomimic).is_err());
+    }
+}
+
+#[test]
+fn one_group_under_many_names_does_not_become_many() {
+    let path = fixture("hard_links.hdf5");
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    let error = open(&path).err().unwrap().to_string();
+    assert!(
+        error.contains("one group stands under many names") && error.contains(&bytes.to_string()),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_large_file_that_is_no_hdf5_is_refused_by_its_first_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.hdf5");
+    // It takes no room on the disk, and reading all of it would take an hour.
+    std::fs::File::create(&path).unwrap().set_len(4 << 40).unwrap();
+    let as_robomimic = OpenOptions { format: Some("robomimic".into()), ..OpenOptions::default() };
+    for options in [OpenOptions::default(), as_robomimic] {
+        let error = open_with(&path, &options).err().unwrap().to_string();
+        assert!(error.contains("does not start as an HDF5 file"), "{error}");
+    }
+}

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::output::printable;
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub enum Failure {
@@ -49,7 +51,7 @@ impl Failure {
         };
         let text = if code < 3 { format!("error: {text}") } else { text };
         // A terminal that was closed reads nothing; the exit code still tells.
-        let _closed = writeln!(std::io::stderr().lock(), "{text}");
+        let _closed = writeln!(std::io::stderr().lock(), "{}", printable(&text));
         ExitCode::from(code)
     }
 }

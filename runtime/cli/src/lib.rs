@@ -20,6 +20,7 @@ use clap::Parser;
 /// Runs the program on the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    surefoot_datasets::silence_caught_panics();
     let cli = args::Cli::parse();
     match commands::run(&cli).and_then(|()| output::check_stdout()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! What goes to stdout (results) and to stderr (everything else).
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -46,6 +47,7 @@ impl Output {
     /// A result, as text. A reader that has gone away is no error; any other failure is kept for the end of the program, so
     /// that hours of training are not lost over a line of output.
     pub fn text(self, text: &str) {
+        let text = printable(text);
         let mut stdout = std::io::stdout().lock();
         if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
             && error.kind() != ErrorKind::BrokenPipe
@@ -75,7 +77,35 @@ impl Output {
     /// Something worth knowing, on stderr.
     pub fn note(self, line: &str) {
         if !self.quiet {
-            let _closed_pipe = writeln!(std::io::stderr().lock(), "{line}");
+            let _closed_pipe = writeln!(std::io::stderr().lock(), "{}", printable(line));
         }
+    }
+}
+
+/// A text for a terminal: names that come from files must not steer it. Line ends and tabs stay; other controls, and what turns the
+/// direction of writing, are spelled out.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let spell = |c: char| -> String { if steers(c) { c.escape_default().collect() } else { c.into() } };
+    text.chars().map(spell).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_from_files_cannot_steer_the_terminal() {
+        assert_eq!(
+            printable("a\u{1b}]0;title\u{7}b\nc\td\u{202e}"),
+            "a\\u{1b}]0;title\\u{7}b\nc\td\\u{202e}"
+        );
+        assert!(matches!(printable("plain\n"), std::borrow::Cow::Borrowed(_)));
     }
 }

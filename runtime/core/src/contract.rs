@@ -242,14 +242,25 @@ impl RobotContract {
         .map_err(|source| ContractError::Limits { joint, source })
     }
 
-    /// Hash of everything in the contract but where the robot is on the network: goes into every dataset and policy.
+    /// Hash of what acts: joints, limits, rates, delay, channels and geometry. Where the robot is on the network and what the topics of
+    /// its recordings mean is no part of it: another cable or a topic of another name makes no other robot. Goes into every dataset and
+    /// policy.
     #[must_use]
     pub fn hash(&self) -> String {
-        let acts = Self { link: None, ..self.clone() };
-        // Field order is fixed by the struct, so the JSON is canonical.
-        let json = serde_json::to_vec(&acts).unwrap_or_default();
-        blake3::hash(&json).to_hex().to_string()
+        hash_of(&Self { link: None, import: None, ..self.clone() })
     }
+
+    /// Hash of the import section, where there is one: two datasets that differ in it were read otherwise. Goes into imported datasets.
+    #[must_use]
+    pub fn import_hash(&self) -> Option<String> {
+        self.import.as_ref().map(hash_of)
+    }
+}
+
+/// Field order is fixed by the structs, so the JSON is canonical.
+fn hash_of(part: &impl Serialize) -> String {
+    let json = serde_json::to_vec(part).unwrap_or_default();
+    blake3::hash(&json).to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -298,6 +309,54 @@ max_acceleration = 10.0
         assert_eq!((ros.domain_id, ros.type_hashes), (7, TypeHashes::NotSupported));
         let message = parse(&format!("{ARM}[link]\nendpoint = []\n")).unwrap_err().to_string();
         assert!(message.contains("unknown field `endpoint`"), "{message}");
+    }
+
+    const IMPORT: &str = r#"
+[import]
+action_shift = "next"
+episodes = { split = "file" }
+[[import.observation]]
+name = "{}_position"
+topic = "/joint_states"
+align = { strategy = "hold", timeline = "receive" }
+select = ["position.*"]
+unit = "rad"
+[[import.action]]
+name = "{}_target"
+topic = "/command"
+align = { strategy = "hold", timeline = "receive" }
+select = ["data[*]"]
+unit = "rad"
+definition = "commanded"
+bounds = "position"
+"#;
+
+    #[test]
+    fn what_recordings_mean_is_no_part_of_the_robot_and_has_a_hash_of_its_own() {
+        let (bare, with) = (parse(ARM).unwrap(), parse(&format!("{ARM}{IMPORT}")).unwrap());
+        let remapped = parse(&format!("{ARM}{}", IMPORT.replace("/command", "/arm/command"))).unwrap();
+        assert_eq!((bare.hash(), bare.import_hash()), (with.hash(), None));
+        assert_eq!(with.hash(), remapped.hash());
+        assert_ne!(with.import_hash(), remapped.import_hash());
+        let spelled = IMPORT.replace("[import]", "[import]\nsuccess = \"unknown\"");
+        assert_eq!(parse(&format!("{ARM}{spelled}")).unwrap().import_hash(), with.import_hash());
+        // Everything that acts is in the hash.
+        for (from, to) in [
+            ("name = \"arm\"", "name = \"leg\""),
+            ("control_hz = 100.0", "control_hz = 200.0"),
+            ("policy_hz = 10.0", "policy_hz = 20.0"),
+            ("policy_hz = 10.0", "policy_hz = 10.0\naction_delay_ticks = 1"),
+            ("policy_hz = 10.0", "policy_hz = 10.0\ncommand = \"effort\""),
+            ("name = \"shoulder\"", "name = \"elbow\""),
+            ("unit = \"rad\"", "unit = \"m\""),
+            ("max_velocity = 2.0", "max_velocity = 2.5"),
+            ("max_velocity = 2.0", "max_velocity = 2.0\nmax_jerk = 100.0"),
+            ("[[joints]]", "[[channels]]\nname = \"x\"\nunit = \"m\"\n[[joints]]"),
+        ] {
+            let text = ARM.replace(from, to);
+            let text = if to.contains("effort") { text + "max_effort = 5.0\n" } else { text };
+            assert_ne!(parse(&text).unwrap().hash(), bare.hash(), "{to}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Recorded episodes, whatever file they are in.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::{EnvSpec, Episode};
@@ -15,6 +16,8 @@ pub struct DatasetMeta {
     pub env: Option<String>,
     /// Hash of the robot contract it was recorded under, where stated.
     pub contract_hash: Option<String>,
+    /// Hash of the import section of the robot contract that it was made of logs by, where stated.
+    pub import_hash: Option<String>,
     /// Observation keys in row order, with their widths.
     pub observation_keys: Vec<(String, usize)>,
     /// Numbers in an observation row.
@@ -38,7 +41,7 @@ pub struct DatasetMeta {
 #[non_exhaustive]
 pub enum DataError {
     /// The system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), way_out(source))]
     Io {
         /// File.
         path: PathBuf,
@@ -93,6 +96,19 @@ pub enum DataError {
         /// By the data.
         found: String,
     },
+    /// A person ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What can be done about what the system says.
+fn way_out(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "\n\nhint: the disk is full, and what was begun was removed: make room or write to another disk, and run it again"
+        }
+        _ => "",
+    }
 }
 
 /// A dataset of any format.

@@ -168,9 +168,8 @@ impl Columns {
 
 /// Runs the parquet library. It answers most damaged files with an error and some with a panic; that becomes an error here.
 fn guarded<T>(run: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        Err(ParquetError::General("the parquet library could not make sense of it".into()))
-    })
+    let gave_up = || Err(ParquetError::General("the parquet library could not make sense of it".into()));
+    crate::caught::caught(run).unwrap_or_else(gave_up)
 }
 
 /// The library takes offsets and lengths on trust.

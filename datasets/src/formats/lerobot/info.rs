@@ -167,6 +167,8 @@ pub(super) const TERMINATED: &str = "next.terminated";
 pub(super) struct Extras {
     pub producer: String,
     pub spec: Option<EnvSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_hash: Option<String>,
     pub masks: Vec<(String, Vec<usize>)>,
     /// By the number of the episode.
     pub episodes: Vec<ExtrasOfEpisode>,

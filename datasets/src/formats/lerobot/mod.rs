@@ -47,7 +47,7 @@ pub const FORMAT: Format = Format {
 };
 
 /// Tables in memory at most.
-const MAX_TABLES: usize = 4;
+const MAX_TABLES: usize = 2;
 
 /// A run of rows of one episode in one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -326,6 +326,7 @@ fn open(input: Input, options: &OpenOptions) -> Result<Opened, DataError> {
         notes,
         spec: whole_rows.then(|| dataset.extras.as_ref()?.spec.clone()).flatten(),
         contract_hash: dataset.extras.as_ref().and_then(|e| e.spec.as_ref()?.contract_hash.clone()),
+        import_hash: dataset.extras.as_ref().and_then(|e| e.import_hash.clone()),
         masks: dataset.extras.as_ref().map(|e| e.masks.clone()).unwrap_or_default(),
         ..DatasetMeta::default()
     };

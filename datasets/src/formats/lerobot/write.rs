@@ -20,13 +20,14 @@ use surefoot_core::{DataError, Episode, Field, StepEnd};
 
 use super::NAME;
 use super::info::{EXTRAS, Extras, ExtrasOfEpisode, TERMINATED};
-use crate::durable::put_directory;
-use crate::input::hash_of_files;
+use crate::durable::{exists, put_directory, write_in};
+use crate::input::{hash_file, hash_of_files};
 use crate::open::{OpenOptions, open_with};
-use crate::writer::{Recording, Written, check, same};
+use crate::spool::{Spool, SpoolPlace};
+use crate::writer::{Recording, Written, check_count, check_episode, same};
 
-/// LeRobot begins a new file where one would grow beyond this.
-const FILE_BYTES: usize = 100 << 20;
+/// A new file begins where one has grown to this: LeRobot allows 100 MB, but a table is in memory while it is written or read.
+const FILE_BYTES: usize = 8 << 20;
 
 /// One column of a table.
 enum Column {
@@ -47,50 +48,89 @@ pub(super) fn write(
     recording: &Recording,
     episodes: &mut dyn Iterator<Item = Result<Episode, DataError>>,
 ) -> Result<Written, DataError> {
-    let episodes = episodes.collect::<Result<Vec<_>, _>>()?;
-    check(path, recording, &episodes)?;
-    let files = encode(recording, &episodes).map_err(|e| DataError::Malformed {
-        path: path.to_owned(),
-        format: NAME,
-        reason: format!("these episodes cannot be encoded: {e}"),
-        hint: "write another format, and report this with the data",
+    if path.exists() {
+        return Err(exists(path));
+    }
+    // Which columns there are is known only when all episodes are: they wait on the disk.
+    let spool = Spool::beside(path)?;
+    let mut gathered = Gathered::default();
+    for e in episodes {
+        let e = e?;
+        check_episode(path, recording, gathered.places.len(), &e)?;
+        gathered.add(&e, recording.spec.observation_dim());
+        gathered.places.push(spool.push(&e)?);
+    }
+    check_count(path, recording, gathered.places.len())?;
+    let mut hashes = Vec::new();
+    let mut bytes = 0;
+    put_directory(path, |temporary| {
+        for name in encode(path, temporary, recording, &gathered, &spool)? {
+            let (hash, length) = hash_file(&temporary.join(&name))?;
+            bytes += length;
+            if name.starts_with("data/") {
+                hashes.push((name, hash));
+            }
+        }
+        read_back(temporary, path, &gathered, &spool)
     })?;
-    let named: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
-    put_directory(path, &named, &|temporary| read_back(temporary, path, &episodes))?;
-    let hashes: Vec<(String, String)> = files
-        .iter()
-        .filter(|(name, _)| name.starts_with("data/"))
-        .map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string()))
-        .collect();
     let mut lost = Vec::new();
-    let o = recording.spec.observation_dim();
     if step_secs(recording) != recording.spec.step_secs {
         lost.push("that the time of a step is not known: LeRobot needs one, and 1 s is written".to_owned());
     }
-    let has = Has::of(&episodes);
-    for (kept, what, any) in [
-        (has.human, "who drove, for not every episode says it", episodes.iter().any(|e| !e.human.is_empty())),
-        (
-            has.proposed,
-            "proposed actions, for not every episode has them",
-            episodes.iter().any(|e| !e.proposed.is_empty()),
-        ),
+    for (kept, any, what) in [
+        (gathered.has.human, gathered.any_human, "who drove, for not every episode says it"),
+        (gathered.has.proposed, gathered.any_proposed, "proposed actions, for not every episode has them"),
     ] {
         if any && !kept {
             lost.push(what.to_owned());
         }
     }
-    if episodes.iter().any(|e| followed_a_terminal_step(e, o)) {
+    if gathered.any_follows_a_terminal_step {
         lost.push("observations that followed a terminal step".to_owned());
     }
     Ok(Written {
         path: path.to_owned(),
-        bytes: files.iter().map(|(_, b)| b.len() as u64).sum(),
+        bytes,
         hash: hash_of_files(hashes.iter().map(|(n, h)| (n.as_str(), h.as_str()))),
-        episodes: episodes.len(),
-        steps: episodes.iter().map(Episode::len).sum(),
+        episodes: gathered.places.len(),
+        steps: gathered.steps,
         lost,
     })
+}
+
+/// What has to be known of all episodes before the first is written.
+#[derive(Default)]
+struct Gathered {
+    places: Vec<SpoolPlace>,
+    steps: usize,
+    has: Has,
+    any_human: bool,
+    any_proposed: bool,
+    any_follows_a_terminal_step: bool,
+    extras: Vec<ExtrasOfEpisode>,
+}
+
+impl Gathered {
+    fn add(&mut self, e: &Episode, o: usize) {
+        self.steps += e.len();
+        let first = self.places.is_empty();
+        let Has { reward, success, human, proposed } = &mut self.has;
+        *reward |= e.reward.iter().any(|r| !r.is_nan());
+        *success = (first || *success) && e.success.is_some();
+        *human = (first || *human) && !e.human.is_empty();
+        *proposed = (first || *proposed) && !e.proposed.is_empty();
+        self.any_human |= !e.human.is_empty();
+        self.any_proposed |= !e.proposed.is_empty();
+        self.any_follows_a_terminal_step |= followed_a_terminal_step(e, o);
+        self.extras.push(ExtrasOfEpisode::of(e));
+    }
+
+    /// The task sentences, numbered in their own order; episodes without one have the empty sentence.
+    fn tasks(&self) -> BTreeMap<String, i64> {
+        let sentences: std::collections::BTreeSet<String> =
+            self.extras.iter().map(|e| e.attributes.get("task").cloned().unwrap_or_default()).collect();
+        sentences.into_iter().zip(0..).collect()
+    }
 }
 
 fn is_terminated(e: &Episode) -> bool {
@@ -117,45 +157,53 @@ fn frames(e: &Episode) -> usize {
     e.len() + usize::from(!is_terminated(e))
 }
 
-fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<(String, Vec<u8>)>, ParquetError> {
+/// Writes all files into the directory `to`, and gives their names.
+fn encode(
+    path: &Path,
+    to: &Path,
+    recording: &Recording,
+    gathered: &Gathered,
+    spool: &Spool,
+) -> Result<Vec<String>, DataError> {
+    let unencodable = |e: &dyn std::fmt::Display| DataError::Malformed {
+        path: path.to_owned(),
+        format: NAME,
+        reason: format!("these episodes cannot be encoded: {e}"),
+        hint: "write another format, and report this with the data",
+    };
     let spec = &recording.spec;
     let (o, a) = (spec.observation_dim(), spec.action_dim());
-    let bytes_of = |e: &Episode| frames(e) * (2 * a + o + 16) * 4;
-    let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
-    let mut size = 0;
-    for (i, e) in episodes.iter().enumerate() {
-        if size > 0 && size + bytes_of(e) > FILE_BYTES {
-            groups.push(Vec::new());
-            size = 0;
-        }
-        size += bytes_of(e);
-        if let Some(group) = groups.last_mut() {
-            group.push(i);
-        }
-    }
-    let (mut files, mut stats) = (Vec::new(), Stats::default());
-    let tasks = tasks(episodes);
+    let mut names = Vec::new();
+    let mut put = |name: String, bytes: Result<Vec<u8>, ParquetError>| {
+        write_in(to, &name, &bytes.map_err(|e| unencodable(&e))?)?;
+        names.push(name);
+        Ok::<(), DataError>(())
+    };
+    let tasks = gathered.tasks();
     let task_of = |e: &Episode| e.attributes.get("task").and_then(|t| tasks.get(t)).copied().unwrap_or(0);
-    let has = Has::of(episodes);
-    let (mut index, mut places) = (0, Places::default());
-    for (number, group) in groups.iter().enumerate() {
+    let has = &gathered.has;
+    let (mut index, mut places, mut stats) = (0, Places::default(), Stats::default());
+    let (mut number, mut size, mut table) = (0, 0, Frames::default());
+    for (i, place) in gathered.places.iter().enumerate() {
+        let e = spool.episode(*place)?;
         let (chunk, file) = (number / 1000, number % 1000);
-        let mut table = Frames::default();
-        for i in group {
-            let Some(e) = episodes.get(*i) else { continue };
-            let from = index;
-            table.episode(e, *i, &mut index, task_of(e), step_secs(recording), (o, a));
-            places.add(e, *i, (chunk, file), (from, index));
+        let from = index;
+        table.episode(&e, i, &mut index, task_of(&e), step_secs(recording), (o, a));
+        places.add(&e, i, (chunk, file), (from, index));
+        size += frames(&e) * (2 * a + o + 16) * 4;
+        if size >= FILE_BYTES || i + 1 == gathered.places.len() {
+            let columns = std::mem::take(&mut table).columns((o, a), has);
+            stats.add(&columns);
+            let name = format!("data/chunk-{chunk:03}/file-{file:03}.parquet");
+            put(name, parquet_of(columns, None))?;
+            (number, size) = (number + 1, 0);
         }
-        let columns = table.columns((o, a), &has);
-        stats.add(&columns);
-        files.push((format!("data/chunk-{chunk:03}/file-{file:03}.parquet"), parquet_of(columns, None)?));
     }
-    files.push(("meta/episodes/chunk-000/file-000.parquet".into(), parquet_of(places.columns(), None)?));
+    put("meta/episodes/chunk-000/file-000.parquet".into(), parquet_of(places.columns(), None))?;
     let (sentences, numbers) = tasks.iter().map(|(t, n)| (t.clone(), *n)).unzip();
     let columns =
         vec![("task_index", Column::Integers(numbers)), ("__index_level_0__", Column::Texts(sentences))];
-    files.push(("meta/tasks.parquet".into(), parquet_of(columns, Some(PANDAS))?));
+    put("meta/tasks.parquet".into(), parquet_of(columns, Some(PANDAS)))?;
     let mut features = serde_json::Map::new();
     let list = |fields: &[Field]| -> Json {
         json!({"dtype": "float32", "shape": [fields.len()], "names": fields.iter().map(|f| &f.name).collect::<Vec<_>>()})
@@ -186,52 +234,36 @@ fn encode(recording: &Recording, episodes: &[Episode]) -> Result<Vec<(String, Ve
     // LeRobot wants a whole number where it is one.
     let fps = if (fps - fps.round()).abs() < 1e-6 { json!(fps.round() as i64) } else { json!(fps) };
     let info = json!({
-        "codebase_version": "v3.0", "robot_type": spec.name, "total_episodes": episodes.len(), "total_frames": index,
+        "codebase_version": "v3.0", "robot_type": spec.name, "total_episodes": gathered.places.len(), "total_frames": index,
         "total_tasks": tasks.len(), "chunks_size": 1000, "data_files_size_in_mb": 100, "video_files_size_in_mb": 200,
-        "fps": fps, "splits": {"train": format!("0:{}", episodes.len())},
+        "fps": fps, "splits": {"train": format!("0:{}", gathered.places.len())},
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet", "video_path": null, "features": features,
     });
     let pretty = |json: &Json| -> Vec<u8> { format!("{json:#}\n").into_bytes() };
-    files.push(("meta/info.json".into(), pretty(&info)));
-    files.push(("meta/stats.json".into(), pretty(&stats.json())));
+    put("meta/info.json".into(), Ok(pretty(&info)))?;
+    put("meta/stats.json".into(), Ok(pretty(&stats.json())))?;
     let extras = Extras {
         producer: recording.producer.clone(),
         spec: recording.stated_spec().cloned(),
+        import_hash: recording.import_hash.clone(),
         masks: recording.masks.clone(),
-        episodes: episodes.iter().map(ExtrasOfEpisode::of).collect(),
+        episodes: gathered.extras.clone(),
     };
-    let extras = serde_json::to_vec_pretty(&extras).map_err(|e| ParquetError::General(e.to_string()))?;
-    files.push((EXTRAS.into(), extras));
-    Ok(files)
+    let extras = serde_json::to_vec_pretty(&extras).map_err(|e| ParquetError::General(e.to_string()));
+    put(EXTRAS.into(), extras)?;
+    Ok(names)
 }
 
 /// What pandas needs to find the sentence of a task in its index.
 const PANDAS: &str = r#"{"index_columns": ["__index_level_0__"], "column_indexes": [{"name": null, "field_name": null, "pandas_type": "unicode", "numpy_type": "object", "metadata": {"encoding": "UTF-8"}}], "columns": [{"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64", "metadata": null}, {"name": null, "field_name": "__index_level_0__", "pandas_type": "unicode", "numpy_type": "object", "metadata": null}], "pandas_version": "2.2.3"}"#;
 
-/// The task sentences, numbered in their own order; episodes without one have the empty sentence.
-fn tasks(episodes: &[Episode]) -> BTreeMap<String, i64> {
-    let sentences: std::collections::BTreeSet<String> =
-        episodes.iter().map(|e| e.attributes.get("task").cloned().unwrap_or_default()).collect();
-    sentences.into_iter().zip(0..).collect()
-}
-
 /// Columns that there is something to write in.
+#[derive(Clone, Copy, Default)]
 struct Has {
     reward: bool,
     success: bool,
     human: bool,
     proposed: bool,
-}
-
-impl Has {
-    fn of(episodes: &[Episode]) -> Self {
-        Self {
-            reward: episodes.iter().any(|e| e.reward.iter().any(|r| !r.is_nan())),
-            success: episodes.iter().all(|e| e.success.is_some()),
-            human: episodes.iter().all(|e| !e.human.is_empty()),
-            proposed: episodes.iter().all(|e| !e.proposed.is_empty()),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -489,7 +521,7 @@ fn put<T: DataType>(
 }
 
 /// Reads what was written and compares it with what was meant.
-fn read_back(temporary: &Path, path: &Path, episodes: &[Episode]) -> Result<(), DataError> {
+fn read_back(temporary: &Path, path: &Path, gathered: &Gathered, spool: &Spool) -> Result<(), DataError> {
     let damaged = |what: String| DataError::Malformed {
         path: path.to_owned(),
         format: NAME,
@@ -498,12 +530,12 @@ fn read_back(temporary: &Path, path: &Path, episodes: &[Episode]) -> Result<(), 
     };
     let options = OpenOptions { format: Some(NAME.into()), ..OpenOptions::default() };
     let source = open_with(temporary, &options)?;
-    if source.len() != episodes.len() {
+    if source.len() != gathered.places.len() {
         return Err(damaged("the number of episodes".into()));
     }
-    let has = Has::of(episodes);
-    for (i, meant) in episodes.iter().enumerate() {
-        let mut meant = meant.clone();
+    let has = gathered.has;
+    for (i, place) in gathered.places.iter().enumerate() {
+        let mut meant = spool.episode(*place)?;
         if !has.human {
             meant.human.clear();
         }

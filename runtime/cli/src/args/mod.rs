@@ -248,9 +248,9 @@ pub enum ConfigCommand {
         file: PathBuf,
         /// Overrides.
         overrides: Vec<String>,
-        /// Which kind of file.
-        #[arg(long, value_enum, default_value_t = SchemaKind::Run)]
-        kind: SchemaKind,
+        /// Which kind of file; found out from the file when absent.
+        #[arg(long, value_enum)]
+        kind: Option<SchemaKind>,
     },
     /// Print the file with every default filled in.
     Show {
@@ -258,6 +258,9 @@ pub enum ConfigCommand {
         file: PathBuf,
         /// Overrides.
         overrides: Vec<String>,
+        /// Which kind of file; found out from the file when absent.
+        #[arg(long, value_enum)]
+        kind: Option<SchemaKind>,
     },
     /// Print the JSON schema of a file.
     Schema {

@@ -1,21 +1,24 @@
 //! `surefoot config check|show|schema`.
 
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
 use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
 use crate::commands::train::Learners;
 use crate::composition;
 use crate::config::{self, RunConfig};
-use crate::failure::{CommandResult, usage};
+use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
 /// Runs the verb.
 pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     match command {
         ConfigCommand::Check { file, overrides, kind } => {
-            match kind {
+            match kind_of(file, *kind) {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
-                SchemaKind::Robot => check_robot(&RobotContract::read(file).map_err(usage)?)?,
+                SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
             }
             if output.json() {
                 output.value(&serde_json::json!({ "event": "checked", "path": file, "valid": true }));
@@ -23,7 +26,19 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.note(&format!("{}: valid", file.display()));
             }
         }
-        ConfigCommand::Show { file, overrides } => {
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Robot => {
+            let contract = robot(file, overrides)?;
+            if output.json() {
+                output.value(&contract);
+            } else {
+                output.text(&toml::to_string_pretty(&contract).context("cannot write the contract")?);
+                output.note(&format!("hash {}", contract.hash()));
+                if let Some(hash) = contract.import_hash() {
+                    output.note(&format!("import hash {hash}"));
+                }
+            }
+        }
+        ConfigCommand::Show { file, overrides, .. } => {
             let loaded = config::load(file, overrides)?;
             if output.json() {
                 output.value(&loaded.config);
@@ -41,6 +56,22 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
         }
     }
     Ok(())
+}
+
+/// What a file is, where nobody says it: a robot has joints, and an experiment has none.
+fn kind_of(file: &Path, stated: Option<SchemaKind>) -> SchemaKind {
+    stated.unwrap_or_else(|| {
+        let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        let robot = table.is_some_and(|t| t.contains_key("joints") && !t.contains_key("phase"));
+        if robot { SchemaKind::Robot } else { SchemaKind::Run }
+    })
+}
+
+fn robot(file: &Path, overrides: &[String]) -> Result<RobotContract, Failure> {
+    if !overrides.is_empty() {
+        return Err(usage(anyhow!("{}: a robot contract takes no overrides", file.display())));
+    }
+    RobotContract::read(file).map_err(usage)
 }
 
 /// Looks at the import section as well, where there is one.
@@ -84,6 +115,27 @@ mod tests {
                 "{path} is stale: run `cargo run -- config schema {name} > configs/schema/{name}.json`"
             );
         }
+    }
+
+    #[test]
+    fn robot_contracts_are_shown_whole_and_read_back_as_they_are() {
+        let directory = format!("{}/../../configs/robots", env!("CARGO_MANIFEST_DIR"));
+        let mut shown = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(kind_of(&path, None), SchemaKind::Robot, "{}", path.display());
+            let contract = robot(&path, &[]).unwrap();
+            check_robot(&contract).unwrap();
+            let text = toml::to_string_pretty(&contract).unwrap();
+            let again = RobotContract::parse(&text, &path).unwrap();
+            assert_eq!((again.hash(), &again), (contract.hash(), &contract));
+            assert!(text.contains("scaling = "), "a default is filled in: {text}");
+            shown += 1;
+        }
+        assert!(shown > 0);
+        let run = format!("{}/../../configs/push.toml", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(kind_of(Path::new(&run), None), SchemaKind::Run);
+        assert!(robot(Path::new(&run), &["name=x".into()]).is_err());
     }
 
     #[test]

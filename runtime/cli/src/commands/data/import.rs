@@ -1,16 +1,16 @@
 //! `surefoot data import`: raw logs to episodes, by a robot contract.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
-use surefoot_core::RobotContract;
-use surefoot_datasets::import::{Plan, import};
+use surefoot_core::{DataError, EpisodeSource, RobotContract};
+use surefoot_datasets::import::{Plan, Watch, import_spooled};
 use surefoot_datasets::streams::LogOptions;
-use surefoot_datasets::{FORMATS, Recording};
+use surefoot_datasets::{FORMATS, Recording, Stoppable, convert_as, leftovers};
 
 use crate::args::ImportArgs;
+use crate::commands::train::on_interrupt;
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -21,10 +21,10 @@ pub fn run(args: &ImportArgs, output: Output) -> CommandResult {
     let plan = Plan::new(&contract)
         .map_err(|e| usage(anyhow!(e).context(format!("robot contract {}", robot.display()))))?;
     let writable = || FORMATS.iter().filter(|f| f.write.is_some());
-    let Some(write) = writable().find(|f| f.name == to_format).and_then(|f| f.write) else {
+    if !writable().any(|f| f.name == to_format) {
         let known: Vec<&str> = writable().map(|f| f.name).collect();
         return Err(usage(anyhow!("--as {to_format:?}: expected one of {}", known.join(", "))));
-    };
+    }
     if to.exists() {
         let path = to.display();
         return Err(anyhow!("{path} exists and is not overwritten\n\nhint: choose another name").into());
@@ -32,26 +32,28 @@ pub fn run(args: &ImportArgs, output: Output) -> CommandResult {
     if !(0.0..1.0).contains(valid_share) {
         return Err(usage(anyhow!("--valid-share {valid_share}: expected 0 to 1")));
     }
+    say_leftovers(to, output);
+    let interrupt = on_interrupt()?;
+    let stop = || interrupt.requested();
     let bar = progress_bar(sources, output);
-    let told = AtomicU64::new(0);
     let progress = |bytes: u64| {
-        told.fetch_add(bytes, Ordering::Relaxed);
         if let Some(bar) = &bar {
             bar.inc(bytes);
         }
     };
-    let outcome = import(&plan, sources, &LogOptions::of(&contract), *skip_unreadable, &progress);
+    let watch = Watch { progress: &progress, stop: &stop };
+    let outcome = import_spooled(&plan, sources, &LogOptions::of(&contract), *skip_unreadable, watch, to);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let imported = outcome?;
+    let imported = outcome.map_err(stopped)?;
     let report = &imported.report;
     if output.json() {
         output.value(&serde_json::json!({ "event": "imported", "report": report }));
     } else {
         output.note(report.to_string().trim_end());
     }
-    if imported.episodes.is_empty() {
+    if imported.is_empty() {
         return Err(anyhow!(
             "no episode came of {} logs; nothing was written\n\nhint: the report says which streams had gaps and how steps \
              were dropped",
@@ -59,13 +61,13 @@ pub fn run(args: &ImportArgs, output: Output) -> CommandResult {
         )
         .into());
     }
-    let recording = Recording::new(imported.spec.clone());
-    let recording = if *valid_share > 0.0 {
-        recording.with_split(imported.episodes.len(), *valid_share, *seed)
-    } else {
-        recording
-    };
-    let written = write(to, &recording, &mut imported.episodes.into_iter().map(Ok))?;
+    let mut recording = Recording::new(imported.spec.clone());
+    recording.import_hash = contract.import_hash();
+    if *valid_share > 0.0 {
+        recording = recording.with_split(imported.len(), *valid_share, *seed);
+    }
+    let written =
+        convert_as(&Stoppable::new(&imported, &stop), &recording, to_format, to).map_err(stopped)?;
     for lost in &written.lost {
         output.note(&format!("{to_format} has no place for {lost}"));
     }
@@ -79,6 +81,27 @@ pub fn run(args: &ImportArgs, output: Output) -> CommandResult {
         output.note(&message);
     }
     Ok(())
+}
+
+/// Says what a program left that was killed while it wrote the same thing.
+pub fn say_leftovers(to: &Path, output: Output) {
+    for left in leftovers(to) {
+        output.note(&format!(
+            "note: {} is what was written for {} when a program was killed, or one that still writes: if none does, remove it",
+            left.display(),
+            to.display()
+        ));
+    }
+}
+
+/// A reading or writing that a person ended is no failure of it.
+pub fn stopped(error: DataError) -> Failure {
+    match error {
+        DataError::Interrupted => Failure::Interrupted(
+            "nothing was written, and nothing is left behind; run it again to begin anew".into(),
+        ),
+        other => other.into(),
+    }
 }
 
 /// A bar over the bytes of all sources, where one may be drawn.

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use surefoot_core::EpisodeSource;
-use surefoot_datasets::{FORMATS, Filter, Subset, Written};
+use surefoot_datasets::{FORMATS, Filter, Stoppable, Subset, Written};
+use surefoot_engine::Interrupt;
 
+use super::import::{say_leftovers, stopped};
 use super::read_as;
 use crate::args::{ConvertArgs, FilterArgs, SplitArgs};
+use crate::commands::train::on_interrupt;
 use crate::failure::{CommandResult, usage};
 use crate::output::Output;
 
@@ -15,7 +18,7 @@ use crate::output::Output;
 pub fn convert(args: &ConvertArgs, output: Output) -> CommandResult {
     let ConvertArgs { files, to, to_format, format } = args;
     let source = surefoot_datasets::open_files(files, &read_as(format.as_deref())?)?;
-    write(&*source, to_format, to, output)
+    write(&*source, to_format, to, &on_interrupt()?, output)
 }
 
 /// Two datasets of whole episodes.
@@ -34,8 +37,9 @@ pub fn split(args: &SplitArgs, output: Output) -> CommandResult {
         return Err(anyhow!("{} exists and is not overwritten\n\n{hint}", there.display()).into());
     }
     let (first, second) = surefoot_datasets::divide(&*source, *valid_share, *seed)?;
-    write(&first, to_format, train, output)?;
-    write(&second, to_format, valid, output)
+    let interrupt = on_interrupt()?;
+    write(&first, to_format, train, &interrupt, output)?;
+    write(&second, to_format, valid, &interrupt, output)
 }
 
 /// The episodes for which everything asked for holds.
@@ -74,15 +78,23 @@ pub fn filter(args: &FilterArgs, output: Output) -> CommandResult {
             anyhow!("{}: none of {all} episodes is taken; nothing was written", file.display()).into()
         );
     }
-    write(&Subset::new(&*source, taken)?, to_format, to, output)
+    write(&Subset::new(&*source, taken)?, to_format, to, &on_interrupt()?, output)
 }
 
-fn write(source: &dyn EpisodeSource, format: &str, to: &Path, output: Output) -> CommandResult {
+fn write(
+    source: &dyn EpisodeSource,
+    format: &str,
+    to: &Path,
+    interrupt: &Interrupt,
+    output: Output,
+) -> CommandResult {
     let writable: Vec<&str> = FORMATS.iter().filter(|f| f.write.is_some()).map(|f| f.name).collect();
     if !writable.contains(&format) {
         return Err(usage(anyhow!("--as {format:?}: expected one of {}", writable.join(", "))));
     }
-    let written = surefoot_datasets::convert(source, format, to)?;
+    say_leftovers(to, output);
+    let stop = || interrupt.requested();
+    let written = surefoot_datasets::convert(&Stoppable::new(source, &stop), format, to).map_err(stopped)?;
     let Written { path, bytes, hash, episodes, steps, lost } = written;
     if output.json() {
         output.value(&serde_json::json!({

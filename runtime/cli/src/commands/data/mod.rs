@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use surefoot_core::DataError;
+use surefoot_datasets::streams::{LogOptions, looks_like_log};
 use surefoot_datasets::{FORMATS, OpenOptions};
 use surefoot_engine::MAX_EPISODES;
 use surefoot_sim::{DemonstratorConfig, EnvConfig};
@@ -25,8 +26,11 @@ use crate::output::Output;
 pub fn run(command: &DataCommand, output: Output) -> CommandResult {
     match command {
         DataCommand::Info(args) => each(&args.files, args.format.as_deref(), |path, options| {
-            let report = surefoot_datasets::info(path, options)?;
-            print(&report, output);
+            if options.format.is_none() && is_log(path, options) {
+                print(&surefoot_datasets::log_info(path, &LogOptions::default())?, output);
+            } else {
+                print(&surefoot_datasets::info(path, options)?, output);
+            }
             Ok(true)
         }),
         DataCommand::Stats(args) => each(&args.files, args.format.as_deref(), |path, options| {
@@ -42,6 +46,11 @@ pub fn run(command: &DataCommand, output: Output) -> CommandResult {
         DataCommand::Play(args) => play::run(args, output),
         DataCommand::Diff(args) => diff::run(args, output),
     }
+}
+
+/// Whether a path holds a raw log and no dataset: some directories look like both.
+fn is_log(path: &Path, options: &OpenOptions) -> bool {
+    looks_like_log(path) && !(path.is_dir() && surefoot_datasets::open_with(path, options).is_ok())
 }
 
 fn print<T: serde::Serialize + std::fmt::Display>(report: &T, output: Output) {
