@@ -96,9 +96,17 @@ mod tests {
         clock.observe(exchange(10_000_000_000, 1000, 80, 50));
         assert!((clock.offset().unwrap().nanos - 10_000_000_000).abs() < 100);
         clock.observe(Exchange { sent: 5, received: 0, answered: 100, returned: 6 });
-        assert!((clock.offset().unwrap().nanos - 10_000_000_000).abs() < 100, "an impossible one is not used");
+        assert!(
+            (clock.offset().unwrap().nanos - 10_000_000_000).abs() < 100,
+            "an impossible one is not used"
+        );
         for extreme in [i64::MIN, i64::MAX] {
-            clock.observe(Exchange { sent: extreme, received: -extreme.max(-i64::MAX), answered: 0, returned: 0 });
+            clock.observe(Exchange {
+                sent: extreme,
+                received: -extreme.max(-i64::MAX),
+                answered: 0,
+                returned: 0,
+            });
         }
     }
 }

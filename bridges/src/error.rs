@@ -45,7 +45,9 @@ pub enum LinkError {
         reason: String,
     },
     /// The endpoint cannot be listened on.
-    #[error("cannot listen on {endpoint}: {reason}\n\nhint: is the port taken? Port 0 lets the system choose")]
+    #[error(
+        "cannot listen on {endpoint}: {reason}\n\nhint: is the port taken? Port 0 lets the system choose"
+    )]
     Listen {
         /// Where.
         endpoint: String,
@@ -163,7 +165,9 @@ const fn hint(refusal: Refusal) -> &'static str {
         }
         Refusal::Latched => "\n\nhint: look at the robot; then an operator acknowledges or resets the stop",
         Refusal::OtherContract => "\n\nhint: use the contract that the robot is served with",
-        Refusal::NoLease | Refusal::OldEpoch | Refusal::Moving | Refusal::NotLatched | Refusal::Malformed => "",
+        Refusal::NoLease | Refusal::OldEpoch | Refusal::Moving | Refusal::NotLatched | Refusal::Malformed => {
+            ""
+        }
     }
 }
 
@@ -243,7 +247,9 @@ pub enum WireError {
         left: usize,
     },
     /// Another version of this program's messages.
-    #[error("version {found} of {what}: expected {expected}\n\nhint: both sides need the same version of surefoot")]
+    #[error(
+        "version {found} of {what}: expected {expected}\n\nhint: both sides need the same version of surefoot"
+    )]
     Version {
         /// Kind of message.
         what: &'static str,

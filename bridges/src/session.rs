@@ -100,8 +100,10 @@ impl SessionConfig {
             set("connect/endpoints", connect.clone().into())?;
             set("connect/timeout_ms", CONNECT_MS.into())?;
             set("connect/exit_on_failure", true.into())?;
-            set("connect/retry/period_init_ms", RETRY_MS.into())?;
-            set("connect/retry/period_max_ms", (10 * RETRY_MS).into())?;
+            let retry = serde_json::json!({
+                "period_init_ms": RETRY_MS, "period_max_ms": 10 * RETRY_MS, "period_increase_factor": 2,
+            });
+            set("connect/retry", retry)?;
         }
         set("listen/endpoints", listen.to_vec().into())?;
         set("scouting/multicast/enabled", false.into())?;
@@ -182,7 +184,8 @@ fn with_port(endpoint: &str) -> Result<String, LinkError> {
     let (Some((protocol, address)), true) = (endpoint.split_once('/'), port_is_open(endpoint)) else {
         return Ok(endpoint.to_owned());
     };
-    let refused = |e: std::io::Error| LinkError::Listen { endpoint: endpoint.to_owned(), reason: e.to_string() };
+    let refused =
+        |e: std::io::Error| LinkError::Listen { endpoint: endpoint.to_owned(), reason: e.to_string() };
     let addresses: Vec<_> = address.to_socket_addrs().map_err(refused)?.collect();
     let bound = TcpListener::bind(addresses.as_slice()).map_err(refused)?.local_addr().map_err(refused)?;
     let host = address.strip_suffix(":0").unwrap_or(address);
@@ -274,7 +277,10 @@ mod tests {
             let mut config = SessionConfig::listening("tcp/127.0.0.1:0", None);
             config.connect = vec![endpoint.to_owned()];
             let message = config.open().err().unwrap().to_string();
-            assert!(message.contains("link.endpoints") && message.contains(endpoint), "{endpoint}: {message}");
+            assert!(
+                message.contains("link.endpoints") && message.contains(endpoint),
+                "{endpoint}: {message}"
+            );
         }
         for namespace in ["", "a/*", "a//b", "/a", "@x"] {
             let config = SessionConfig::listening("tcp/127.0.0.1:0", Some(namespace.to_owned()));

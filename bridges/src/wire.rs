@@ -476,7 +476,8 @@ pub struct SafetyCounters {
     pub executed: u64,
     /// Periods of an epoch without a command: the stop plan was played.
     pub missed: u64,
-    /// Joint limits that an independent witness found broken by what was commanded. Zero, or the filter is broken.
+    /// Joint limits that an independent witness found broken by what was commanded or measured. Zero, or the filter, a sensor or the robot's
+    /// own servo is broken.
     pub violations: u64,
     /// Commands of an epoch that is over, or of none.
     pub refused_epoch: u64,
@@ -566,8 +567,18 @@ impl Message for SafetyStatus {
         for x in &mut row {
             *x = from.u64("counter")?;
         }
-        let [ticks, executed, missed, violations, refused_epoch, refused_lease, order, late, malformed, skipped] =
-            row;
+        let [
+            ticks,
+            executed,
+            missed,
+            violations,
+            refused_epoch,
+            refused_lease,
+            order,
+            late,
+            malformed,
+            skipped,
+        ] = row;
         let counters = SafetyCounters {
             ticks,
             executed,
@@ -638,11 +649,7 @@ impl Message for PanelPress {
         out.u8(key.code());
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self {
-            panel: from.u64("panel")?,
-            seq: from.u64("number")?,
-            key: PanelKey::of(from.u8("key")?)?,
-        })
+        Ok(Self { panel: from.u64("panel")?, seq: from.u64("number")?, key: PanelKey::of(from.u8("key")?)? })
     }
 }
 

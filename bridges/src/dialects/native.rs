@@ -39,7 +39,8 @@ impl Native {
     #[must_use]
     pub fn new(contract: &RobotContract, link: &LinkContract) -> Self {
         let base = format!("robot/{}", link.robot.as_deref().unwrap_or(&contract.name));
-        let topic = |given: &Option<String>, usual: &str| given.clone().unwrap_or_else(|| format!("{base}/{usual}"));
+        let topic =
+            |given: &Option<String>, usual: &str| given.clone().unwrap_or_else(|| format!("{base}/{usual}"));
         let (state, command) = (topic(&link.topics.state, "state"), topic(&link.topics.command, "cmd"));
         Self { contract: contract.clone(), base, state, command }
     }
@@ -329,6 +330,9 @@ mod tests {
         assert_eq!(refused, Err(WireError::NotFinite { what: "a command" }));
         nan.rows.clear();
         codec.write_command(&nan, &mut packet).unwrap();
-        assert!(codec.read_command(&packet.payload, Some(&packet.attachment), &mut read).is_err(), "no point");
+        assert!(
+            codec.read_command(&packet.payload, Some(&packet.attachment), &mut read).is_err(),
+            "no point"
+        );
     }
 }

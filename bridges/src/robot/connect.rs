@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::contract::LinkContract;
 use surefoot_core::{RobotContract, recycled};
+use zenoh::liveliness::LivelinessToken;
 use zenoh::sample::Sample;
 use zenoh::{Session, Wait};
 
@@ -91,11 +92,7 @@ fn ask(session: &Session, key: &str, payload: Option<&[u8]>, endpoints: &str) ->
         }
         clock.sleep_until(clock.now_nanos() + LOOK_NANOS);
     }
-    Err(LinkError::NoRobot {
-        key: key.to_owned(),
-        endpoints: endpoints.to_owned(),
-        waited_ms: PATIENCE_MS,
-    })
+    Err(LinkError::NoRobot { key: key.to_owned(), endpoints: endpoints.to_owned(), waited_ms: PATIENCE_MS })
 }
 
 /// The first place where two contracts differ, and what stands there.
@@ -157,8 +154,7 @@ fn most_rows(contract: &RobotContract) -> Result<usize, LinkError> {
 /// # Errors
 /// When any of that fails; says what was expected, what was found and how to mend it.
 pub fn attach(contract: &RobotContract) -> Result<Attached, LinkError> {
-    let link =
-        contract.link.as_ref().ok_or_else(|| LinkError::NoLink { robot: contract.name.clone() })?;
+    let link = contract.link.as_ref().ok_or_else(|| LinkError::NoLink { robot: contract.name.clone() })?;
     check_timeouts(link)?;
     let dialect = dialect(contract, link)?;
     let (session, _) = SessionConfig::to_robot(link, Purpose::Control).open()?;
@@ -193,11 +189,7 @@ fn attach_over(
     let clock = MonotonicClock::start();
     let shared = Arc::new(Shared::new(StateFrame::new(contract)));
     listen(&session, dialect, contract, link, &shared, dialect.codec(&zid)?)?;
-    for token in dialect.controller_tokens(&zid)? {
-        let declared = session.liveliness().declare_token(token).wait();
-        let mut declared = declared.map_err(|e| LinkError::zenoh("declaring a liveliness token", e))?;
-        declared.set_background(true);
-    }
+    let tokens = declare_tokens(&session, dialect.controller_tokens(&zid)?)?;
     let publisher = dialect.command().publisher(&session)?;
     wait_for_state(&shared, contract, &dialect.state().key, clock)?;
     let supervisor = match &supervision {
@@ -235,6 +227,7 @@ fn attach_over(
         seq: 0,
         epoch: 0,
         arming_since: None,
+        _tokens: tokens,
     };
     let resettable = description.as_ref().is_some_and(|d| d.resettable);
     let scene = match &supervision {
@@ -249,6 +242,18 @@ fn attach_over(
     };
     let status = LinkStatus { shared, robot: contract.name.clone(), wiring };
     Ok(Attached { robot, scene, status, session, description })
+}
+
+/// Declares liveliness tokens; they live as long as what is given back.
+pub(crate) fn declare_tokens(
+    session: &Session,
+    tokens: Vec<String>,
+) -> Result<Vec<LivelinessToken>, LinkError> {
+    let declare = |token: String| {
+        let declared = session.liveliness().declare_token(token).wait();
+        declared.map_err(|e| LinkError::zenoh("declaring a liveliness token", e))
+    };
+    tokens.into_iter().map(declare).collect()
 }
 
 /// Listens to the robot's state: judged and decoded on zenoh's thread, which puts it into the mailbox and does nothing else.

@@ -68,7 +68,7 @@ impl LinkThread {
         let mut packet = Packet::default();
         let mut supervisor = self.supervision.take();
         let mut asked: Option<Asked> = None;
-        let (mut next_beat, mut beats, mut last_echo, mut cleared) = (0, 0_u64, 0_u64, 0_u32);
+        let (mut next_beat, mut beats, mut last_echo) = (0, 0_u64, 0_u64);
         loop {
             let now = self.clock.now_nanos();
             let wait = if supervisor.is_some() { (next_beat - now).max(0) } else { HEARTBEAT_NANOS };
@@ -92,7 +92,7 @@ impl LinkThread {
                 let answer = question.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(reply) = answer {
                     if s.take(&self.shared, question.op, &reply) {
-                        cleared = question.acknowledged;
+                        self.shared.cleared.store(question.acknowledged, Ordering::Release);
                     }
                     asked = None;
                 } else if now - question.at_nanos > ANSWER_NANOS {
@@ -105,6 +105,7 @@ impl LinkThread {
             }
             if asked.is_none() {
                 let acknowledged = self.shared.acknowledged.load(Ordering::Acquire);
+                let cleared = self.shared.cleared.load(Ordering::Acquire);
                 if let Some(op) = s.wish(&self.shared, acknowledged != cleared) {
                     let epoch = self.shared.epoch.load(Ordering::Acquire);
                     if op == ModeOp::Hold {
@@ -113,7 +114,7 @@ impl LinkThread {
                     }
                     asked = Some(s.ask(&self.session, op, epoch, now, acknowledged));
                 } else if acknowledged != cleared {
-                    cleared = acknowledged;
+                    self.shared.cleared.store(acknowledged, Ordering::Release);
                 }
             }
         }
@@ -196,7 +197,11 @@ impl Supervisor {
             return Some(ModeOp::Claim);
         }
         if acknowledge && told.mode.is_latched() {
-            return Some(if told.mode == RobotMode::EmergencyStop { ModeOp::Reset } else { ModeOp::Acknowledge });
+            return Some(if told.mode == RobotMode::EmergencyStop {
+                ModeOp::Reset
+            } else {
+                ModeOp::Acknowledge
+            });
         }
         if !wanted {
             shared.refuse(None);

@@ -25,8 +25,8 @@ use crate::dialects::{CommandFrame, StateFrame};
 use crate::error::Refusal;
 use crate::wire::RobotMode;
 
-pub(crate) use connect::who;
 pub use connect::{Attached, Description, attach, describe};
+pub(crate) use connect::{declare_tokens, who};
 pub(crate) use link_thread::Heard;
 pub use scene::SceneClient;
 pub use status::{LinkReport, LinkStatus};
@@ -52,6 +52,7 @@ pub struct ZenohRobot {
     epoch: u32,
     /// Since when it was tried to arm; `None` while nothing is commanded.
     arming_since: Option<i64>,
+    _tokens: Vec<zenoh::liveliness::LivelinessToken>,
 }
 
 impl ZenohRobot {
@@ -67,10 +68,18 @@ impl ZenohRobot {
 
     /// The robot's side follows this program: what it says otherwise ends that.
     fn check_followed(&mut self, now: i64) -> Result<Option<u32>, RobotError> {
+        let clearing =
+            self.shared.acknowledged.load(Ordering::Acquire) != self.shared.cleared.load(Ordering::Acquire);
+        if clearing {
+            // A person has just cleared a stop, and the robot's side is being told.
+            return self.wait_for_arming(now).map(|()| None);
+        }
         if let Some(refusal) = self.shared.refusal() {
             let told = self.shared.told();
             let why = match refusal {
-                Refusal::Latched => format!("its side is in a latched stop ({:?}, {:?})", told.mode, told.cause),
+                Refusal::Latched => {
+                    format!("its side is in a latched stop ({:?}, {:?})", told.mode, told.cause)
+                }
                 other => format!("its side refuses: {other}"),
             };
             return Err(self.lost(why));
@@ -82,11 +91,7 @@ impl ZenohRobot {
             return Err(self.lost(why));
         }
         if epoch == 0 {
-            let since = *self.arming_since.get_or_insert(now);
-            if now - since > ARM_NANOS {
-                return Err(self.lost("its side does not answer to being armed".into()));
-            }
-            return Ok(None);
+            return self.wait_for_arming(now).map(|()| None);
         }
         if self.shared.boot.load(Ordering::Acquire) != self.shared.leased_boot.load(Ordering::Acquire) {
             return Err(self.lost("its side was started anew: what was armed is not any more".into()));
@@ -96,6 +101,14 @@ impl ZenohRobot {
             return Err(self.lost(format!("its side has ended epoch {epoch}")));
         }
         Ok(Some(epoch))
+    }
+
+    fn wait_for_arming(&mut self, now: i64) -> Result<(), RobotError> {
+        let since = *self.arming_since.get_or_insert(now);
+        if now - since > ARM_NANOS {
+            return Err(self.lost("its side does not answer to being armed".into()));
+        }
+        Ok(())
     }
 }
 
@@ -127,7 +140,10 @@ impl Robot for ZenohRobot {
         let epoch = if self.supervised {
             self.shared.wanted.store(true, Ordering::Release);
             match self.check_followed(now)? {
-                Some(epoch) => epoch,
+                Some(epoch) => {
+                    self.arming_since = None;
+                    epoch
+                }
                 None => {
                     self.wake();
                     return Ok(());

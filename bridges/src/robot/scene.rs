@@ -84,7 +84,8 @@ impl SceneClient {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.answer.answered.load(Ordering::Acquire) >= self.answer.asked.load(Ordering::Acquire)
-            && self.shared.received_seq.load(Ordering::Acquire) >= self.answer.first_seq.load(Ordering::Acquire)
+            && self.shared.received_seq.load(Ordering::Acquire)
+                >= self.answer.first_seq.load(Ordering::Acquire)
     }
 
     /// Why the last request was not followed, if it was not; it is to be asked again.

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub epoch: AtomicU32,
     pub lease: AtomicU64,
     pub refused: AtomicU8,
+    /// The last of `acknowledged` that was settled.
+    pub cleared: AtomicU32,
     pub offset_nanos: AtomicI64,
     pub offset_bound_nanos: AtomicI64,
     // Receiver to both.
@@ -65,6 +67,7 @@ impl Shared {
             epoch: AtomicU32::new(0),
             lease: AtomicU64::new(0),
             refused: AtomicU8::new(0),
+            cleared: AtomicU32::new(0),
             offset_nanos: AtomicI64::new(0),
             offset_bound_nanos: AtomicI64::new(0),
             told: AtomicU64::new(0),

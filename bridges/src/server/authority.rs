@@ -364,7 +364,10 @@ mod tests {
         assert_eq!(a.mode(), RobotMode::Armed, "one that is in time");
         a.tick(None, 251 * MS);
         assert_eq!((a.mode(), a.cause()), (RobotMode::ProtectiveStop, StopCause::CommandSilence));
-        assert!(!a.admits(&command(lease, epoch, 2, 300 * MS), 252 * MS), "the link is back, and nothing moves");
+        assert!(
+            !a.admits(&command(lease, epoch, 2, 300 * MS), 252 * MS),
+            "the link is back, and nothing moves"
+        );
         for op in [ModeOp::Arm, ModeOp::Claim, ModeOp::Hold, ModeOp::Status, ModeOp::Release] {
             let lease = a.lease.map_or(lease, |l| l.token);
             a.request(&request(op, 1, lease, epoch), 252 * MS, true);

@@ -7,17 +7,15 @@ use surefoot_core::RobotContract;
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::recycled::Receiver;
 use surefoot_safety::JointLimits;
+use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::pubsub::Publisher;
 use zenoh::query::Query;
-use zenoh::{Session, Wait};
 
 use crate::dialects::{Codec, Packet, StateFrame};
 use crate::server::listen::Served;
 use crate::server::log::{ExecutedTick, Lines};
-use crate::wire::{
-    Heartbeat, Message, ModeReply, RobotMode, SafetyCounters, SafetyStatus, StopCause,
-};
+use crate::wire::{Heartbeat, Message, ModeReply, RobotMode, SafetyCounters, SafetyStatus, StopCause};
 
 /// Between two signs of life, ns.
 const HEARTBEAT_NANOS: i64 = 50_000_000;
@@ -65,7 +63,6 @@ impl Outgoing {
 
 /// What the thread owns.
 pub(super) struct Courier {
-    pub session: Session,
     pub served: Arc<Served>,
     pub states: Receiver<Outgoing>,
     pub answers: mpsc::Receiver<Answer>,

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
+use surefoot_core::RobotContract;
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::contract::LinkContract;
 use surefoot_core::recycled::Sender;
-use surefoot_core::RobotContract;
 use zenoh::query::Query;
 use zenoh::sample::Sample;
 use zenoh::{Session, Wait};
@@ -95,30 +95,33 @@ impl Inbox {
         commands: Sender<CommandFrame>,
     ) -> Result<(), LinkError> {
         let (served, max_bytes) = (self.served.clone(), self.link.max_message_bytes);
-        let own = Mutex::new((commands, dialect.codec(&session.zid().to_string())?));
+        // What could not be read is room for the next one.
+        let own = Mutex::new((commands, dialect.codec(&session.zid().to_string())?, None::<CommandFrame>));
         subscribe(session, &dialect.command().key, move |sample| {
             let Ok(mut own) = own.lock() else { return };
-            let (commands, codec) = &mut *own;
+            let (commands, codec, spare) = &mut *own;
             let (payload, attachment) = (sample.payload(), sample.attachment());
             if payload.len() + attachment.map_or(0, |a| a.len()) > max_bytes {
                 return served.count_malformed();
             }
             // Where nothing is free the robot thread is behind: what it has is enough.
-            let Some(mut frame) = commands.lend() else { return };
+            let Some(mut frame) = spare.take().or_else(|| commands.lend()) else { return };
             let attachment = attachment.map(|a| a.to_bytes());
             if codec.read_command(&payload.to_bytes(), attachment.as_deref(), &mut frame).is_err() {
                 served.count_malformed();
-                // Numbered for nobody: it goes round, and is followed by no one.
-                frame.rows.clear();
-                frame.meta.epoch = 0;
-                frame.meta.lease = 0;
-                frame.meta.seq = 0;
+                *spare = Some(frame);
+                return;
             }
             commands.send(frame);
         })
     }
 
-    fn heartbeats(&self, session: &Session, keys: &Supervision, ops: mpsc::Sender<Op>) -> Result<(), LinkError> {
+    fn heartbeats(
+        &self,
+        session: &Session,
+        keys: &Supervision,
+        ops: mpsc::Sender<Op>,
+    ) -> Result<(), LinkError> {
         let (served, clock) = (self.served.clone(), self.clock);
         subscribe(session, &keys.controller_heartbeat.key, move |sample| {
             let received_nanos = clock.now_nanos();
@@ -142,7 +145,11 @@ impl Inbox {
                 // Whoever presses a stop means one, whatever else they say.
                 Err(_) => {
                     served.count_malformed();
-                    Estop { latched: true, cause: "a press that could not be read".into(), who: String::new() }
+                    Estop {
+                        latched: true,
+                        cause: "a press that could not be read".into(),
+                        who: String::new(),
+                    }
                 }
             };
             *served.estop.lock().unwrap_or_else(PoisonError::into_inner) = pressed;

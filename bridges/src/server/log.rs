@@ -39,7 +39,8 @@ pub(super) struct Lines(BufWriter<File>);
 impl Lines {
     pub(super) fn create(path: &Path) -> Result<Self, LinkError> {
         let file = File::create_new(path);
-        file.map(|f| Self(BufWriter::new(f))).map_err(|source| LinkError::Log { path: path.to_owned(), source })
+        file.map(|f| Self(BufWriter::new(f)))
+            .map_err(|source| LinkError::Log { path: path.to_owned(), source })
     }
 
     pub(super) fn write(&mut self, tick: &ExecutedTick) -> std::io::Result<()> {

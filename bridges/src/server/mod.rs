@@ -9,8 +9,8 @@
 
 pub mod authority;
 mod courier;
-mod log;
 mod listen;
+mod log;
 mod side;
 
 use std::path::PathBuf;
@@ -20,12 +20,11 @@ use std::thread::JoinHandle;
 
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::contract::LinkContract;
-use surefoot_core::{
-    GuardedRobot, Robot, RobotContract, RobotError, RobotState, Stamp, World, recycled,
-};
+use surefoot_core::{GuardedRobot, Robot, RobotContract, RobotError, RobotState, Stamp, World, recycled};
 use surefoot_safety::SafeCommand;
 use zenoh::{Session, Wait};
 
+use crate::dialects::native::COMMAND_PLACES;
 use crate::dialects::{CommandFrame, dialect};
 use crate::error::LinkError;
 use crate::robot::Description;
@@ -68,6 +67,7 @@ pub struct RobotServer {
     courier: Option<JoinHandle<Result<(), std::io::Error>>>,
     log: Option<PathBuf>,
     session: Session,
+    _tokens: Vec<zenoh::liveliness::LivelinessToken>,
 }
 
 impl RobotServer {
@@ -108,13 +108,12 @@ impl RobotServer {
             boot_id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let (commands, incoming) = recycled::queue(dialects_places(), || CommandFrame::with_room(&contract, 64));
+        let (commands, incoming) = recycled::queue(COMMAND_PLACES, || CommandFrame::with_room(&contract, 64));
         let (ops, asked) = mpsc::channel();
         let (answers, to_answer) = mpsc::channel();
         let (outgoing, states) = recycled::queue(STATES, || Outgoing::new(&contract));
         let clock = MonotonicClock::start();
         let courier = Courier {
-            session: session.clone(),
             served: served.clone(),
             states,
             answers: to_answer,
@@ -128,8 +127,10 @@ impl RobotServer {
             clock,
         };
         let thread = |source| LinkError::Thread { source };
-        let courier =
-            std::thread::Builder::new().name("courier".into()).spawn(move || courier.run()).map_err(thread)?;
+        let courier = std::thread::Builder::new()
+            .name("courier".into())
+            .spawn(move || courier.run())
+            .map_err(thread)?;
         let side = RobotSide {
             guard,
             authority,
@@ -140,15 +141,13 @@ impl RobotServer {
             courier: courier.thread().clone(),
             served: served.clone(),
             clock,
+            missed: 0,
         };
         let inbox = Inbox { served: served.clone(), contract, link: link.clone(), description, clock };
         inbox.declare(&session, dialect.as_ref(), commands, ops)?;
-        for token in dialect.robot_tokens(&zid)? {
-            let declared = session.liveliness().declare_token(token).wait();
-            let mut declared = declared.map_err(|e| LinkError::zenoh("declaring a liveliness token", e))?;
-            declared.set_background(true);
-        }
-        let robot = std::thread::Builder::new().name("robot".into()).spawn(move || side.run()).map_err(thread)?;
+        let tokens = crate::robot::declare_tokens(&session, dialect.robot_tokens(&zid)?)?;
+        let robot =
+            std::thread::Builder::new().name("robot".into()).spawn(move || side.run()).map_err(thread)?;
         let mut wiring = vec![format!("dialect {}", dialect.name())];
         wiring.extend([dialect.state(), dialect.command()].iter().map(ToString::to_string));
         Ok(Self {
@@ -159,6 +158,7 @@ impl RobotServer {
             courier: Some(courier),
             log: log.clone(),
             session,
+            _tokens: tokens,
         })
     }
 
@@ -212,10 +212,6 @@ impl Drop for RobotServer {
         // There is nobody left to tell.
         let _ = self.end();
     }
-}
-
-const fn dialects_places() -> usize {
-    crate::dialects::native::COMMAND_PLACES
 }
 
 /// A robot whose scene only a person can put back: for serving what is no simulation.

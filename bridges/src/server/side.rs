@@ -19,6 +19,9 @@ use crate::wire::{ModeOp, ModeRequest, RobotMode, StopCause};
 /// Commands that wait for their period. One that is early because the network's jitter brought two at once waits for the next; what is
 /// more than that would only be late.
 const WAITING: usize = 2;
+/// Periods without a command that are bridged by the stop plan of the last one, so that the next is met on its way; from then on it
+/// brakes from wherever it is, which is never later at rest.
+const BRIDGED: u32 = 3;
 /// Periods that coming to rest at the end may take.
 const LAST_TICKS: u32 = 20_000;
 
@@ -45,6 +48,8 @@ pub(super) struct RobotSide {
     pub courier: Thread,
     pub served: Arc<Served>,
     pub clock: MonotonicClock,
+    /// Periods in a row without a command.
+    pub missed: u32,
 }
 
 impl RobotSide {
@@ -133,9 +138,12 @@ impl RobotSide {
             }
             self.commands.give_back(frame);
         }
+        self.missed = if due.is_some() { 0 } else { self.missed.saturating_add(1) };
+        let bridged = self.authority.mode() == RobotMode::Armed && !ending && self.missed <= BRIDGED;
         let moved = match &due {
             Some(frame) => self.guard.follow(&frame.rows),
-            None => self.guard.without_command(),
+            None if bridged => self.guard.without_command(),
+            None => self.guard.brake(),
         };
         self.authority.tick(due.as_ref().map(|frame| &frame.meta), now);
         let executed_seq = due.as_ref().map_or(0, |frame| frame.meta.seq);

@@ -116,7 +116,10 @@ fn a_row_that_claims_more_than_there_is_takes_no_memory() {
     let length = bytes.len();
     bytes[length - 4..].copy_from_slice(&u32::MAX.to_le_bytes());
     let refused = TeleopAction::read(&bytes);
-    assert!(matches!(refused, Err(WireError::Length { found, .. }) if found == u32::MAX as usize), "{refused:?}");
+    assert!(
+        matches!(refused, Err(WireError::Length { found, .. }) if found == u32::MAX as usize),
+        "{refused:?}"
+    );
     let not_a_number = TeleopAction { action: vec![f32::NAN], ..TeleopAction::default() };
     assert_eq!(TeleopAction::read(&not_a_number.bytes()), Err(WireError::NotFinite { what: "action" }));
 }

@@ -111,6 +111,25 @@ impl GuardedRobot {
         self.advance()
     }
 
+    /// One control period of braking, as fast as the limits allow, from wherever it is: what a command that it lags behind had planned is
+    /// not gone after any more.
+    ///
+    /// # Errors
+    /// When the robot is lost.
+    pub fn brake(&mut self) -> Result<(), RobotError> {
+        self.missed += 1;
+        self.plan.clear();
+        if !self.armed {
+            return self.advance();
+        }
+        let command = self.chain.brake();
+        self.monitor.observe(&command);
+        self.world.write(command)?;
+        self.world.read(&mut self.state)?;
+        self.monitor.observe_measured(&self.state.position, self.tracking_tolerance);
+        Ok(())
+    }
+
     /// Forgets where it was commanded to be: the next command is followed from where it is measured then. Only at rest; a robot that
     /// moves comes to rest first.
     pub fn disarm(&mut self) {
@@ -318,6 +337,15 @@ mod tests {
             assert_eq!(followed.counts().violations, 0, "{nonsense}");
         }
         assert!(followed.follow(&[]).is_err());
+        followed.follow(&[(-1.9, 0.0)]).unwrap();
+        for _ in 0..20 {
+            followed.follow(&[(-1.9, 0.0)]).unwrap();
+        }
+        assert!(!followed.at_rest(), "on its way, and far behind");
+        for _ in 0..7 {
+            followed.brake().unwrap();
+        }
+        assert!(followed.at_rest() && followed.counts().violations == 0, "ceil(V / (A h)) periods later");
         followed.disarm();
         assert_eq!(followed.commanded().is_some(), !followed.at_rest(), "disarmed only at rest");
     }

@@ -118,3 +118,33 @@ pub trait World: Robot {
         None
     }
 }
+
+impl<R: Robot + ?Sized> Robot for Box<R> {
+    fn contract(&self) -> &RobotContract {
+        (**self).contract()
+    }
+    fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
+        (**self).read(state)
+    }
+    fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
+        (**self).write(command)
+    }
+    fn without_command(&mut self) -> Result<(), RobotError> {
+        (**self).without_command()
+    }
+    fn stop(&mut self) -> Result<(), RobotError> {
+        (**self).stop()
+    }
+    fn acknowledge(&mut self) -> Result<(), RobotError> {
+        (**self).acknowledge()
+    }
+}
+
+impl<W: World + ?Sized> World for Box<W> {
+    fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
+        (**self).reset(initial)
+    }
+    fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
+        (**self).render(markers, width, height)
+    }
+}
