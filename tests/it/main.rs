@@ -9,6 +9,7 @@ mod determinism;
 mod driven_episodes;
 mod fault_matrix;
 mod guarded_arm;
+mod linked;
 mod live;
 mod program;
 mod resume;

@@ -10,6 +10,7 @@ mod failure;
 mod keyboard;
 mod new_file;
 mod output;
+mod panel_operator;
 mod progress;
 mod summary;
 

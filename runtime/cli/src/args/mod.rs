@@ -63,6 +63,10 @@ pub enum Command {
     Eval(EvalArgs),
     /// Let a trained policy drive a robot through the whole control loop.
     Rollout(RolloutArgs),
+    /// Serve a simulated robot over zenoh, with a filter and a watchdog on its side of the link.
+    Serve(ServeArgs),
+    /// Record what a person does with a robot, episode by episode.
+    Record(RecordRobotArgs),
     /// Make episodes of recorded control ticks once more: what a learner was given, bit for bit.
     Replay(ReplayArgs),
     /// Write a run's report.html again.
@@ -119,6 +123,10 @@ pub struct TrainArgs {
     /// A person beside the robot of a phase with `schedule = { async = {} }`: may take over, mark and stop.
     #[arg(long, value_enum, default_value_t)]
     pub operator: OperatorInput,
+    /// The contract (with [link]) of the robot that such phases drive; the same as `robot.contract=...`. Otherwise they drive a
+    /// simulated one in this process.
+    #[arg(long)]
+    pub robot: Option<PathBuf>,
 }
 
 /// Arguments of `resume`.
@@ -159,9 +167,11 @@ pub struct EvalArgs {
 /// Arguments of `rollout`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The robot is a simulated one, with a filter and a watchdog of its own on its side of the link.
-Example:
-  surefoot rollout runs/push-s0-20260203T040506Z --episodes 5 --realtime")]
+Without --robot the robot is a simulated one in this process, with a filter and a watchdog of its own.
+Examples:
+  surefoot rollout runs/push-s0-20260203T040506Z --episodes 5 --realtime
+  surefoot serve push --listen tcp/127.0.0.1:7447 --write-contract robot.toml
+  surefoot rollout runs/push-s0-20260203T040506Z --robot robot.toml")]
 pub struct RolloutArgs {
     /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
     pub policy: PathBuf,
@@ -177,6 +187,9 @@ pub struct RolloutArgs {
     /// In real time, control and policy on threads of their own; otherwise on simulated time, the same bits every time.
     #[arg(long)]
     pub realtime: bool,
+    /// Drive the robot of this contract (with [link]) over zenoh, in real time.
+    #[arg(long)]
+    pub robot: Option<PathBuf>,
     /// A person beside the robot: may take over, mark and stop; each episode waits for their start.
     #[arg(long, value_enum, default_value_t)]
     pub operator: OperatorInput,
@@ -188,6 +201,77 @@ pub struct RolloutArgs {
     pub record: Option<PathBuf>,
 }
 
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ctrl-C brings the robot to rest and ends. It is a motion limiter, not a certified safety function.
+Example:
+  surefoot serve push --listen tcp/127.0.0.1:7447 --write-contract robot.toml
+  surefoot rollout RUN --robot robot.toml            in another terminal")]
+pub struct ServeArgs {
+    /// The environment whose robot is served.
+    pub env: String,
+    /// Names, timeouts and dialect are those of this contract's [link].
+    #[arg(long)]
+    pub robot: Option<PathBuf>,
+    /// Where to listen; with port 0 the system chooses one, and it is printed.
+    #[arg(long, default_value = "tcp/127.0.0.1:0")]
+    pub listen: String,
+    /// What is spoken; the contract's, if there is one.
+    #[arg(long, value_enum)]
+    pub dialect: Option<DialectName>,
+    /// First part of every key; the contract's, if there is one.
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// Write the contract that attaches to this robot here; the file must not exist.
+    #[arg(long)]
+    pub write_contract: Option<PathBuf>,
+    /// Write every control period of the robot's side here, one JSON object a line; the file must not exist.
+    #[arg(long)]
+    pub log: Option<PathBuf>,
+    /// Rehearse a bad day: a TOML file with `[[faults]]`, each with `from`, `until` (control periods) and `fault`.
+    #[arg(long)]
+    pub faults: Option<PathBuf>,
+}
+
+/// Dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum DialectName {
+    /// Ours.
+    Native,
+    /// ROS 2 with rmw_zenoh.
+    RmwZenoh,
+    /// ROS 2 behind zenoh-bridge-ros2dds.
+    Ros2dds,
+}
+
+/// Arguments of `record`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing moves but by the person: take over, drive, and say how it went (y, n); q ends.
+Example:
+  surefoot record push --robot robot.toml --to driven --operator panel")]
+pub struct RecordRobotArgs {
+    /// The environment whose task is recorded.
+    pub env: String,
+    /// The contract (with [link]) of the robot.
+    #[arg(long)]
+    pub robot: PathBuf,
+    /// The recording, a directory; one of the same task goes on.
+    #[arg(long)]
+    pub to: PathBuf,
+    /// Where the person's input comes from.
+    #[arg(long, value_enum, default_value = "keyboard")]
+    pub operator: OperatorInput,
+    /// Episodes, at most.
+    #[arg(long, default_value_t = 1000)]
+    pub episodes: usize,
+    /// First seed of the scenes, where the robot is a simulated one.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
 /// Where a person's input comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OperatorInput {
@@ -196,6 +280,8 @@ pub enum OperatorInput {
     None,
     /// This terminal.
     Keyboard,
+    /// A panel on the robot's network; needs --robot.
+    Panel,
 }
 
 /// Arguments of `replay`.

@@ -6,10 +6,12 @@ mod demo;
 mod doctor;
 mod eval;
 mod list;
+mod record;
 mod replay;
 mod report;
 mod resume;
 mod rollout;
+mod serve;
 mod train;
 
 use clap::CommandFactory;
@@ -27,6 +29,8 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Resume(args) => resume::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),
+        Command::Serve(args) => serve::run(args, output),
+        Command::Record(args) => record::run(args, output),
         Command::Replay(args) => replay::run(args, output),
         Command::Report(args) => report::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),

@@ -1,18 +1,20 @@
 //! `surefoot rollout`: a trained policy drives a robot through the whole control loop, startup guard, watchdogs and robot-side
-//! filter included; here the robot is a simulated one.
+//! filter included; a simulated one in this process, or the robot of a contract over zenoh.
 
 use std::io::BufWriter;
 
 use anyhow::anyhow;
-use surefoot_core::ActMode;
+use surefoot_core::{ActMode, Episode};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
-use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Order, Session, TickSink};
-use surefoot_engine::{EvalConfig, Evaluation, MAX_EPISODES};
+use surefoot_engine::live::{
+    Driven, LiveClock, LiveConfig, LoopEnd, Order, Session, SessionParts, TickSink, Unattended,
+};
+use surefoot_engine::{EpisodeSeeds, EvalConfig, Evaluation, Interrupt, MAX_EPISODES};
 
 use crate::args::{OperatorInput, RolloutArgs};
 use crate::commands::eval::{Trained, locate_and_read};
 use crate::commands::train::on_interrupt;
-use crate::composition::{self, Around, TickLines};
+use crate::composition::{self, Around, LinkedAround, TickLines};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -20,50 +22,120 @@ use crate::summary;
 
 /// Runs the verb.
 pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
-    if !(1..=MAX_EPISODES).contains(&args.episodes) {
-        return Err(usage(anyhow!("--episodes {}: expected 1 to {MAX_EPISODES}", args.episodes)));
-    }
+    check_episodes(args.episodes)?;
     let attended = args.operator != OperatorInput::None;
-    if attended && !args.realtime {
+    let realtime = args.realtime || args.robot.is_some();
+    if attended && !realtime {
         return Err(usage(anyhow!("--operator: a person needs real time\n\nhint: add --realtime")));
     }
     let Trained { artifact, env, eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
     artifact.card.check(composition::env(&env)?.spec())?;
     let policy = surefoot_policies::load_policy(&artifact, 1)?;
-    let operator = composition::operator(args.operator, output)?;
+    let here = if args.robot.is_none() { Some(composition::operator(args.operator, output)?) } else { None };
     let interrupt = on_interrupt()?;
     let ticks = args.ticks.as_deref().map(NewFile::create).transpose()?;
     let ticks = ticks.map(|file| TickLines::begin(BufWriter::new(file), &env)).transpose()?;
     let ticks = ticks.map(|lines| Box::new(lines) as Box<dyn TickSink>);
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
-    let recorded = episodes.as_ref().map_or(0, |recorder| recorder.len());
-    let clock = if args.realtime { LiveClock::Real } else { LiveClock::Simulated };
+    let clock = if realtime { LiveClock::Real } else { LiveClock::Simulated };
+    let (parts, link) = match (&args.robot, here) {
+        (Some(contract), _) => {
+            let around = LinkedAround { operator: args.operator, episodes, ticks };
+            let (parts, link) = composition::linked_robot(&env, contract, around, output)?;
+            (parts, Some(link))
+        }
+        (None, operator) => {
+            let operator = operator.unwrap_or_else(|| Box::new(Unattended));
+            (composition::simulated_robot(&env, clock, Around { operator, episodes, ticks })?, None)
+        }
+    };
+    let policy = Versioned { version: 1, policy };
+    let driven = drive(parts, clock, policy, "rollout", &seeds, &interrupt, output);
+    let link = link.map(|status| status.report());
+    if let Some(link) = &link {
+        output.note(&link.to_string());
+    }
+    let DrivenAll { episodes, ended_by, stopped, end, interrupted } = driven?;
+    if interrupted {
+        return Err(Failure::Interrupted(format!("{} episodes were driven", episodes.len())));
+    }
+    let e = Evaluation::of(&episodes);
+    if output.json() {
+        output.value(&serde_json::json!({
+            "event": "rolled_out", "policy": policy_dir, "evaluation": e, "ended_by": ended_by,
+            "cadence": end.cadence, "violations": end.counts.violations, "dropped_ticks": end.dropped_ticks,
+            "link": link,
+        }));
+    } else {
+        output.line(&summary::judgement(&e));
+        if let Some(report) = end.cadence {
+            output.line(&report.to_string());
+        }
+    }
+    stopped.map_or(Ok(()), |why| Err(Failure::SafetyStop(why)))
+}
+
+/// Refuses numbers of episodes that mean nothing.
+///
+/// # Errors
+/// A usage error.
+pub fn check_episodes(episodes: usize) -> CommandResult {
+    if (1..=MAX_EPISODES).contains(&episodes) {
+        return Ok(());
+    }
+    Err(usage(anyhow!("--episodes {episodes}: expected 1 to {MAX_EPISODES}")))
+}
+
+/// What came of driving.
+pub struct DrivenAll {
+    /// Finished episodes.
+    pub episodes: Vec<Episode>,
+    /// The mode that ended each, where not the task did.
+    pub ended_by: Vec<Option<Mode>>,
+    /// The latched stop that the robot was left in, in words.
+    pub stopped: Option<String>,
+    /// How the loop ended.
+    pub end: LoopEnd,
+    /// Whether somebody asked to end before all was done.
+    pub interrupted: bool,
+}
+
+/// Drives one episode for each seed, and brings the robot to rest.
+///
+/// # Errors
+/// When the robot cannot be driven, or what happened cannot be kept.
+pub fn drive(
+    parts: SessionParts,
+    clock: LiveClock,
+    policy: Versioned,
+    name: &str,
+    seeds: &[EpisodeSeeds],
+    interrupt: &Interrupt,
+    output: Output,
+) -> Result<DrivenAll, Failure> {
+    let recorded = usize::try_from(parts.recorded).unwrap_or(usize::MAX);
     let config = LiveConfig { clock, control: ControlConfig::default(), ..LiveConfig::default() };
-    let parts = composition::simulated_robot(&env, clock, Around { operator, episodes, ticks })?;
-    let mut session = Session::new(parts, &config, Versioned { version: 1, policy })?;
-    let mut episodes = Vec::new();
-    let mut drives = Vec::new();
-    for (index, seeds) in seeds.into_iter().enumerate() {
+    let mut session = Session::new(parts, &config, policy)?;
+    let (mut episodes, mut ended_by, mut interrupted) = (Vec::new(), Vec::new(), false);
+    for (index, seeds) in seeds.iter().enumerate() {
         let order = Order {
-            name: format!("rollout_{}", recorded + index),
-            seeds,
+            name: format!("{name}_{}", recorded.saturating_add(index)),
+            seeds: *seeds,
             mode: ActMode::Exploit,
             speed_percent: 100,
         };
-        let driven = match session.drive(&order, &interrupt)? {
+        let driven = match session.drive(&order, interrupt)? {
             Driven::Episodes { ordered, unordered } => ordered.into_iter().chain(unordered),
             Driven::Interrupted => {
-                let told = format!("{} episodes were driven", episodes.len());
-                session.finish()?;
-                let _at_rest = session.close();
-                return Err(Failure::Interrupted(told));
+                interrupted = true;
+                break;
             }
             Driven::Stopped { .. } => break,
         };
         for driven in driven {
             tell(&driven, output);
-            drives.push(driven.ended_by);
+            ended_by.push(driven.ended_by);
             episodes.push(driven.episode);
         }
     }
@@ -78,19 +150,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     if let Some(granted) = &end.granted {
         granted.refusals().for_each(|line| output.note(&format!("note: {line}; see `surefoot doctor`")));
     }
-    let e = Evaluation::of(&episodes);
-    if output.json() {
-        output.value(&serde_json::json!({
-            "event": "rolled_out", "policy": policy_dir, "evaluation": e, "ended_by": drives,
-            "cadence": end.cadence, "violations": end.counts.violations, "dropped_ticks": end.dropped_ticks,
-        }));
-    } else {
-        output.line(&summary::judgement(&e));
-        if let Some(report) = end.cadence {
-            output.line(&report.to_string());
-        }
-    }
-    stopped.map_or(Ok(()), |why| Err(Failure::SafetyStop(why)))
+    Ok(DrivenAll { episodes, ended_by, stopped, end, interrupted })
 }
 
 fn tell(driven: &DrivenEpisode, output: Output) {

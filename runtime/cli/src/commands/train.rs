@@ -22,7 +22,12 @@ use crate::summary;
 
 /// Runs the verb.
 pub fn run(args: &TrainArgs, output: Output) -> CommandResult {
-    let loaded = config::load(&args.config, &args.overrides)?;
+    let robot = args
+        .robot
+        .iter()
+        .map(|path| format!("robot.contract={}", toml::Value::String(path.display().to_string())));
+    let overrides: Vec<String> = args.overrides.iter().cloned().chain(robot).collect();
+    let loaded = config::load(&args.config, &overrides)?;
     let interrupt = on_interrupt()?;
     person_can_act(&loaded.config, args.operator)?;
     let run_dir = args.run_dir.as_deref();
@@ -163,7 +168,10 @@ pub fn with_parts<T>(
         spec: spec.clone(),
         load_policy: surefoot_policies::load_policy,
         make_env: make,
-        make_live: config.env.as_ref().map(|env| composition::make_live(env, input, output)),
+        make_live: config.env.as_ref().map(|env| {
+            let robot = config.robot.as_ref().map(|r| r.contract.as_path());
+            composition::make_live(env, robot, input, output)
+        }),
         demonstrations: &demonstrations.episodes,
         data_hashes: demonstrations.hashes.values().cloned().collect(),
         phases: config.phase.clone(),

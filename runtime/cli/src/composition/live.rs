@@ -14,8 +14,8 @@ use surefoot_sim::EnvConfig;
 use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
 
 use crate::args::OperatorInput;
-use crate::composition::env;
-use crate::failure::Failure;
+use crate::composition::{LinkedAround, env, linked_robot};
+use crate::failure::{Failure, usage};
 use crate::keyboard::Keyboard;
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -38,6 +38,11 @@ pub fn operator(input: OperatorInput, output: Output) -> Result<Box<dyn Operator
     Ok(match input {
         OperatorInput::None => Box::new(Unattended),
         OperatorInput::Keyboard => Box::new(Keyboard::open(output)?),
+        OperatorInput::Panel => {
+            return Err(usage(anyhow!(
+                "--operator panel: a panel is heard over the link of a robot\n\nhint: add --robot CONTRACT"
+            )));
+        }
     })
 }
 
@@ -53,13 +58,18 @@ pub fn recorder(to: &Path, config: &EnvConfig) -> Result<Box<EpisodeRecorder>, F
     Ok(Box::new(EpisodeRecorder::create(to, recording)?))
 }
 
-/// What an online phase that acts and learns side by side drives: a simulated robot, with its episodes in the run directory.
-pub fn make_live(config: &EnvConfig, input: OperatorInput, output: Output) -> MakeLive {
-    let config = config.clone();
+/// What an online phase that acts and learns side by side drives: the robot of a contract, or a simulated one in this process; its
+/// episodes stand in the run directory.
+pub fn make_live(config: &EnvConfig, robot: Option<&Path>, input: OperatorInput, output: Output) -> MakeLive {
+    let (config, robot) = (config.clone(), robot.map(Path::to_owned));
     Box::new(move |run, live| {
         let parts = || {
             let ticks = live.record_ticks.then(|| next_ticks(run, &config)).transpose()?;
             let episodes = Some(recorder(&run.join("episodes"), &config)?);
+            if let Some(contract) = &robot {
+                let around = LinkedAround { operator: input, episodes, ticks };
+                return linked_robot(&config, contract, around, output).map(|(parts, _)| parts);
+            }
             let around = Around { operator: operator(input, output)?, episodes, ticks };
             simulated_robot(&config, live.robot.clock, around)
         };

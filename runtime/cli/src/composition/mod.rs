@@ -1,6 +1,7 @@
 //! Where names become things: environments, demonstrations and learners out of a config.
 
 mod demonstrations;
+mod link;
 mod live;
 
 use anyhow::{Context, anyhow};
@@ -10,6 +11,7 @@ use surefoot_policies::{LearnerConfig, LearnerContext};
 use surefoot_sim::{EnvConfig, EnvContext};
 
 pub use demonstrations::{Demonstrations, load, put_aside_if_damaged, record};
+pub use link::{LinkedAround, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TickLines, TicksHeader, make_live, operator, recorder, robot_parts, simulated_robot};
 
 use crate::config::{RecordedConfig, RunConfig};

@@ -11,7 +11,10 @@ use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_datasets::{DoneMeans, OpenOptions};
-use surefoot_engine::{EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, PhaseConfig, TrainingConfig};
+use surefoot_engine::live::LiveClock;
+use surefoot_engine::{
+    EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, OnlineConfig, PhaseConfig, Schedule, TrainingConfig,
+};
 use surefoot_policies::LearnerConfig;
 use surefoot_sim::{DemonstratorConfig, EnvConfig};
 
@@ -29,6 +32,9 @@ pub struct RunConfig {
     /// The world; absent for a run on recorded data alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<EnvConfig>,
+    /// The robot at the other end of a link that phases with `schedule = { async = {} }` drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robot: Option<RobotRunConfig>,
     /// What the data is of, where there is no world to say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<RecordedConfig>,
@@ -47,6 +53,14 @@ pub struct RunConfig {
     /// How the run is carried out.
     #[serde(default)]
     pub training: TrainingConfig,
+}
+
+/// A robot that a run drives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RobotRunConfig {
+    /// Its contract, with [link], relative to the working directory.
+    pub contract: PathBuf,
 }
 
 /// A task that is known from recordings alone.
@@ -185,6 +199,14 @@ fn check(config: &RunConfig) -> anyhow::Result<()> {
     }
     if config.env.is_none() && config.data.iter().any(|d| d.record.is_some()) {
         wrong.push("[[data]] record: needs a world, [env.NAME]".to_owned());
+    }
+    let drives = |phase: &PhaseConfig| {
+        matches!(phase, PhaseConfig::Online(OnlineConfig { schedule: Schedule::Async(live), .. })
+            if live.robot.clock == LiveClock::Real)
+    };
+    if config.robot.is_some() && !config.phase.iter().any(drives) {
+        wrong
+            .push("[robot]: no phase drives a robot in real time, with schedule = { async = {} }".to_owned());
     }
     if !(1..=MAX_WORLDS).contains(&config.training.worlds) {
         wrong.push(format!("training.worlds = {}: 1 to {MAX_WORLDS}", config.training.worlds));

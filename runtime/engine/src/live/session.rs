@@ -21,6 +21,10 @@ const FIRST_LOOK_TICKS: u64 = 3;
 const ASK_AGAIN_TICKS: u64 = 25;
 /// Ticks in which a robot without an operator must be ready to run.
 const READY_TICKS: u64 = 5_000;
+/// A robot without an operator that tells no state for so long before it runs is given up, s.
+const UNSEEN_SECS: f64 = 3.0;
+/// A state that is older than this is none, ns.
+const UNSEEN_NANOS: i64 = 1_000_000_000;
 /// Time of a drive in which a person's verdict may be on the one before, s: as long as it takes to see and to press.
 const EARLY_SECS: f64 = 1.0;
 /// Drives that end before their first step, in a row, before the session gives up.
@@ -66,6 +70,14 @@ pub enum LiveError {
         mode: Mode,
         /// What was refused last.
         refusal: Option<(Request, Refusal)>,
+    },
+    /// The robot tells nothing of itself.
+    #[error(
+        "the robot has not told its state for more than {secs} s\n\nhint: its link is down, or its own side has ended; when it is back, look at it: that side may be in a latched stop"
+    )]
+    Unseen {
+        /// For how long.
+        secs: f64,
     },
     /// A finished episode could not be kept.
     #[error("a finished episode could not be kept: {source}")]
@@ -170,6 +182,9 @@ pub struct Session {
     ticks_per_step: u64,
     /// Ticks of a drive in which a person's verdict is taken to be on the one before.
     early_ticks: u64,
+    /// Ticks without a state after which a robot is given up, and how many there were in a row.
+    unseen_limit: u64,
+    unseen: u64,
     mode: Mode,
     tick: u64,
     running_since: u64,
@@ -210,6 +225,8 @@ impl Session {
             start: config.start,
             ticks_per_step: contract.ticks_per_step()? as u64,
             early_ticks: (EARLY_SECS / contract.control_secs()).ceil() as u64,
+            unseen_limit: (UNSEEN_SECS / contract.control_secs()).ceil() as u64,
+            unseen: 0,
             mode: Mode::Idle,
             tick: 0,
             running_since: 0,
@@ -269,6 +286,9 @@ impl Session {
             }
             if stage != Stage::Running && !attended && self.tick > since + READY_TICKS {
                 return Err(LiveError::NotReady { mode: self.mode, refusal: self.refusal });
+            }
+            if stage != Stage::Running && !attended && self.unseen > self.unseen_limit {
+                return Err(LiveError::Unseen { secs: UNSEEN_SECS });
             }
             self.may_start = (stage, self.mode) == (Stage::Arming, Mode::Holding);
             stage = match (stage, self.mode) {
@@ -389,6 +409,7 @@ impl Session {
         }
         let before = std::mem::replace(&mut self.mode, tick.mode);
         self.tick = tick.tick;
+        self.unseen = if tick.observation_age_nanos > UNSEEN_NANOS { self.unseen + 1 } else { 0 };
         if let Some((request, why)) = tick.refusal {
             self.refusal = tick.refusal;
             if self.operator.attends() && is_a_persons(request) {

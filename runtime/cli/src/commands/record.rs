@@ -1,0 +1,71 @@
+//! `surefoot record`: what a person does with a robot over a link, in a crash-safe recording.
+
+use anyhow::anyhow;
+use surefoot_core::{ActMode, Policy, PolicyError, ResetScope, Rows, RowsMut};
+use surefoot_engine::EvalConfig;
+use surefoot_engine::control::Versioned;
+use surefoot_engine::live::LiveClock;
+use surefoot_sim::EnvConfig;
+
+use crate::args::{OperatorInput, RecordRobotArgs};
+use crate::commands::rollout::{DrivenAll, check_episodes, drive};
+use crate::commands::train::on_interrupt;
+use crate::composition::{self, LinkedAround};
+use crate::failure::{CommandResult, Failure, usage};
+use crate::output::Output;
+
+/// Does nothing: what moves the robot is the person alone.
+struct HoldStill;
+
+impl Policy for HoldStill {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn reset(&mut self, _slot: usize, _scope: ResetScope, _seed: u64) {}
+    fn act(
+        &mut self,
+        _observations: Rows<'_>,
+        _mode: ActMode,
+        mut actions: RowsMut<'_>,
+    ) -> Result<(), PolicyError> {
+        actions.row(0).fill(0.0);
+        Ok(())
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
+    check_episodes(args.episodes)?;
+    if args.operator == OperatorInput::None {
+        return Err(usage(anyhow!("--operator none: nobody would drive\n\nhint: keyboard or panel")));
+    }
+    let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
+        let names = EnvConfig::NAMES.join(", ");
+        usage(anyhow!("unknown environment {:?}: expected one of {names}", args.env))
+    })?;
+    let seeds = EvalConfig { episodes: args.episodes, seed: args.seed }.seeds();
+    let interrupt = on_interrupt()?;
+    let episodes = Some(composition::recorder(&args.to, &env)?);
+    let around = LinkedAround { operator: args.operator, episodes, ticks: None };
+    let (parts, link) = composition::linked_robot(&env, &args.robot, around, output)?;
+    let policy = Versioned { version: 1, policy: Box::new(HoldStill) };
+    let driven = drive(parts, LiveClock::Real, policy, "recorded", &seeds, &interrupt, output)?;
+    let DrivenAll { episodes, stopped, end, interrupted, .. } = driven;
+    let report = link.report();
+    output.note(&report.to_string());
+    if output.json() {
+        output.value(&serde_json::json!({
+            "event": "recorded", "to": args.to, "episodes": episodes.len(), "cadence": end.cadence,
+            "violations": end.counts.violations, "link": report,
+        }));
+    } else {
+        output.line(&format!("{} episodes in {}", episodes.len(), args.to.display()));
+    }
+    match stopped {
+        Some(why) => Err(Failure::SafetyStop(why)),
+        None if interrupted && interrupt.requested() => {
+            Err(Failure::Interrupted(format!("{} episodes were recorded", episodes.len())))
+        }
+        None => Ok(()),
+    }
+}
