@@ -40,7 +40,7 @@ pub use load::{LoadOptions, LoadReport, Loaded, OutOfRange, load, load_each, rea
 pub use log_info::{LogInfo, TopicLine, log_info};
 pub use open::{Arrays, DoneMeans, OpenOptions, Opened, open, open_files, open_with};
 pub use recorder::{EpisodeRecorder, RECORDING_SCHEMA, Recorded, Recovery, ShardLine};
-pub use row_cache::{CacheOptions, RowCache, SequenceBatch, WindowSampler};
+pub use row_cache::{CacheOptions, CacheState, RowCache, SequenceBatch, WindowSampler};
 pub use select::{Filter, Subset, select};
 pub use stats::{SourceStats, Spread, StatsReport, stats};
 pub use stoppable::Stoppable;

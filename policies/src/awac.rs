@@ -14,6 +14,9 @@
 //! critics have layer normalisation; targets are clamped to what the rewards allow; sampled actions and the data's actions are
 //! clipped to `[-1, 1]`, as the robot would execute them. Each is an option. Truncated steps bootstrap.
 //!
+//! With `returns`, `r` is the discounted sum of several rewards, `s'` the observation after the last of them and `d` the factor of the value
+//! there. Where a batch has importance weights (prioritised sampling), each row's share in both losses is multiplied by its own.
+//!
 //! Metrics: `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean, advantage_mean, advantage_std, effective_sample_size,
 //! log_likelihood, entropy, std_mean}`; `heldout/{log_likelihood, td_error, effective_sample_size}`, all deterministic, by the
 //! policy that acts and its mean action.
@@ -22,8 +25,8 @@ use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, ReplayBuffer,
-    SamplePlan, Stream,
+    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, Returns,
+    SamplePlan, Stream, TransitionSource,
 };
 
 use crate::LearnerContext;
@@ -66,6 +69,23 @@ pub enum AdvantageQ {
     First,
 }
 
+/// Rewards of how many steps the critics' targets sum up before they bootstrap. More carry a reward back faster, and are those of the policy
+/// that recorded them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnSteps {
+    /// One.
+    #[default]
+    OneStep,
+    /// At most this many (2 to 1000).
+    NStep(usize),
+    /// All to the end of the episode; one that was cut off bootstraps there.
+    MonteCarlo,
+}
+
+/// Most steps of a target.
+const MAX_STEPS: usize = 1_000;
+
 /// Advantage-weighted actor-critic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -88,6 +108,8 @@ pub struct AwacConfig {
     pub advantage_q: AdvantageQ,
     /// How `V(s)` is estimated.
     pub value_estimate: ValueEstimate,
+    /// Steps of the critics' targets.
+    pub returns: ReturnSteps,
     /// Rows in an offline batch.
     pub offline_batch: usize,
     /// Rows in an online batch.
@@ -112,6 +134,7 @@ impl Default for AwacConfig {
             advantage_clip: None,
             advantage_q: AdvantageQ::default(),
             value_estimate: ValueEstimate::PolicySamples(1),
+            returns: ReturnSteps::OneStep,
             offline_batch: 256,
             online_batch: 256,
             demo_action_margin: 1e-5,
@@ -141,6 +164,9 @@ pub struct Awac {
     discount: f64,
     advantage_q: AdvantageQ,
     value_estimate: ValueEstimate,
+    returns: Returns,
+    /// Of the last update, one for each row.
+    td_errors: Vec<f32>,
     bounds: ValueBounds,
     reset_optimizer_online: bool,
     offline_batch: usize,
@@ -168,6 +194,7 @@ impl Awac {
             advantage_clip,
             advantage_q,
             value_estimate,
+            returns,
             offline_batch,
             online_batch,
             demo_action_margin,
@@ -203,6 +230,15 @@ impl Awac {
             "value_estimate",
             "needs 1 to 256 policy samples",
         )?;
+        let per_step = *discount as f32;
+        let returns = match returns {
+            ReturnSteps::OneStep => Returns::OneStep,
+            ReturnSteps::NStep(n) => Returns::NStep { n: *n, discount: per_step },
+            ReturnSteps::MonteCarlo => Returns::MonteCarlo { discount: per_step },
+        };
+        if let Returns::NStep { n, .. } = returns {
+            check((2..=MAX_STEPS).contains(&n), "returns.n_step", "must be 2 to 1000")?;
+        }
         for (key, rows) in [("offline_batch", *offline_batch), ("online_batch", *online_batch)] {
             if let Some(reason) = refuse_batch(rows) {
                 check(false, key, &reason)?;
@@ -240,6 +276,8 @@ impl Awac {
             discount: *discount,
             advantage_q: *advantage_q,
             value_estimate: *value_estimate,
+            returns,
+            td_errors: Vec::new(),
             bounds: ValueBounds::new(*q_clamp, *discount, spec.reward_range),
             reset_optimizer_online: *reset_optimizer_online,
             offline_batch: *offline_batch,
@@ -261,6 +299,16 @@ impl Awac {
             bounds.map_or(y, |(low, high)| y.clamp(low, high))
         })
         .collect()
+    }
+
+    /// What the reward of one step is multiplied with, at most, in the sum of a target.
+    fn most_steps(&self) -> f32 {
+        let horizon = 1.0 / (1.0 - self.discount);
+        match self.returns {
+            Returns::OneStep => 1.0,
+            Returns::NStep { n, .. } => (horizon * (1.0 - self.discount.powf(n as f64))) as f32,
+            Returns::MonteCarlo { .. } => horizon as f32,
+        }
     }
 
     /// The noise of the present update for a batch of `n` rows.
@@ -306,7 +354,14 @@ impl Awac {
 
     fn update_here(&mut self, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {
         let rows = self.inputs.rows(batch, self.updates)?;
-        self.bounds.widen(&batch.reward);
+        match self.returns {
+            Returns::OneStep => self.bounds.widen(&batch.reward),
+            // A sum of as many rewards of the range as there may be: only one beyond it tells of a reward beyond the range.
+            Returns::NStep { .. } | Returns::MonteCarlo { .. } => {
+                let steps = self.most_steps();
+                self.bounds.widen(&batch.reward.iter().map(|sum| sum / steps).collect::<Vec<_>>());
+            }
+        }
         let (net, dims) = (self.actor.net(), self.dims());
         let log_std = net.log_std_row()?;
 
@@ -350,9 +405,16 @@ impl Awac {
             }
         }
         let advantage: Vec<f32> = q.iter().zip(&v).map(|(q, v)| q - v).collect();
-        let weights = self.weighting.weights(&advantage);
+        let mut weights = self.weighting.weights(&advantage);
+        let effective = effective_sample_size(&weights);
+        // Importance weights, where there are any: none is the same as 1 for each, bit for bit.
+        weights.iter_mut().zip(&batch.weight).for_each(|(w, importance)| *w *= importance);
+        let importance = |i: usize| batch.weight.get(i).map_or(1.0, |w| f64::from(*w));
 
-        let squares = |j: &Judgement| mean(j.taken.iter().zip(&y).map(|(q, y)| f64::from(q - y).powi(2)));
+        let squares = |j: &Judgement| {
+            let rows = j.taken.iter().zip(&y).enumerate();
+            mean(rows.map(|(i, (q, y))| importance(i) * f64::from(q - y).powi(2)))
+        };
         let critic_loss = judgements.iter().map(squares).sum::<f64>();
         let weighted = policy.log_prob_rows.iter().zip(&weights);
         let actor_loss = -mean(weighted.map(|(l, w)| f64::from(*l) * f64::from(*w)));
@@ -360,7 +422,7 @@ impl Awac {
         self.not_finite("train/actor_loss", actor_loss)?;
 
         let (critic_gradients, actor_gradient) = self.threads.join(
-            || self.critics.gradients(&judgements, &y, &self.threads),
+            || self.critics.gradients(&judgements, &y, &batch.weight, &self.threads),
             || policy.gradient(&weights, net),
         );
         let (critic_gradients, (actor_gradient, actor_norm)) = (critic_gradients?, actor_gradient?);
@@ -374,6 +436,11 @@ impl Awac {
         critics?;
         actor?;
         self.updates += 1;
+        self.td_errors.clear();
+        self.td_errors.extend((0..batch.n).map(|i| {
+            let errors = judgements.iter().map(|j| (j.taken[i] - y[i]).abs());
+            errors.sum::<f32>() / judgements.len().max(1) as f32
+        }));
 
         let wide = |rows: &[f32]| mean(rows.iter().map(|x| f64::from(*x)));
         let advantage_mean = wide(&advantage);
@@ -387,7 +454,7 @@ impl Awac {
         metrics.push("train/target_mean", wide(&y));
         metrics.push("train/advantage_mean", advantage_mean);
         metrics.push("train/advantage_std", variance.sqrt());
-        metrics.push("train/effective_sample_size", effective_sample_size(&weights));
+        metrics.push("train/effective_sample_size", effective);
         metrics.push("train/log_likelihood", wide(&policy.log_prob_rows));
         self.actor.report(&mut metrics)?;
         Ok(metrics)
@@ -479,21 +546,25 @@ impl Learner for Awac {
     }
 
     fn sample_plan(&self, phase: PhaseKind) -> SamplePlan {
-        match phase {
-            PhaseKind::Offline => SamplePlan::Transitions { batch: self.offline_batch },
-            PhaseKind::Online => SamplePlan::Transitions { batch: self.online_batch },
-        }
+        let batch = match phase {
+            PhaseKind::Offline => self.offline_batch,
+            PhaseKind::Online => self.online_batch,
+        };
+        SamplePlan::Transitions { batch, returns: self.returns }
     }
 
-    fn fit(&mut self, demonstrations: &ReplayBuffer, data_hashes: &[String]) -> Result<(), LearnError> {
-        self.inputs.fit(demonstrations, data_hashes, self.normalize, self.std_floor)?;
-        let mut all = Batch::default();
-        all.clear(demonstrations.observation_dim(), demonstrations.action_dim());
-        for i in 0..demonstrations.len() {
-            demonstrations.append_row(i, &mut all);
-        }
-        self.bounds.widen(&all.reward);
-        Ok(())
+    fn fit(
+        &mut self,
+        demonstrations: &dyn TransitionSource,
+        data_hashes: &[String],
+    ) -> Result<(), LearnError> {
+        let bounds = &mut self.bounds;
+        let widen = |reward: f32| bounds.widen(&[reward]);
+        self.inputs.fit(demonstrations, data_hashes, self.normalize, self.std_floor, widen)
+    }
+
+    fn td_errors(&self) -> Option<&[f32]> {
+        Some(&self.td_errors)
     }
 
     fn enter_phase(&mut self, phase: PhaseKind) -> Result<(), LearnError> {

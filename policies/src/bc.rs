@@ -9,8 +9,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, ReplayBuffer,
-    SamplePlan,
+    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, Returns,
+    SamplePlan, TransitionSource,
 };
 
 use crate::LearnerContext;
@@ -139,11 +139,19 @@ impl Learner for Bc {
     }
 
     fn sample_plan(&self, _phase: PhaseKind) -> SamplePlan {
-        SamplePlan::Transitions { batch: self.batch }
+        SamplePlan::Transitions { batch: self.batch, returns: Returns::OneStep }
     }
 
-    fn fit(&mut self, demonstrations: &ReplayBuffer, data_hashes: &[String]) -> Result<(), LearnError> {
-        self.inputs.fit(demonstrations, data_hashes, self.normalize, self.std_floor)
+    fn needs_rewards(&self) -> bool {
+        false
+    }
+
+    fn fit(
+        &mut self,
+        demonstrations: &dyn TransitionSource,
+        data_hashes: &[String],
+    ) -> Result<(), LearnError> {
+        self.inputs.fit(demonstrations, data_hashes, self.normalize, self.std_floor, |_| {})
     }
 
     fn enter_phase(&mut self, _phase: PhaseKind) -> Result<(), LearnError> {

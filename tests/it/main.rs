@@ -11,5 +11,6 @@ mod fault_matrix;
 mod guarded_arm;
 mod linked;
 mod live;
+mod loading;
 mod program;
 mod resume;

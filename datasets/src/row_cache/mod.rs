@@ -1,8 +1,9 @@
 //! Datasets larger than memory: decoded once into a file of rows that can be sampled in bounded memory.
 //!
 //! A row is what [`surefoot_core::ReplayBuffer`] holds of a step, and the return from there: `observation, action, next_observation, reward,
-//! continuation, return`, all `f32`, little-endian. Behind the rows stand the ends of runs without a break (`u64` each), a footer in JSON, its
-//! length (`u64`) and eight bytes that say what the file is. It is written beside its name and renamed when whole.
+//! continuation, return`, all `f32`, little-endian. Behind the rows stand the ends of runs without a break (`u64` each), what is kept of each
+//! episode (steps, sum of rewards, flags: 24 bytes), a footer in JSON, its length (`u64`) and eight bytes that say what the file is. It is
+//! written beside its name and renamed when whole.
 
 mod read;
 
@@ -12,16 +13,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use surefoot_core::returns::monte_carlo;
-use surefoot_core::{DataError, EnvSpec, Episode, EpisodeSource, Moments, Normalizer};
+use surefoot_core::{DataError, EnvSpec, Episode, EpisodeRows, EpisodeSource, Moments, Normalizer};
 
 use crate::load::{LoadOptions, LoadReport, load_each};
 
 pub use read::{SequenceBatch, WindowSampler};
 
-const MAGIC: [u8; 8] = *b"SFROWS01";
+const MAGIC: [u8; 8] = *b"SFROWS02";
 
 /// A footer is not longer than this.
 const MAX_FOOTER_BYTES: u64 = 16 << 20;
+
+/// Of what is kept of an episode.
+const EPISODE_BYTES: u64 = 24;
 
 /// How a cache is made and held.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +47,8 @@ impl Default for CacheOptions {
 struct Footer {
     /// Of the dataset, of what it was loaded for and how.
     key: String,
+    /// Of the returns.
+    discount: f32,
     observation_dim: usize,
     action_dim: usize,
     rows: u64,
@@ -56,6 +62,19 @@ struct Footer {
     filled_rewards: usize,
 }
 
+/// What stands where a cache is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheState {
+    /// Nothing.
+    Missing,
+    /// The cache of this dataset, loaded in this way.
+    Current,
+    /// One of another dataset, of another version of it, or loaded in another way.
+    OfOther,
+    /// Something that is no whole cache of this version, and why.
+    Damaged(String),
+}
+
 /// A file of rows, open for sampling. All sampling is by [`surefoot_core::Stream`]: the same seed gives the same rows, however many are resident.
 #[derive(Debug)]
 pub struct RowCache {
@@ -64,6 +83,7 @@ pub struct RowCache {
     footer: Footer,
     /// The row after the last of each run of steps that follow one another.
     ends: Vec<u64>,
+    episodes: Vec<EpisodeRows>,
     /// The first rows.
     resident: Vec<f32>,
 }
@@ -105,12 +125,43 @@ impl RowCache {
         load: &LoadOptions,
         options: &CacheOptions,
     ) -> Result<Self, DataError> {
-        let key = key(source, spec, load, options.discount);
-        if let Ok(cache) = Self::open(path, options)
-            && cache.footer.key == key
-        {
-            return Ok(cache);
+        match Self::state(path, source, spec, load, options) {
+            CacheState::Current => Self::open(path, options),
+            _ => Self::build(path, source, spec, load, options),
         }
+    }
+
+    /// What is there at `path`. Reads its end only.
+    #[must_use]
+    pub fn state(
+        path: &Path,
+        source: &dyn EpisodeSource,
+        spec: &EnvSpec,
+        load: &LoadOptions,
+        options: &CacheOptions,
+    ) -> CacheState {
+        if !path.exists() {
+            return CacheState::Missing;
+        }
+        match Self::open(path, &CacheOptions { resident_bytes: 0, ..options.clone() }) {
+            Ok(cache) if cache.footer.key == key(source, spec, load, options.discount) => CacheState::Current,
+            Ok(_) => CacheState::OfOther,
+            Err(error) => CacheState::Damaged(error.to_string()),
+        }
+    }
+
+    /// Makes the cache of a dataset at `path`, in the place of what is there.
+    ///
+    /// # Errors
+    /// As [`open_or_build`](Self::open_or_build). What was there is then untouched.
+    pub fn build(
+        path: &Path,
+        source: &dyn EpisodeSource,
+        spec: &EnvSpec,
+        load: &LoadOptions,
+        options: &CacheOptions,
+    ) -> Result<Self, DataError> {
+        let key = key(source, spec, load, options.discount);
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let written = build(&temporary, source, spec, load, options.discount, key)
             .and_then(|()| std::fs::rename(&temporary, path).map_err(io(path)));
@@ -149,19 +200,24 @@ impl RowCache {
         read_at(at - length, &mut text)?;
         let footer: Footer = serde_json::from_slice(&text).map_err(|e| damaged(&e.to_string()))?;
         let row_bytes = width(footer.observation_dim, footer.action_dim) as u128 * 4;
-        let expected = u128::from(footer.rows) * row_bytes + u128::from(footer.runs) * 8;
+        let table = footer.episodes as u128 * u128::from(EPISODE_BYTES);
+        let expected = u128::from(footer.rows) * row_bytes + u128::from(footer.runs) * 8 + table;
         if footer.observation_dim.max(footer.action_dim) > 1 << 24 || expected != u128::from(at - length) {
             return Err(damaged("its length is not that of its rows"));
         }
-        let mut ends = vec![0; footer.runs as usize * 8];
-        read_at(at - length - footer.runs * 8, &mut ends)?;
-        let ends: Vec<u64> =
-            ends.chunks_exact(8).map(|b| b.iter().rev().fold(0_u64, |n, b| n << 8 | u64::from(*b))).collect();
+        let (mut ends, mut episodes) = (vec![0; footer.runs as usize * 8], vec![0; table as usize]);
+        read_at(at - length - episodes.len() as u64, &mut episodes)?;
+        read_at(at - length - (episodes.len() + ends.len()) as u64, &mut ends)?;
+        let ends: Vec<u64> = ends.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        let episodes: Vec<EpisodeRows> = episodes.as_chunks().0.iter().map(decode_episode).collect();
         let rising = ends.windows(2).all(|w| w[0] < w[1]) && ends.first() != Some(&0);
         if !rising || ends.last().copied().unwrap_or(0) != footer.rows {
             return Err(damaged("the ends of its runs are not in order"));
         }
-        let mut cache = Self { file, path: path.to_owned(), footer, ends, resident: Vec::new() };
+        if episodes.iter().map(|e| e.steps as u128).sum::<u128>() != u128::from(footer.rows) {
+            return Err(damaged("its episodes do not have its rows"));
+        }
+        let mut cache = Self { file, path: path.to_owned(), footer, ends, episodes, resident: Vec::new() };
         cache.make_resident(options.resident_bytes)?;
         Ok(cache)
     }
@@ -185,6 +241,11 @@ impl RowCache {
     #[must_use]
     pub const fn resident_rows(&self) -> usize {
         self.resident.len() / self.width()
+    }
+    /// What is kept of each episode, in the order of the rows.
+    #[must_use]
+    pub fn episodes(&self) -> &[EpisodeRows] {
+        &self.episodes
     }
     /// Numbers in an observation.
     #[must_use]
@@ -232,6 +293,7 @@ fn build(
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io(path))?);
     let mut moments = Moments::new(o);
     let mut ends: Vec<u64> = Vec::new();
+    let mut kept: Vec<EpisodeRows> = Vec::new();
     let mut rows = 0;
     let report = load_each(source, spec, load, |episode| {
         moments.push_rows(&episode.observation);
@@ -242,12 +304,14 @@ fn build(
             }
         }
         rows += episode.len() as u64;
+        kept.push(EpisodeRows::of(&episode));
         Ok(())
     })?;
     let Normalizer { mean, std } = Normalizer::of(&moments, 0.0);
     let LoadReport { episodes, steps: _, clipped, action_numbers: _, filled_rewards, notes } = report;
     let footer = Footer {
         key,
+        discount,
         observation_dim: o,
         action_dim: a,
         rows,
@@ -264,6 +328,9 @@ fn build(
         for end in &ends {
             file.write_all(&end.to_le_bytes())?;
         }
+        for episode in &kept {
+            file.write_all(&encode_episode(episode))?;
+        }
         file.write_all(&text)?;
         file.write_all(&(text.len() as u64).to_le_bytes())?;
         file.write_all(&MAGIC)?;
@@ -271,6 +338,35 @@ fn build(
         file.get_ref().sync_all()
     };
     finish().map_err(io(path))
+}
+
+/// Steps, sum of rewards, and a number of flags: 1 terminated, 2 solved, 4 not solved.
+fn encode_episode(episode: &EpisodeRows) -> [u8; EPISODE_BYTES as usize] {
+    let EpisodeRows { steps, reward_sum, success, terminated } = episode;
+    let success = match success {
+        None => 0,
+        Some(true) => 2,
+        Some(false) => 4,
+    };
+    let mut bytes = [0; EPISODE_BYTES as usize];
+    bytes[..8].copy_from_slice(&(*steps as u64).to_le_bytes());
+    bytes[8..16].copy_from_slice(&reward_sum.to_le_bytes());
+    bytes[16] = u8::from(*terminated) | success;
+    bytes
+}
+
+fn decode_episode(bytes: &[u8; EPISODE_BYTES as usize]) -> EpisodeRows {
+    let [steps, sum, flags] = *bytes.as_chunks::<8>().0 else { return EpisodeRows::default() };
+    EpisodeRows {
+        steps: u64::from_le_bytes(steps) as usize,
+        reward_sum: f64::from_le_bytes(sum),
+        success: match flags[0] & 6 {
+            2 => Some(true),
+            4 => Some(false),
+            _ => None,
+        },
+        terminated: flags[0] & 1 == 1,
+    }
 }
 
 fn write_rows(

@@ -1,9 +1,11 @@
 //! Sampling from a file of rows.
 
 use std::fs::File;
-use std::io::{Error as IoError, ErrorKind};
+use std::io::Error as IoError;
 
-use surefoot_core::{Batch, DataError, Stream};
+use surefoot_core::returns::discounted;
+use surefoot_core::transitions::append_transitions;
+use surefoot_core::{Batch, DataError, Returns, Stream, TransitionSource};
 
 use super::{RowCache, io};
 
@@ -48,13 +50,6 @@ pub struct SequenceBatch {
     pub continuation: Vec<f32>,
 }
 
-/// Rows on their way from file or memory.
-#[derive(Default)]
-struct Scratch {
-    bytes: Vec<u8>,
-    rows: Vec<f32>,
-}
-
 impl RowCache {
     pub(super) fn make_resident(&mut self, bytes: u64) -> Result<(), DataError> {
         let row_bytes = self.width() as u64 * 4;
@@ -73,30 +68,30 @@ impl RowCache {
         Ok(())
     }
 
-    fn check(&self, row: usize) -> Result<(), DataError> {
-        if row < self.len() {
+    /// Hands out `count` rows from `first` on.
+    fn each_row(&self, first: usize, count: usize, take: &mut dyn FnMut(&[f32])) -> Result<(), DataError> {
+        let width = self.width();
+        let end = first.checked_add(count).filter(|end| *end <= self.len());
+        let end = end.ok_or_else(|| DataError::no_row(&self.path, first.max(self.len()), self.len()))?;
+        let held = self.resident.len() / width;
+        let resident = self.resident.get(first.min(held) * width..end.min(held) * width);
+        resident.unwrap_or_default().chunks_exact(width).for_each(&mut *take);
+        if end <= held {
             return Ok(());
         }
-        let reason = format!("row {row} of {} was asked for", self.len());
-        Err(io(&self.path)(IoError::new(ErrorKind::InvalidInput, reason)))
-    }
-
-    /// `count` rows from `first` on, all of which are there.
-    fn rows<'a>(
-        &'a self,
-        first: usize,
-        count: usize,
-        scratch: &'a mut Scratch,
-    ) -> Result<&'a [f32], DataError> {
-        let width = self.width();
-        if let Some(rows) = self.resident.get(first * width..(first + count) * width) {
-            return Ok(rows);
+        let (mut at, piece) = (first.max(held), (PIECE_BYTES / (width * 4)).max(1));
+        let (mut bytes, mut row) = (Vec::new(), vec![0.0; width]);
+        while at < end {
+            let rows = piece.min(end - at);
+            bytes.resize(rows * width * 4, 0);
+            read_at(&self.file, (at * width * 4) as u64, &mut bytes).map_err(io(&self.path))?;
+            for stored in bytes.chunks_exact(width * 4) {
+                row.iter_mut().zip(numbers(stored)).for_each(|(x, read)| *x = read);
+                take(&row);
+            }
+            at += rows;
         }
-        scratch.bytes.resize(count * width * 4, 0);
-        read_at(&self.file, (first * width * 4) as u64, &mut scratch.bytes).map_err(io(&self.path))?;
-        scratch.rows.clear();
-        scratch.rows.extend(numbers(&scratch.bytes));
-        Ok(&scratch.rows)
+        Ok(())
     }
 
     /// The row after the last of the run that `row` is in.
@@ -153,26 +148,7 @@ impl RowCache {
         discount: f32,
         batch: &mut Batch,
     ) -> Result<(), DataError> {
-        let (o, a, width) = (self.observation_dim(), self.action_dim(), self.width());
-        let mut scratch = Scratch::default();
-        for row in rows {
-            self.check(*row)?;
-            let taken = if steps <= 1 { 1 } else { steps.min(self.run_end(*row) - row) };
-            let data = self.rows(*row, taken, &mut scratch)?;
-            let (mut sum, mut factor) = (0.0_f64, 1.0_f64);
-            for (i, step) in data.chunks_exact(width).enumerate() {
-                factor *= if i > 0 { f64::from(discount) } else { 1.0 };
-                sum += factor * f64::from(step[2 * o + a]);
-            }
-            let last = &data[(taken - 1) * width..];
-            batch.observation.extend_from_slice(&data[..o]);
-            batch.action.extend_from_slice(&data[o..o + a]);
-            batch.next_observation.extend_from_slice(&last[o + a..2 * o + a]);
-            batch.reward.push(sum as f32);
-            batch.continuation.push(last[2 * o + a + 1] * factor as f32);
-            batch.n += 1;
-        }
-        Ok(())
+        append_transitions(self, rows, Returns::NStep { n: steps, discount }, batch)
     }
 
     /// The discounted returns from these rows to the ends of their episodes, `[rows]`; `out` is emptied first.
@@ -181,11 +157,8 @@ impl RowCache {
     /// When a row is not there, or the file cannot be read.
     pub fn returns(&self, rows: &[usize], out: &mut Vec<f32>) -> Result<(), DataError> {
         out.clear();
-        let mut scratch = Scratch::default();
         for row in rows {
-            self.check(*row)?;
-            let data = self.rows(*row, 1, &mut scratch)?;
-            out.extend(data.last());
+            self.each_row(*row, 1, &mut |step| out.extend(step.last()))?;
         }
         Ok(())
     }
@@ -202,6 +175,35 @@ impl RowCache {
             start = *end;
         }
         WindowSampler { cache: self, length, counts }
+    }
+}
+
+impl TransitionSource for RowCache {
+    fn observation_dim(&self) -> usize {
+        self.footer.observation_dim
+    }
+    fn action_dim(&self) -> usize {
+        self.footer.action_dim
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn following(&self, row: usize, at_most: usize) -> usize {
+        if row < self.len() { (self.run_end(row) - row).min(at_most) } else { 0 }
+    }
+    fn scan(&self, first: usize, count: usize, take: &mut dyn FnMut(&[f32])) -> Result<(), DataError> {
+        self.each_row(first, count, take)
+    }
+    fn return_from(&self, row: usize, discount: f32) -> Result<f32, DataError> {
+        if discount.to_bits() == self.footer.discount.to_bits() {
+            let mut stored = 0.0;
+            self.each_row(row, 1, &mut |step| stored = step.last().copied().unwrap_or_default())?;
+            return Ok(stored);
+        }
+        // Another discount than that of the cache: the rest of the run is read.
+        let (mut rewards, at) = (Vec::new(), 2 * self.observation_dim() + self.action_dim());
+        self.each_row(row, self.following(row, usize::MAX), &mut |step| rewards.extend(step.get(at)))?;
+        Ok(discounted(&rewards, discount))
     }
 }
 
@@ -247,16 +249,14 @@ impl WindowSampler<'_> {
             return Ok(());
         }
         let (o, a) = (self.cache.observation_dim(), self.cache.action_dim());
-        let mut scratch = Scratch::default();
         for _ in 0..n {
             let first = self.first_row(stream.below(self.len()) as u64);
-            let data = self.cache.rows(first, self.length, &mut scratch)?;
-            for row in data.chunks_exact(self.cache.width()) {
+            self.cache.each_row(first, self.length, &mut |row| {
                 observation.extend_from_slice(&row[..o]);
                 action.extend_from_slice(&row[o..o + a]);
                 reward.push(row[2 * o + a]);
                 continuation.push(row[2 * o + a + 1]);
-            }
+            })?;
             *filled += 1;
         }
         Ok(())

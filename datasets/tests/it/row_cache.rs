@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use surefoot_core::returns::{monte_carlo, n_step};
+use surefoot_core::transitions::{append_sequences, append_transitions};
 use surefoot_core::{
-    Batch, DataError, DatasetMeta, EnvSpec, Episode, EpisodeSource, Normalizer, ReplayBuffer, StepEnd, Stream,
+    Batch, DataError, DatasetMeta, EnvSpec, Episode, EpisodeRows, EpisodeSource, Moments, Normalizer,
+    ReplayBuffer, Returns, StepEnd, Stream, TransitionSource,
 };
 use surefoot_datasets::{
-    CacheOptions, LoadOptions, Recording, RowCache, SequenceBatch, load, load_each, open, write,
+    CacheOptions, CacheState, LoadOptions, Recording, RowCache, SequenceBatch, load, load_each, open, write,
 };
 
 use crate::episodes::{episode, spec};
@@ -92,6 +94,47 @@ fn n_step_and_monte_carlo_returns_are_those_of_the_episodes() {
 }
 
 #[test]
+fn every_kind_of_batch_has_the_bits_of_a_replay_buffer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (episodes, buffer) = loaded(directory.path());
+    for resident in [0, 100, 1_000] {
+        let cache = cache(directory.path(), resident);
+        assert_eq!(cache.episodes(), episodes.iter().map(EpisodeRows::of).collect::<Vec<_>>());
+        assert_eq!(TransitionSource::longest_run(&cache), TransitionSource::longest_run(&buffer));
+        let rows: Vec<usize> = (0..210).rev().collect();
+        let both = [&cache as &dyn TransitionSource, &buffer];
+        for returns in [
+            Returns::OneStep,
+            Returns::NStep { n: 3, discount: 0.5 },
+            Returns::MonteCarlo { discount: DISCOUNT },
+            Returns::MonteCarlo { discount: 0.5 },
+        ] {
+            let [ours, theirs] = both.map(|source| {
+                let mut filled = batch();
+                append_transitions(source, &rows, returns, &mut filled).unwrap();
+                filled
+            });
+            assert!(ours == theirs, "{returns:?} with {resident} rows resident");
+        }
+        let [ours, theirs] = both.map(|source| {
+            let mut filled = batch();
+            append_sequences(source, &rows, 9, &mut filled).unwrap();
+            filled
+        });
+        assert!(ours == theirs && ours.mask.contains(&0.0));
+        let count = |source: &dyn TransitionSource| {
+            let mut sum = 0.0;
+            source
+                .scan(0, 210, &mut |row| sum += row[..14].iter().map(|x| f64::from(*x)).sum::<f64>())
+                .unwrap();
+            sum
+        };
+        assert_eq!(count(both[0]), count(both[1]));
+        assert!(cache.scan(200, 11, &mut |_| {}).is_err());
+    }
+}
+
+#[test]
 fn windows_are_drawn_evenly_and_never_over_an_end() {
     let directory = tempfile::tempdir().unwrap();
     let cache = cache(directory.path(), 60);
@@ -156,7 +199,9 @@ fn one_pass_gives_normaliser_and_report() {
     let directory = tempfile::tempdir().unwrap();
     let (_, buffer) = loaded(directory.path());
     let cache = cache(directory.path(), 0);
-    let (one, two) = (cache.normalizer(1e-3), Normalizer::fit(&buffer, 1e-3));
+    let mut moments = Moments::new(5);
+    buffer.scan(0, buffer.len(), &mut |row| moments.push_rows(&row[..5])).unwrap();
+    let (one, two) = (cache.normalizer(1e-3), Normalizer::of(&moments, 1e-3));
     for (a, b) in one.mean.iter().chain(&one.std).zip(two.mean.iter().chain(&two.std)) {
         assert!((a - b).abs() < 1e-5, "{one:?} {two:?}");
     }
@@ -193,6 +238,17 @@ fn a_cache_of_other_data_or_a_damaged_one_is_made_anew() {
         assert!(RowCache::open(&path, &CacheOptions::default()).is_err(), "{lie}");
     }
     // Loaded in another way, it is another cache.
+    let state = |load: &LoadOptions| {
+        let source = open(&dataset_once(directory.path())).unwrap();
+        let options = CacheOptions { discount: DISCOUNT, resident_bytes: 0 };
+        RowCache::state(&path, &*source, &spec(5, 2), load, &options)
+    };
+    assert!(
+        matches!(state(&LoadOptions::default()), CacheState::Damaged(why) if why.contains("not a readable row cache"))
+    );
+    cache(directory.path(), 0);
+    assert_eq!(state(&LoadOptions::default()), CacheState::Current);
+    assert_eq!(state(&LoadOptions { max_episodes: Some(3), ..LoadOptions::default() }), CacheState::OfOther);
     let source = open(&dataset_once(directory.path())).unwrap();
     let few = LoadOptions { max_episodes: Some(3), ..LoadOptions::default() };
     let made = RowCache::open_or_build(&path, &*source, &spec(5, 2), &few, &CacheOptions::default()).unwrap();
@@ -209,7 +265,7 @@ fn arbitrary_bytes_are_no_cache() {
     let path = directory.path().join("rows");
     proptest!(ProptestConfig::with_cases(64), |(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), length in any::<u64>())| {
         bytes.extend((length % 256).to_le_bytes());
-        bytes.extend(*b"SFROWS01");
+        bytes.extend(*b"SFROWS02");
         std::fs::write(&path, &bytes).unwrap();
         prop_assert!(RowCache::open(&path, &CacheOptions::default()).is_err());
     });

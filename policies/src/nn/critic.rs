@@ -149,7 +149,7 @@ impl Critics {
         self.members.iter().map(|m| one(m).context("critic forward")).collect()
     }
 
-    /// Gradients of `mean (Q_j(s, a) - y)^2` by critic, with their norms.
+    /// Gradients of `mean importance (Q_j(s, a) - y)^2` by critic, with their norms; no `importance` is 1 for every row.
     ///
     /// # Errors
     /// When the tensor library fails.
@@ -157,12 +157,20 @@ impl Critics {
         &self,
         judgements: &[Judgement],
         y: &[f32],
+        importance: &[f32],
         threads: &Threads,
     ) -> Result<Vec<(Gradients, f64)>, LearnError> {
         let one = |(j, judgement): (usize, &Judgement)| {
             let pass = &judgement.taken_pass;
             let target = Tensor::from_slice(y, (y.len(), 1), &Device::Cpu).context("critic loss")?;
-            let loss = (&pass.output - target).and_then(|d| d.sqr()?.mean_all());
+            let squares = (&pass.output - target).and_then(|d| d.sqr());
+            let loss = squares.and_then(|squares| {
+                if importance.is_empty() {
+                    return squares.mean_all();
+                }
+                let importance = Tensor::from_slice(importance, (importance.len(), 1), &Device::Cpu)?;
+                (squares * importance)?.mean_all()
+            });
             loss.and_then(|l| l.backward()).context("critic gradient")?;
             let gradients: Gradients =
                 pass.take_gradient().map(|g| (format!("critic{j}"), g)).into_iter().collect();

@@ -1,7 +1,7 @@
 //! What a learner knows of its data: dimensions, the observation normaliser, and how a batch becomes tensors.
 
 use candle_core::{Device, Tensor};
-use surefoot_core::{Batch, EnvSpec, LearnError, Normalizer, PolicyError, ReplayBuffer};
+use surefoot_core::{Batch, EnvSpec, LearnError, Moments, Normalizer, PolicyError, TransitionSource};
 
 /// Turns batches into rows for networks.
 #[derive(Clone, Debug)]
@@ -54,21 +54,30 @@ pub fn side_by_side(
 }
 
 impl Inputs {
-    /// Fits the normaliser when asked to and keeps the hashes.
+    /// Fits the normaliser when asked to and keeps the hashes. One pass over the data, in which `reward` is given every reward.
     ///
     /// # Errors
-    /// When the data is empty, of other dimensions or not finite.
+    /// When the data is empty, of other dimensions, not finite or not readable.
     pub fn fit(
         &mut self,
-        data: &ReplayBuffer,
+        data: &dyn TransitionSource,
         data_hashes: &[String],
         normalize: bool,
         std_floor: f32,
+        mut reward: impl FnMut(f32),
     ) -> Result<(), LearnError> {
-        check("observation dimension", self.spec.observation_dim(), data.observation_dim())?;
-        check("action dimension", self.spec.action_dim(), data.action_dim())?;
+        let (o, a) = (self.spec.observation_dim(), self.spec.action_dim());
+        check("observation dimension", o, data.observation_dim())?;
+        check("action dimension", a, data.action_dim())?;
+        let mut moments = Moments::new(o);
+        data.scan(0, data.len(), &mut |row| {
+            if normalize {
+                moments.push_rows(&row[..o]);
+            }
+            reward(row[2 * o + a]);
+        })?;
         if normalize {
-            let fitted = Normalizer::fit(data, std_floor);
+            let fitted = Normalizer::of(&moments, std_floor);
             let usable = |row: &[f32]| row.iter().all(|x| x.is_finite());
             if data.is_empty() || !usable(&fitted.mean) || !usable(&fitted.std) {
                 return Err(LearnError::State {
@@ -100,11 +109,15 @@ impl Inputs {
         check("batch next observation numbers", batch.n * o, batch.next_observation.len())?;
         check("batch rewards", batch.n, batch.reward.len())?;
         check("batch continuations", batch.n, batch.continuation.len())?;
+        if !batch.weight.is_empty() {
+            check("batch weights", batch.n, batch.weight.len())?;
+        }
         let columns = [
             ("a batch observation", &batch.observation),
             ("a batch action", &batch.action),
             ("a batch reward", &batch.reward),
             ("a batch next observation", &batch.next_observation),
+            ("a batch weight", &batch.weight),
         ];
         for (what, column) in columns {
             if let Some(value) = column.iter().find(|x| !x.is_finite()) {

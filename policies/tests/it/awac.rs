@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use surefoot_core::{Batch, LearnError, Learner, PhaseKind};
+use surefoot_core::{Batch, LearnError, Learner, PhaseKind, Returns, SamplePlan};
 use surefoot_policies::LearnerConfig;
-use surefoot_policies::awac::{Awac, AwacConfig, Noise, ValueEstimate, WeightMode};
+use surefoot_policies::awac::{Awac, AwacConfig, Noise, ReturnSteps, ValueEstimate, WeightMode};
 use surefoot_policies::nn::params::from_safetensors;
 
 use crate::data::{batch, context};
@@ -106,6 +106,65 @@ fn only_termination_stops_the_bootstrap() {
 }
 
 #[test]
+fn importance_weights_scale_losses_and_gradients_row_by_row() {
+    let mut config = small();
+    config.weight = WeightMode::None;
+    config.critic.count = 1;
+    let names = ["critic_loss", "actor_loss", "critic_gradient_norm", "actor_gradient_norm"];
+    let update = |rows: &Batch, noise: &Noise| {
+        let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+        let metrics = learner.update_with_noise(rows, noise).unwrap();
+        let squares = learner.td_errors().unwrap().iter().map(|e| f64::from(*e).powi(2)).collect::<Vec<_>>();
+        (names.map(|n| metrics.get(&format!("train/{n}")).unwrap()), squares, learner.save().unwrap())
+    };
+    let draw = |n| batch(n, 1, 3, 1).action;
+    let noise = Noise { next_action: draw(16), policy_action: vec![draw(16)] };
+    let rows = batch(16, 5, 3, 0);
+    let (plain, squares, saved) = update(&rows, &noise);
+    assert!((squares.iter().sum::<f64>() / 16.0 - plain[0]).abs() < 1e-6, "td errors are those of the loss");
+    let (_, _, ones) = update(&Batch { weight: vec![1.0; 16], ..rows.clone() }, &noise);
+    assert!(ones == saved, "1 for every row is the same as none, bit for bit");
+    let (halves, _, _) = update(&Batch { weight: vec![0.5; 16], ..rows.clone() }, &noise);
+    for (half, whole) in halves.iter().zip(plain) {
+        assert!((half / whole - 0.5).abs() < 1e-5, "{halves:?} {plain:?}");
+    }
+    // A row that hardly counts is hardly there: the mean is still over all rows.
+    let first: Vec<f32> = (0..16).map(|i| if i < 8 { 1.0 } else { 1e-9 }).collect();
+    let (found, _, _) = update(&Batch { weight: first, ..rows.clone() }, &noise);
+    let expected = squares[..8].iter().sum::<f64>() / 16.0;
+    assert!((found[0] - expected).abs() < 1e-6, "{} {expected}", found[0]);
+    let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+    for weight in [vec![1.0; 15], vec![f32::NAN; 16]] {
+        assert!(learner.update(&Batch { weight, ..rows.clone() }).is_err());
+    }
+}
+
+#[test]
+fn targets_over_several_steps_stay_within_the_rewards_and_bootstrap_by_the_steps_taken() {
+    let mut config = small();
+    config.discount = 0.5;
+    config.returns = ReturnSteps::NStep(3);
+    let SamplePlan::Transitions { returns, .. } =
+        Awac::new(&config, &context(5, 3, 1)).unwrap().sample_plan(PhaseKind::Offline)
+    else {
+        panic!()
+    };
+    assert_eq!(returns, Returns::NStep { n: 3, discount: 0.5 });
+    let target_mean = |reward: f32, continuation: f32| {
+        let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
+        let rows =
+            Batch { reward: vec![reward; 16], continuation: vec![continuation; 16], ..batch(16, 5, 3, 0) };
+        learner.update(&rows).unwrap().get("train/target_mean").unwrap()
+    };
+    // Three rewards of -1, then the end: a sum within [-2, 0], and no sign of a reward beyond the promised [-1, 0].
+    assert_eq!(target_mean(-1.75, 0.0), -1.75);
+    // A reward beyond the promised range is seen through the sum, and not cut off.
+    assert_eq!(target_mean(-7.0, 0.0), -7.0);
+    let beyond = |continuation| target_mean(-1.0, continuation) + 1.0;
+    assert!((beyond(0.25) / beyond(0.5) - 0.5).abs() < 1e-3, "{} {}", beyond(0.25), beyond(0.5));
+}
+
+#[test]
 fn targets_stay_inside_what_rewards_allow() {
     // Rewards in [-1, 0] and a discount of 0.5: values lie in [-2, 0].
     let target_mean = |clamp: &str| {
@@ -151,6 +210,7 @@ fn an_unusable_configuration_names_its_key() {
         (json!({ "temperature": 0.0 }), "temperature"),
         (json!({ "weight_clip": -1.0 }), "weight_clip"),
         (json!({ "value_estimate": { "policy_samples": 0 } }), "value_estimate"),
+        (json!({ "returns": { "n_step": 1 } }), "returns.n_step"),
         (json!({ "offline_batch": 0 }), "offline_batch"),
         (json!({ "critic": { "count": 0 } }), "critic.count"),
         (json!({ "critic": { "hidden": [16, 0] } }), "critic.hidden"),
@@ -242,6 +302,7 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         ("advantage_clip", json!(-0.1)),
         ("advantage_q", json!("first")),
         ("value_estimate", json!("mean_action")),
+        ("returns", json!("monte_carlo")),
         ("offline_batch", json!(7)),
         ("online_batch", json!(7)),
     ]);

@@ -29,6 +29,7 @@ pub fn batch(n: usize, observation_dim: usize, action_dim: usize, index: u64) ->
         |n: usize, scale: f64| -> Vec<f32> { (0..n).map(|_| (stream.normal() * scale) as f32).collect() };
     Batch {
         n,
+        length: 1,
         observation_dim,
         action_dim,
         observation: rows(n * observation_dim, 1.0),
@@ -36,5 +37,6 @@ pub fn batch(n: usize, observation_dim: usize, action_dim: usize, index: u64) ->
         reward: rows(n, 0.2).iter().map(|r| r.clamp(-1.0, 0.0)).collect(),
         next_observation: rows(n * observation_dim, 1.0),
         continuation: (0..n).map(|i| if i % 5 == 4 { 0.0 } else { 1.0 }).collect(),
+        ..Batch::default()
     }
 }

@@ -101,6 +101,7 @@ fn two_updates_equal_an_independent_float64_program() {
                 reward: reward.clone(),
                 next_observation: next_observation.clone(),
                 continuation: continuation.clone(),
+                ..Batch::default()
             };
             let Draws { next_action, policy_action } = &update.noise;
             let noise = Noise { next_action: next_action.clone(), policy_action: policy_action.clone() };

@@ -1,6 +1,6 @@
 //! What holds for every learner.
 
-use surefoot_core::{Batch, Blobs, LearnError, Learner, PhaseKind, SamplePlan};
+use surefoot_core::{Batch, Blobs, LearnError, Learner, PhaseKind, Returns, SamplePlan};
 use surefoot_policies::LearnerConfig;
 
 use crate::data::{batch, context};
@@ -124,8 +124,9 @@ fn batches_of_another_shape_are_refused() {
 fn every_learner_names_its_batch_and_evaluates_without_changing() {
     for config in small() {
         let mut learner = build(&config, 1);
-        let SamplePlan::Transitions { batch: rows } = learner.sample_plan(PhaseKind::Offline);
-        assert!(rows > 0);
+        let plan = learner.sample_plan(PhaseKind::Offline);
+        assert!(plan.batch() > 0);
+        assert!(matches!(plan, SamplePlan::Transitions { returns: Returns::OneStep, .. }), "by default");
         update(learner.as_mut(), 0..2);
         let before = learner.save().unwrap();
         let first = learner.evaluate(&batch(50, 5, 3, 1)).unwrap();

@@ -1,10 +1,19 @@
 //! Rows that a learner updates from. The caller keeps one and refills it.
 
-/// `n` transitions in columns.
+/// `n` transitions, or `n` sequences of `length` steps each, in columns.
+///
+/// Every column has `length` rows for each of the `n`, a sequence's steps one after the other: shapes below are `[n * length, …]`, and
+/// `length` is 1 for transitions. A sequence that ends before its length is filled up with zeros, where `mask` is 0.
+///
+/// A transition over several steps has the discounted sum of their rewards, the observation after the last of them, and
+/// `discount^(steps - 1)` (0 after a termination) as its continuation: a learner that adds `discount * continuation * value` then bootstraps
+/// over all of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Rows.
+    /// Transitions or sequences.
     pub n: usize,
+    /// Steps of each sequence; 1 for transitions (and 0 in a batch that was never filled).
+    pub length: usize,
     /// Numbers in an observation.
     pub observation_dim: usize,
     /// Numbers in an action.
@@ -17,14 +26,20 @@ pub struct Batch {
     pub reward: Vec<f32>,
     /// `[n, observation_dim]`.
     pub next_observation: Vec<f32>,
-    /// `[n]`: 0 after `Terminated`, 1 otherwise.
+    /// `[n]`: 0 after `Terminated`, 1 otherwise; `discount^(steps - 1)` over several steps.
     pub continuation: Vec<f32>,
+    /// `[n, length]`: 1 where there is a step, 0 behind its end; empty for transitions.
+    pub mask: Vec<f32>,
+    /// `[n]`: what each counts in a loss, above 0 and at most 1, where rows were not drawn evenly and that is to be undone; empty where each
+    /// counts 1.
+    pub weight: Vec<f32>,
 }
 
 impl Batch {
     /// Empties it for rows of these dimensions; keeps the memory.
     pub fn clear(&mut self, observation_dim: usize, action_dim: usize) {
         self.n = 0;
+        self.length = 1;
         self.observation_dim = observation_dim;
         self.action_dim = action_dim;
         self.observation.clear();
@@ -32,5 +47,7 @@ impl Batch {
         self.reward.clear();
         self.next_observation.clear();
         self.continuation.clear();
+        self.mask.clear();
+        self.weight.clear();
     }
 }

@@ -1,9 +1,9 @@
 //! Recorded episodes, whatever file they are in.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::{EnvSpec, Episode};
+use crate::{EnvSpec, Episode, StepEnd};
 
 /// What a dataset says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,6 +108,41 @@ fn way_out(error: &std::io::Error) -> &'static str {
             "\n\nhint: the disk is full, and what was begun was removed: make room or write to another disk, and run it again"
         }
         _ => "",
+    }
+}
+
+impl DataError {
+    /// A row was asked for that is not there.
+    #[must_use]
+    pub fn no_row(path: &Path, row: usize, rows: usize) -> Self {
+        let (expected, found) = (format!("below {rows}"), row.to_string());
+        Self::Shape { path: path.to_owned(), item: "row".into(), expected, found }
+    }
+}
+
+/// An episode among the rows of a dataset, where it is known only by what is kept of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EpisodeRows {
+    /// Steps, one row each, behind those of the episode before.
+    pub steps: usize,
+    /// Sum of its rewards.
+    pub reward_sum: f64,
+    /// Whether the task was solved; unknown stays unknown.
+    pub success: Option<bool>,
+    /// Whether one of its steps is a termination.
+    pub terminated: bool,
+}
+
+impl EpisodeRows {
+    /// What is kept of an episode.
+    #[must_use]
+    pub fn of(episode: &Episode) -> Self {
+        Self {
+            steps: episode.len(),
+            reward_sum: episode.episode_return(),
+            success: episode.success,
+            terminated: episode.end.contains(&StepEnd::Terminated),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Metrics, Policy, PolicyArtifact, PolicyError, ReplayBuffer};
+use crate::{Batch, DataError, Metrics, Policy, PolicyArtifact, PolicyError, Returns, TransitionSource};
 
 /// Named byte files of a learner's state.
 pub type Blobs = BTreeMap<String, Vec<u8>>;
@@ -20,13 +20,51 @@ pub enum PhaseKind {
 }
 
 /// What batches a learner wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SamplePlan {
     /// Independent transitions.
     Transitions {
         /// Rows in a batch.
         batch: usize,
+        /// Over how many steps each.
+        returns: Returns,
     },
+    /// Steps that follow one another; see [`Batch`] for how they stand in it.
+    Sequences {
+        /// Sequences in a batch.
+        batch: usize,
+        /// Steps of each, fewer where its episode ends before.
+        length: usize,
+    },
+}
+
+impl SamplePlan {
+    /// Rows that are drawn for a batch.
+    #[must_use]
+    pub const fn batch(&self) -> usize {
+        match self {
+            Self::Transitions { batch, .. } | Self::Sequences { batch, .. } => *batch,
+        }
+    }
+    /// Adds what begins at these rows to a batch.
+    ///
+    /// # Errors
+    /// When a row is not there, or cannot be read.
+    pub fn append(
+        &self,
+        source: &dyn TransitionSource,
+        rows: &[usize],
+        batch: &mut Batch,
+    ) -> Result<(), DataError> {
+        match self {
+            Self::Transitions { batch: _, returns } => {
+                crate::transitions::append_transitions(source, rows, *returns, batch)
+            }
+            Self::Sequences { batch: _, length } => {
+                crate::transitions::append_sequences(source, rows, *length, batch)
+            }
+        }
+    }
 }
 
 /// Why learning cannot go on.
@@ -76,6 +114,9 @@ pub enum LearnError {
     /// The policy could not be built.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The data could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 /// An algorithm with its networks.
@@ -84,11 +125,19 @@ pub trait Learner: Send {
     fn name(&self) -> &'static str;
     /// What batches it wants in a phase.
     fn sample_plan(&self, phase: PhaseKind) -> SamplePlan;
-    /// Called once, before the first phase of a new run: fits what is fitted to data (normaliser, value bounds).
+    /// Whether rewards are learned from; an imitator takes data without them.
+    fn needs_rewards(&self) -> bool {
+        true
+    }
+    /// Called once, before the first phase of a new run: fits what is fitted to data (normaliser, value bounds), in one pass over it.
     ///
     /// # Errors
-    /// When the data is unusable.
-    fn fit(&mut self, demonstrations: &ReplayBuffer, data_hashes: &[String]) -> Result<(), LearnError>;
+    /// When the data is unusable or cannot be read.
+    fn fit(
+        &mut self,
+        demonstrations: &dyn TransitionSource,
+        data_hashes: &[String],
+    ) -> Result<(), LearnError>;
     /// Called when a phase begins (not when it resumes).
     ///
     /// # Errors
@@ -99,6 +148,11 @@ pub trait Learner: Send {
     /// # Errors
     /// When a loss is not finite or the tensor library fails.
     fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError>;
+    /// By how much the value of each row (or sequence) of the last update's batch was off, `[n]`: what prioritised sampling goes by. `None`
+    /// of a learner that has no such errors; no rows before the first update.
+    fn td_errors(&self) -> Option<&[f32]> {
+        None
+    }
     /// Names of the metrics that [`evaluate`](Self::evaluate) gives: what early stopping can go by.
     fn heldout_metrics(&self) -> &'static [&'static str];
     /// Judges held-out data without changing anything: `heldout/log_likelihood` (nats per step), `heldout/td_error`,

@@ -21,6 +21,23 @@ impl WeightTree {
         let leaves = n.max(1).next_power_of_two();
         Self { len: n, leaves, sums: vec![0.0; 2 * leaves] }
     }
+    /// These weights.
+    #[must_use]
+    pub fn of(weights: &[f64]) -> Self {
+        let mut tree = Self::new(weights.len());
+        for (leaf, weight) in tree.sums[tree.leaves..].iter_mut().zip(weights) {
+            *leaf = if weight.is_finite() && *weight > 0.0 { *weight } else { 0.0 };
+        }
+        for at in (1..tree.leaves).rev() {
+            tree.sums[at] = tree.sums[2 * at] + tree.sums[2 * at + 1];
+        }
+        tree
+    }
+    /// All weights.
+    #[must_use]
+    pub fn weights(&self) -> &[f64] {
+        &self.sums[self.leaves..self.leaves + self.len]
+    }
     /// Number of weights.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -90,11 +107,48 @@ impl Prioritized {
     /// `n` rows of priority 1. `alpha` 0 draws uniformly, 1 in proportion to the priorities.
     #[must_use]
     pub fn new(n: usize, alpha: f64) -> Self {
-        let mut tree = WeightTree::new(n);
-        for i in 0..n {
-            tree.set(i, 1.0);
+        Self { tree: WeightTree::of(&vec![1.0; n]), alpha, largest: 1.0 }
+    }
+
+    /// Rows.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.tree.len()
+    }
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
+    /// Gives rows that are new, or new in the place of older ones, the largest priority so far, so that each is looked at soon. There are
+    /// `n` rows from now on, no fewer than before.
+    pub fn admit(&mut self, n: usize, rows: impl Iterator<Item = usize>) {
+        if n > self.tree.len() {
+            let mut weights = self.tree.weights().to_vec();
+            weights.resize(n, 0.0);
+            self.tree = WeightTree::of(&weights);
         }
-        Self { tree, alpha, largest: 1.0 }
+        for i in rows {
+            self.tree.set(i, self.largest.powf(self.alpha));
+        }
+    }
+
+    /// Everything that draws depend on, for a checkpoint.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let numbers = std::iter::once(&self.largest).chain(self.tree.weights());
+        numbers.flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    /// Takes [`to_bytes`](Self::to_bytes) back; `None` when they are something else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8], alpha: f64) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let numbers: Vec<f64> = numbers.iter().map(|b| f64::from_le_bytes(*b)).collect();
+        let (largest, weights) = numbers.split_first()?;
+        let sound = rest.is_empty() && numbers.iter().all(|x| x.is_finite() && *x >= 0.0);
+        sound.then(|| Self { tree: WeightTree::of(weights), alpha, largest: *largest })
     }
 
     /// Draws `n` rows with replacement, and their importance weights `(rows * probability)^-beta`, scaled so that the largest of them is 1.
@@ -166,6 +220,25 @@ mod tests {
             tree.set(i, 0.0);
         }
         assert_eq!(tree.total(), 0.0);
+    }
+
+    #[test]
+    fn saved_priorities_draw_the_same_and_new_rows_are_looked_at_soon() {
+        let mut rows = Prioritized::new(5, 0.6);
+        rows.update(&[0, 1, 2, 3], &[0.1, 3.0, 0.0, 2.0]);
+        // Growth by one at a time goes through every shape of the tree.
+        (5..40).for_each(|n| rows.admit(n + 1, std::iter::once(n)));
+        rows.admit(40, [2].into_iter());
+        let again = Prioritized::from_bytes(&rows.to_bytes(), 0.6).unwrap();
+        assert_eq!((again.len(), &again), (40, &rows));
+        assert_eq!(rows.tree.weight(39), (3.0 + LEAST_PRIORITY).powf(0.6));
+        assert_eq!(rows.tree.weight(2), rows.tree.weight(39));
+        let bytes = rows.to_bytes();
+        for cut in [0, 7, bytes.len() - 1] {
+            assert_eq!(Prioritized::from_bytes(&bytes[..cut], 0.6), None);
+        }
+        let nan: Vec<u8> = [1.0, f64::NAN].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
+        assert_eq!(Prioritized::from_bytes(&nan, 0.6), None);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Transitions to sample from.
 
-use crate::{Batch, Episode, Stream};
+use std::path::Path;
+
+use crate::{Batch, DataError, Episode, Stream, TransitionSource};
 
 /// A bounded ring of transitions, oldest overwritten first. Rows stand together: `observation, action, next_observation,
-/// reward, continuation`, so that a sampled row is one run of memory.
+/// reward, continuation, last`, so that a sampled row is one run of memory. `last` is 1 where the next row does not follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayBuffer {
     observation_dim: usize,
@@ -20,8 +22,10 @@ impl ReplayBuffer {
         Self { observation_dim, action_dim, capacity: capacity.max(1), written: 0, rows: Vec::new() }
     }
 
-    const fn width(&self) -> usize {
-        2 * self.observation_dim + self.action_dim + 2
+    /// Numbers in a row.
+    #[must_use]
+    pub const fn width(&self) -> usize {
+        2 * self.observation_dim + self.action_dim + 3
     }
 
     /// Rows held.
@@ -38,6 +42,11 @@ impl ReplayBuffer {
     #[must_use]
     pub const fn written(&self) -> u64 {
         self.written
+    }
+    /// Rows kept at most.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.capacity
     }
     /// Numbers in an observation.
     #[must_use]
@@ -70,21 +79,8 @@ impl ReplayBuffer {
             row[o + a..2 * o + a].copy_from_slice(&episode.next_observation[t * o..(t + 1) * o]);
             row[2 * o + a] = episode.reward[t];
             row[2 * o + a + 1] = episode.end[t].continuation();
-            self.written += 1;
-        }
-    }
-
-    /// Adds all rows of a buffer of the same dimensions, oldest first.
-    pub fn append(&mut self, other: &Self) {
-        let width = self.width();
-        let rows = other.len();
-        for i in 0..rows {
-            let from = ((other.written + i as u64) % rows as u64) as usize * width;
-            let at = (self.written % self.capacity as u64) as usize * width;
-            if at == self.rows.len() {
-                self.rows.resize(at + width, 0.0);
-            }
-            self.rows[at..at + width].copy_from_slice(&other.rows[from..from + width]);
+            let follows = !episode.end[t].is_last() && t + 1 < episode.len() && wanted(t + 1);
+            row[2 * o + a + 2] = if follows { 0.0 } else { 1.0 };
             self.written += 1;
         }
     }
@@ -118,7 +114,7 @@ impl ReplayBuffer {
         }
     }
 
-    /// The raw rows, for a checkpoint: `[len, 2 * observation_dim + action_dim + 2]`.
+    /// The raw rows, for a checkpoint: `[len, 2 * observation_dim + action_dim + 3]`.
     #[must_use]
     pub fn raw_rows(&self) -> &[f32] {
         &self.rows
@@ -134,6 +130,48 @@ impl ReplayBuffer {
             self.written = written;
         }
         fits
+    }
+}
+
+impl TransitionSource for ReplayBuffer {
+    fn observation_dim(&self) -> usize {
+        self.observation_dim
+    }
+    fn action_dim(&self) -> usize {
+        self.action_dim
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn following(&self, row: usize, at_most: usize) -> usize {
+        let (width, rows) = (self.width(), self.len());
+        if row >= rows {
+            return 0;
+        }
+        // Where the oldest row stands that will be overwritten next, the newest is behind it.
+        let newest = ((self.written + rows as u64 - 1) % rows as u64) as usize;
+        let mut count = 0;
+        while count < at_most {
+            let at = (row + count) % rows;
+            count += 1;
+            if at == newest || self.rows[(at + 1) * width - 1] > 0.0 {
+                break;
+            }
+        }
+        count
+    }
+    fn scan(&self, first: usize, count: usize, take: &mut dyn FnMut(&[f32])) -> Result<(), DataError> {
+        let (width, rows) = (self.width(), self.len());
+        // A run that goes over the end of a full ring goes on at its beginning.
+        let ring = rows == self.capacity && first < 2 * rows && count <= rows;
+        if count > 0 && !ring && first + count > rows {
+            return Err(DataError::no_row(Path::new("replay buffer"), first.max(rows), rows));
+        }
+        for i in first..first + count {
+            let at = i % rows * width;
+            take(&self.rows[at..at + width]);
+        }
+        Ok(())
     }
 }
 

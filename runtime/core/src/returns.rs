@@ -18,6 +18,12 @@ pub fn monte_carlo(reward: &[f32], end: &[StepEnd], discount: f32) -> Vec<f32> {
     returns
 }
 
+/// The discounted sum of all rewards, from behind, as [`monte_carlo`] has it for a first step.
+#[must_use]
+pub fn discounted(reward: &[f32], discount: f32) -> f32 {
+    reward.iter().rev().fold(0.0, |beyond, r| f64::from(*r) + f64::from(discount) * beyond) as f32
+}
+
 /// Rewards of at most `n` steps, from the first of `reward` on, in one: their discounted sum, how many steps it is of, and the factor of the
 /// value that follows, relative to that of one step: `discount^(steps - 1)`, or 0 after a termination.
 ///
@@ -72,6 +78,8 @@ mod tests {
         for t in 0..50 {
             let (sum, _, _) = n_step(&reward[t..], &end[t..], 0.9, 50);
             assert!((sum - returns[t]).abs() < 1e-5, "{t}");
+            let last = if t <= 20 { 21 } else { 50 };
+            assert_eq!(discounted(&reward[t..last], 0.9), returns[t], "{t}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::live::LiveError;
-use surefoot_core::{EnvError, LearnError, PolicyError};
+use surefoot_core::{DataError, EnvError, LearnError, PolicyError};
 
 /// A checkpoint that was cut or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum EngineError {
         /// What the learner says.
         source: LearnError,
     },
+    /// Demonstrations could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -24,10 +24,12 @@ pub mod results;
 mod resume;
 pub mod rollout;
 pub mod run_dir;
+pub mod sampling;
 mod stages;
 mod state;
 mod trainer;
 
+pub use demonstrations::DemonstrationSet;
 pub use error::{CheckpointDamage, EngineError};
 pub use evaluation::{EvalConfig, Evaluation, evaluate, wilson_interval};
 pub use events::{Activity, Event, Observer, Progress};
@@ -42,5 +44,6 @@ pub use rollout::{
     EpisodeCost, EpisodeSeeds, Film, Guard, RolloutProgress, Watch, film, guarded_rollout, rollout,
 };
 pub use run_dir::{RunDir, RunInfo};
+pub use sampling::{PrioritizedConfig, ReturnWeightConfig, SamplingConfig};
 pub use state::Counters;
 pub use trainer::{Baseline, TrainEnd, Trainer, TrainerParts, TrainingConfig};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{ActMode, Blobs, Episode, PolicyArtifact, PolicyCard, PolicyError, Stream};
+use surefoot_core::{
+    ActMode, Blobs, Episode, PolicyArtifact, PolicyCard, PolicyError, Stream, TransitionSource,
+};
 use surefoot_safety::SafetyCounts;
 
 use crate::checkpoint::policy_files;
@@ -186,8 +188,7 @@ impl Trainer {
         for e in &episodes {
             self.replay.push_episode(e);
             let by_hand = |t: usize| e.human.get(t).copied().unwrap_or(false);
-            self.interventions.push_steps(e, by_hand);
-            self.demonstrations.train.push_steps(e, by_hand);
+            self.demonstrations.train.added.push_steps(e, by_hand);
             safety.add(&e.safety);
             env_steps += e.len() as u64;
         }
@@ -286,7 +287,7 @@ impl Trainer {
         let candidate = self.learner(plan.learner).artifact();
         let candidate =
             candidate.map_err(|source| EngineError::Learn { stage: plan.name.clone(), source })?;
-        let judged = self.gate(&config).judge(&candidate, &line.acting)?;
+        let judged = self.gate(&config)?.judge(&candidate, &line.acting)?;
         let canaries = match &judged {
             Ok(_) if config.promotion.canary_episodes > 0 => {
                 let first = self.state.online.as_ref().map_or(0, |o| o.canaries);
@@ -344,17 +345,18 @@ impl Trainer {
     }
 
     /// The gate of a phase: the same observations whenever it is asked.
-    fn gate(&self, config: &OnlineConfig) -> PromotionGate {
+    fn gate(&self, config: &OnlineConfig) -> Result<PromotionGate, EngineError> {
         let demonstrations = &self.demonstrations.train;
         // Not what a person added since: the gate asks the same whenever it is asked.
-        let recorded = demonstrations.len() - self.interventions.len();
+        let recorded = demonstrations.recorded();
+        let (dim, change) = (self.spec.observation_dim(), config.promotion.max_action_change);
         let mut stream = Stream::new(self.state.identity.seed, "promotion reference", 0);
         let mut observations = Vec::new();
         for _ in 0..config.promotion.reference_rows {
-            observations.extend_from_slice(demonstrations.observation(stream.below(recorded)));
+            let row = stream.below(recorded);
+            demonstrations.scan(row, 1, &mut |step| observations.extend_from_slice(&step[..dim]))?;
         }
-        let (dim, change) = (self.spec.observation_dim(), config.promotion.max_action_change);
-        PromotionGate::new(observations, dim, change, self.load_policy)
+        Ok(PromotionGate::new(observations, dim, change, self.load_policy))
     }
 
     /// The limit that the session has come to.

@@ -7,6 +7,7 @@ use crate::EngineError;
 use crate::limits::{EpisodeLimitsConfig, SessionLimitsConfig, TrustRegionConfig};
 use crate::live::LiveConfig;
 use crate::promotion::PromotionConfig;
+use crate::sampling::SamplingConfig;
 
 /// One phase: `[[phase]] offline = { … }` or `[[phase]] online = { … }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +25,8 @@ pub enum PhaseConfig {
 pub struct OfflineConfig {
     /// Updates at most.
     pub updates: u64,
+    /// Which rows are drawn.
+    pub sampling: SamplingConfig,
     /// Stop when held-out demonstrations no longer get better explained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStopConfig>,
@@ -33,7 +36,7 @@ pub struct OfflineConfig {
 
 impl Default for OfflineConfig {
     fn default() -> Self {
-        Self { updates: 10_000, early_stop: None, eval_every_updates: 0 }
+        Self { updates: 10_000, sampling: SamplingConfig::Uniform, early_stop: None, eval_every_updates: 0 }
     }
 }
 
@@ -85,6 +88,8 @@ pub struct OnlineConfig {
     pub episodes_per_round: usize,
     /// Part of every batch that is drawn from the demonstrations, 0 to 1.
     pub offline_ratio: f64,
+    /// Which rows are drawn.
+    pub sampling: SamplingConfig,
     /// Updates per env step.
     pub utd_ratio: f64,
     /// Env steps between two evaluations; 0: only at the end.
@@ -164,6 +169,7 @@ impl Default for OnlineConfig {
             warmup_env_steps: 2_000,
             episodes_per_round: 8,
             offline_ratio: 0.5,
+            sampling: SamplingConfig::Uniform,
             utd_ratio: 1.0,
             eval_every_env_steps: 5_000,
             replay_capacity: 1_000_000,
@@ -182,7 +188,8 @@ impl OfflineConfig {
     /// # Errors
     /// [`EngineError::Config`] with the first such key.
     pub fn check(&self, key: &str) -> Result<(), EngineError> {
-        let Self { updates, early_stop, eval_every_updates: _ } = self;
+        let Self { updates, sampling, early_stop, eval_every_updates: _ } = self;
+        sampling.check(&format!("{key}.sampling"))?;
         if *updates == 0 {
             return Err(EngineError::setting(format!("{key}.updates"), "at least 1", updates));
         }
@@ -224,6 +231,7 @@ impl OnlineConfig {
             warmup_env_steps,
             episodes_per_round,
             offline_ratio,
+            sampling,
             utd_ratio,
             eval_every_env_steps: _,
             replay_capacity,
@@ -256,6 +264,7 @@ impl OnlineConfig {
         if !(0.0..=1.0).contains(offline_ratio) {
             return Err(EngineError::setting(format!("{key}.offline_ratio"), "0 to 1", offline_ratio));
         }
+        sampling.check(&format!("{key}.sampling"))?;
         if !(utd_ratio.is_finite() && *utd_ratio > 0.0) {
             return Err(EngineError::setting(format!("{key}.utd_ratio"), "a positive number", utd_ratio));
         }
@@ -273,6 +282,15 @@ impl OnlineConfig {
 }
 
 impl PhaseConfig {
+    /// Which rows are drawn, and which part of a batch is of demonstrations.
+    #[must_use]
+    pub const fn drawing(&self) -> (SamplingConfig, f64) {
+        match self {
+            Self::Offline(c) => (c.sampling, 1.0),
+            Self::Online(c) => (c.sampling, c.offline_ratio),
+        }
+    }
+
     /// Refuses values that cannot be trained with; `index` is the phase's place in the list.
     ///
     /// # Errors

@@ -52,9 +52,14 @@ pub fn check_plan(
     };
     for (i, phase) in phases.iter().enumerate() {
         phase.check(i)?;
-        if let PhaseConfig::Offline(offline) = phase {
-            goes_by(format!("phase[{i}].offline"), offline, learner)?;
-        }
+        let kind = match phase {
+            PhaseConfig::Offline(offline) => {
+                goes_by(format!("phase[{i}].offline"), offline, learner)?;
+                "offline"
+            }
+            PhaseConfig::Online(_) => "online",
+        };
+        phase.drawing().0.fits(&format!("phase[{i}].{kind}"), learner)?;
         if !has_env && matches!(phase, PhaseConfig::Online(_)) {
             let key = format!("phase[{i}].online");
             return refuse(&key, "an environment to act in", "recordings only".into());
@@ -67,6 +72,7 @@ pub fn check_plan(
         let Baseline { name, learner, offline } = baseline;
         offline.check(&format!("baseline.{name}"))?;
         goes_by(format!("baseline.{name}"), offline, &**learner)?;
+        offline.sampling.fits(&format!("baseline.{name}"), &**learner)?;
         let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let taken = ["offline", "online"].contains(&name.as_str())
             || baselines.iter().filter(|b| b.name == *name).count() > 1;

@@ -4,13 +4,17 @@ use surefoot_core::{Blobs, Learner, ReplayBuffer};
 
 use crate::EngineError;
 use crate::checkpoint::Checkpoints;
+use crate::demonstrations::Part;
 use crate::online::PolicyLine;
 use crate::run_dir::RunDir;
+use crate::sampling::Sampler;
 use crate::state::{Identity, LearnerId, TrainState};
 
-/// What stands in a checkpoint besides the learner and the replay buffer.
+/// What stands in a checkpoint besides the learner and the replay buffers.
 pub(crate) struct Restored {
     pub state: TrainState,
+    /// Of the stage that was entered.
+    pub sampler: Option<Sampler>,
     pub best: Option<Blobs>,
     pub line: Option<PolicyLine>,
 }
@@ -40,7 +44,7 @@ pub(crate) fn restore(
     identity: &Identity,
     main: &mut Box<dyn Learner>,
     baselines: &mut [Box<dyn Learner>],
-    (replay, interventions): (&mut ReplayBuffer, &mut ReplayBuffer),
+    (replay, train): (&mut ReplayBuffer, &mut Part),
 ) -> Result<Restored, EngineError> {
     let mut take = |file: &str| {
         files.remove(file).ok_or_else(|| damaged.file(file, "a file of every checkpoint", "none".into()))
@@ -54,9 +58,8 @@ pub(crate) fn restore(
     let rows = numbers(take("state/replay.f32le")?);
     // Only runs in which a person took over have this one.
     if let Ok(rows) = take("state/interventions.f32le").map(numbers) {
-        let width = 2 * interventions.observation_dim() + interventions.action_dim() + 2;
-        let written = (rows.len() / width) as u64;
-        if !interventions.restore(rows, written) {
+        let written = (rows.len() / train.added.width()) as u64;
+        if !train.added.restore(rows, written) {
             let found = "others".into();
             return Err(damaged.file("state/interventions.f32le", "rows of this run's transitions", found));
         }
@@ -64,6 +67,14 @@ pub(crate) fn restore(
     if !replay.restore(rows, state.replay_written) {
         return Err(damaged.file("state/replay.f32le", "rows of this replay buffer", "others".into()));
     }
+    let sampler = match state.plan().filter(|_| state.progress.entered) {
+        None => None,
+        Some(plan) => {
+            Some(Sampler::restored(plan.phase.drawing().0, (train, replay), &mut files).map_err(|file| {
+                damaged.file(file, "priorities of this run's rows", "none or others".into())
+            })?)
+        }
+    };
     let line = match &state.online {
         None => None,
         Some(_) => Some(
@@ -90,7 +101,7 @@ pub(crate) fn restore(
         let stage = state.plan().map_or("finished", |p| &p.name).to_owned();
         target.load(&learner).map_err(|source| EngineError::Learn { stage, source })?;
     }
-    Ok(Restored { state, best: (!best.is_empty()).then_some(best), line })
+    Ok(Restored { state, sampler, best: (!best.is_empty()).then_some(best), line })
 }
 
 fn agree(state: &TrainState, identity: &Identity) -> Result<(), EngineError> {
@@ -101,13 +112,23 @@ fn agree(state: &TrainState, identity: &Identity) -> Result<(), EngineError> {
             Err(EngineError::Resume { what: what.into(), expected, found })
         }
     };
-    let Identity { seed, env, stages, evaluation, holdout_fraction, log_every_updates, data_hashes, has_env } =
-        &state.identity;
+    let Identity {
+        seed,
+        env,
+        stages,
+        evaluation,
+        holdout_fraction,
+        log_every_updates,
+        data_hashes,
+        data_weights,
+        has_env,
+    } = &state.identity;
     differ("state format", state.format.clone(), TrainState::FORMAT.to_owned())?;
     differ("seed", seed.to_string(), identity.seed.to_string())?;
     differ("environment", env.clone(), identity.env.clone())?;
     differ("has environment", has_env.to_string(), identity.has_env.to_string())?;
     differ("demonstrations", data_hashes.join(", "), identity.data_hashes.join(", "))?;
+    differ("weights of the datasets", format!("{data_weights:?}"), format!("{:?}", identity.data_weights))?;
     differ("training.holdout_fraction", holdout_fraction.to_string(), identity.holdout_fraction.to_string())?;
     differ(
         "training.log_every_updates",

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{ActMode, PhaseKind, Policy, SamplePlan, Stream, VecEnv};
+use surefoot_core::{ActMode, Policy, Stream, VecEnv};
 use surefoot_safety::SafetyCounts;
 
-use crate::demonstrations::mix;
 use crate::evaluation::Evaluation;
 use crate::events::{Activity, Event, Observer, Progress};
 use crate::phases::{Better, PhaseConfig};
 use crate::results::{CurvePoint, FilmResult, StageKind, StageResult};
 use crate::rollout::{Film, RolloutProgress, Watch, film, rollout};
+use crate::sampling::Sampler;
 use crate::state::{LearnerId, StagePlan, StageProgress};
 use crate::trainer::{Pace, Trainer};
 use crate::{EngineError, Interrupt};
@@ -69,7 +69,8 @@ impl Trainer {
         if first {
             learner.fit(&self.demonstrations.train, &hashes).map_err(failed)?;
         }
-        learner.enter_phase(phase_kind(&plan)).map_err(failed)?;
+        learner.enter_phase(plan.phase_kind()).map_err(failed)?;
+        self.sampler = Some(Sampler::new(plan.phase.drawing().0, &self.demonstrations.train));
         self.begin_line(&plan)?;
         self.state.progress.entered = true;
         self.announce_stage(false, observer)
@@ -79,19 +80,26 @@ impl Trainer {
     pub(crate) fn update(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
         let watch = Stopwatch::start();
         let plan = self.stage_plan()?;
-        let SamplePlan::Transitions { batch: rows } =
-            self.learner(plan.learner).sample_plan(phase_kind(&plan));
-        let ratio = match &plan.phase {
-            PhaseConfig::Offline(_) => 1.0,
-            PhaseConfig::Online(c) => c.offline_ratio,
-        };
+        let wanted = self.learner(plan.learner).sample_plan(plan.phase_kind());
+        let (sampling, ratio) = plan.phase.drawing();
         let purpose = format!("batch/{}", plan.name);
         let mut stream = Stream::new(self.state.identity.seed, &purpose, self.state.progress.updates);
-        let mut batch = std::mem::take(&mut self.batch);
-        mix(rows, ratio, &self.demonstrations.train, &self.replay, &mut stream, &mut batch);
-        let updated = self.learner_mut(plan.learner).update(&batch);
-        self.batch = batch;
+        let (train, replay) = (&self.demonstrations.train, &self.replay);
+        let sampler = self.sampler.get_or_insert_with(|| Sampler::new(sampling, train));
+        let mut drawn = sampler.draw(wanted.batch(), ratio, (train, replay), &mut stream);
+        self.batch.clear(self.spec.observation_dim(), self.spec.action_dim());
+        wanted.append(train, &drawn.demonstrations, &mut self.batch)?;
+        wanted.append(replay, &drawn.online, &mut self.batch)?;
+        self.batch.weight.append(&mut drawn.weights);
+        let learner = match plan.learner {
+            LearnerId::Baseline(i) => &mut self.baselines[i],
+            LearnerId::Main => &mut self.main,
+        };
+        let updated = learner.update(&self.batch);
         let metrics = updated.map_err(|source| EngineError::Learn { stage: plan.name.clone(), source })?;
+        if let Some(errors) = learner.td_errors() {
+            sampler.learn(&drawn, errors);
+        }
         let p = &mut self.state.progress;
         p.updates += 1;
         p.evaluated = None;
@@ -328,6 +336,7 @@ impl Trainer {
             films,
         });
         self.best = None;
+        self.sampler = None;
         self.state.stage += 1;
         let next = self.state.plan().map(|n| n.learner);
         self.state.results.finished = next.is_none();
@@ -435,11 +444,4 @@ pub(crate) fn outcome_metrics(group: &str, found: &Evaluation) -> Vec<(String, f
         (format!("{safety}/stops"), found.safety.stops as f64),
         (format!("{safety}/violations"), found.safety.violations as f64),
     ]
-}
-
-fn phase_kind(plan: &StagePlan) -> PhaseKind {
-    match plan.phase {
-        PhaseConfig::Offline(_) => PhaseKind::Offline,
-        PhaseConfig::Online(_) => PhaseKind::Online,
-    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use surefoot_core::Metrics;
+use surefoot_core::{Metrics, PhaseKind};
 use surefoot_safety::SafetyCounts;
 
 use crate::evaluation::{EvalConfig, Evaluation};
@@ -45,6 +45,7 @@ pub(crate) struct Identity {
     pub holdout_fraction: f64,
     pub log_every_updates: u64,
     pub data_hashes: Vec<String>,
+    pub data_weights: Vec<f64>,
     pub has_env: bool,
 }
 
@@ -163,8 +164,18 @@ pub(crate) struct TrainState {
     pub saved_learner: LearnerId,
 }
 
+impl StagePlan {
+    /// Which data the stage learns from.
+    pub const fn phase_kind(&self) -> PhaseKind {
+        match self.phase {
+            PhaseConfig::Offline(_) => PhaseKind::Offline,
+            PhaseConfig::Online(_) => PhaseKind::Online,
+        }
+    }
+}
+
 impl TrainState {
-    pub const FORMAT: &'static str = "surefoot-train-state/2";
+    pub const FORMAT: &'static str = "surefoot-train-state/3";
 
     /// The present stage; `None` when all have ended.
     pub fn plan(&self) -> Option<&StagePlan> {

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{Batch, Blobs, Env, EnvError, EnvSpec, Episode, Learner, ReplayBuffer, VecEnv};
+use surefoot_core::{Batch, Blobs, Env, EnvError, EnvSpec, Learner, ReplayBuffer, VecEnv};
 
 use crate::checkpoint::{Checkpoints, policy_files};
-use crate::demonstrations::Demonstrations;
+use crate::demonstrations::{DemonstrationSet, Demonstrations};
 use crate::evaluation::EvalConfig;
 use crate::events::{Event, Observer};
 use crate::limits::SessionLimitReached;
@@ -19,6 +19,7 @@ use crate::promotion::LoadPolicy;
 use crate::results::Results;
 use crate::resume::{Damaged, Restored, restore};
 use crate::run_dir::RunDir;
+use crate::sampling::{Sampler, check_stage};
 use crate::state::{Counters, Identity, LearnerId, Means, Next, StageProgress, TrainState};
 use crate::{EngineError, Interrupt};
 
@@ -82,7 +83,7 @@ pub struct TrainerParts<'a> {
     /// Makes the robot of an online phase that acts and learns side by side.
     pub make_live: Option<MakeLive>,
     /// Demonstrations, in the order of their files.
-    pub demonstrations: &'a [Episode],
+    pub demonstrations: Vec<DemonstrationSet>,
     /// Hashes of the files they came from.
     pub data_hashes: Vec<String>,
     /// What is done, in order.
@@ -113,8 +114,8 @@ pub struct Trainer {
     pub(crate) film_env: Option<Box<dyn Env>>,
     pub(crate) demonstrations: Demonstrations,
     pub(crate) replay: ReplayBuffer,
-    /// Steps that a person drove in an online phase: demonstrations from then on.
-    pub(crate) interventions: ReplayBuffer,
+    /// How the present stage draws its batches.
+    pub(crate) sampler: Option<Sampler>,
     pub(crate) make_live: Option<MakeLive>,
     /// The robot that is being driven, in an online phase that acts and learns side by side.
     pub(crate) live: Option<LiveLine>,
@@ -236,32 +237,41 @@ impl Trainer {
             holdout_fraction: training.holdout_fraction,
             log_every_updates: training.log_every_updates,
             data_hashes,
+            data_weights: demonstrations.weights(),
             has_env: envs.is_some(),
         };
+        for stage in &identity.stages {
+            let trained: &dyn Learner = match stage.learner {
+                LearnerId::Baseline(i) => &*baselines[i].learner,
+                LearnerId::Main => &*learner,
+            };
+            let (sampling, ratio) = stage.phase.drawing();
+            let wanted = (trained.sample_plan(stage.phase_kind()), ratio);
+            check_stage(&stage.name, sampling, trained, wanted, &demonstrations)?;
+        }
         let capacity = phases.iter().filter_map(|p| match p {
             PhaseConfig::Online(c) => Some(c.replay_capacity),
             PhaseConfig::Offline(_) => None,
         });
         let mut replay =
             ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), capacity.max().unwrap_or(1));
-        let mut interventions = ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), usize::MAX);
         let mut main = learner;
         let mut baselines: Vec<Box<dyn Learner>> = baselines.into_iter().map(|b| b.learner).collect();
-        let Restored { state, best, line } = match (checkpoint, saved) {
+        let Restored { state, sampler, best, line } = match (checkpoint, saved) {
             (Some(checkpoint), Some(files)) => {
                 let damaged = Damaged { run: &run, checkpoint };
                 {
-                    let buffers = (&mut replay, &mut interventions);
+                    let buffers = (&mut replay, &mut demonstrations.train);
                     restore(damaged, files, &identity, &mut main, &mut baselines, buffers)?
                 }
             }
             _ => Restored {
                 state: fresh(name, identity, demonstrations.summary.clone()),
+                sampler: None,
                 best: None,
                 line: None,
             },
         };
-        demonstrations.train.append(&interventions);
         let metrics = MetricsLog::open(&run.path().join("metrics.jsonl"), state.metrics_bytes)?;
         let resumed_at = checkpoint.map(|_| state.counters.updates);
         let tensorboard = EventFile::create(&run.path().join("tb"), resumed_at)?;
@@ -275,7 +285,7 @@ impl Trainer {
             film_env,
             demonstrations,
             replay,
-            interventions,
+            sampler,
             make_live,
             live: None,
             training,
@@ -426,9 +436,13 @@ impl Trainer {
         }
         let rows: Vec<u8> = self.replay.raw_rows().iter().flat_map(|x| x.to_le_bytes()).collect();
         files.insert("state/replay.f32le".into(), rows);
-        if !self.interventions.is_empty() {
-            let rows = self.interventions.raw_rows().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let interventions = &self.demonstrations.train.added;
+        if !interventions.is_empty() {
+            let rows = interventions.raw_rows().iter().flat_map(|x| x.to_le_bytes()).collect();
             files.insert("state/interventions.f32le".into(), rows);
+        }
+        if let Some(sampler) = &self.sampler {
+            sampler.save(&mut files);
         }
         let success = self.state.results.stages.last().and_then(|s| s.evaluation.as_ref());
         let success = success.map(|e| e.success_rate);

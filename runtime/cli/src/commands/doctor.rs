@@ -256,6 +256,7 @@ fn random_batch(observation_dim: usize, action_dim: usize, n: usize) -> Batch {
     let mut row = |len: usize| (0..len).map(|_| stream.uniform(-1.0, 1.0) as f32).collect::<Vec<f32>>();
     Batch {
         n,
+        length: 1,
         observation_dim,
         action_dim,
         observation: row(n * observation_dim),
@@ -263,5 +264,6 @@ fn random_batch(observation_dim: usize, action_dim: usize, n: usize) -> Batch {
         next_observation: row(n * observation_dim),
         reward: vec![-1.0; n],
         continuation: vec![1.0; n],
+        ..Batch::default()
     }
 }

@@ -38,7 +38,8 @@ pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
         data.record = None;
     }
     let spec = composition::spec(&config)?;
-    let demonstrations = composition::load(&config, &spec, &interrupt, output)?;
+    let learners = Learners::build(&config, &spec)?;
+    let demonstrations = composition::load(&config, &spec, learners.needs(), &interrupt, output)?;
     for (path, hash) in &demonstrations.hashes {
         if info.datasets.get(path).is_some_and(|recorded| recorded != hash) {
             return Err(anyhow!(
@@ -48,8 +49,7 @@ pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
             .into());
         }
     }
-    let learners = Learners::build(&config, &spec)?;
-    with_parts(&config, &spec, learners, &demonstrations, (args.operator, output), |parts| {
+    with_parts(&config, &spec, learners, demonstrations, (args.operator, output), |parts| {
         let trainer = Trainer::resume(parts, run, args.checkpoint.as_deref()).map_err(configuration)?;
         carry_on(trainer, &interrupt, output)
     })

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use surefoot_core::{EnvSpec, Learner};
+use surefoot_core::{EnvSpec, Learner, PhaseKind, Returns, SamplePlan};
+use surefoot_datasets::CacheOptions;
 use surefoot_engine::limits::{SessionLimit, SessionLimitReached};
 use surefoot_engine::live::{LiveClock, Start};
 use surefoot_engine::{
@@ -12,7 +13,7 @@ use surefoot_engine::{
 };
 
 use crate::args::{OperatorInput, TrainArgs};
-use crate::composition::{self, Demonstrations};
+use crate::composition::{self, Demonstrations, Needs};
 use crate::config::{self, LoadedConfig, RunConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::keyboard::restore_terminal;
@@ -95,10 +96,10 @@ pub fn start(
     let spec = composition::spec(config)?;
     let learners = Learners::build(config, &spec)?;
     learners.check(config)?;
-    let demonstrations =
-        composition::load(config, &spec, interrupt, output).map_err(|e| interrupted_early(e, interrupt))?;
+    let demonstrations = composition::load(config, &spec, learners.needs(), interrupt, output)
+        .map_err(|e| interrupted_early(e, interrupt))?;
     let info = run_info(config, &spec, &demonstrations.hashes);
-    with_parts(config, &spec, learners, &demonstrations, (input, output), |parts| {
+    with_parts(config, &spec, learners, demonstrations, (input, output), |parts| {
         let run = match run_dir {
             Some(path) => RunDir::create_at(path, &loaded.resolved, &info)?,
             None => RunDir::create(runs, &loaded.resolved, info)?,
@@ -125,6 +126,18 @@ impl Learners {
             main: composition::learner(&config.learner, spec, config.seed)?,
             baselines: composition::baselines(config, spec)?,
         })
+    }
+
+    /// What of demonstrations they need.
+    pub fn needs(&self) -> Needs {
+        let others = self.baselines.iter().map(|b| &b.learner);
+        let all = || std::iter::once(&self.main).chain(others.clone());
+        let discount = all().find_map(|learner| match learner.sample_plan(PhaseKind::Offline) {
+            SamplePlan::Transitions { returns: Returns::MonteCarlo { discount }, .. } => Some(discount),
+            _ => None,
+        });
+        let discount = discount.unwrap_or(CacheOptions::default().discount);
+        Needs { rewards: all().any(|learner| learner.needs_rewards()), discount }
     }
 
     /// Refuses what cannot be run, before any data is recorded or read.
@@ -154,7 +167,7 @@ pub fn with_parts<T>(
     config: &RunConfig,
     spec: &EnvSpec,
     learners: Learners,
-    demonstrations: &Demonstrations,
+    demonstrations: Demonstrations,
     (input, output): (OperatorInput, Output),
     then: impl FnOnce(TrainerParts<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -172,7 +185,7 @@ pub fn with_parts<T>(
             let robot = config.robot.as_ref().map(|r| r.contract.as_path());
             composition::make_live(env, robot, input, output)
         }),
-        demonstrations: &demonstrations.episodes,
+        demonstrations: demonstrations.sets,
         data_hashes: demonstrations.hashes.values().cloned().collect(),
         phases: config.phase.clone(),
         evaluation: config.eval.clone(),

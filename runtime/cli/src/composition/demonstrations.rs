@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use surefoot_core::{ActMode, EnvSpec, Episode, Stream};
+use surefoot_core::{ActMode, EnvSpec, Stream};
 use surefoot_datasets::{LoadOptions, Recording};
-use surefoot_engine::{EpisodeSeeds, Interrupt, Watch, rollout};
+use surefoot_engine::{DemonstrationSet, EpisodeSeeds, Interrupt, Watch, rollout};
 use surefoot_sim::{DemonstratorContext, EnvConfig};
 
+use crate::composition::loading::{Room, Rows, Take};
 use crate::composition::worlds;
 use crate::config::{DataConfig, RecordConfig, RunConfig};
 use crate::failure::Failure;
@@ -19,25 +20,36 @@ const RECORDING_WORLDS: usize = 8;
 
 /// Loaded demonstrations.
 pub struct Demonstrations {
-    /// All files' episodes, in order.
-    pub episodes: Vec<Episode>,
+    /// One for each `[[data]]`, in order.
+    pub sets: Vec<DemonstrationSet>,
     /// File -> blake3.
     pub hashes: BTreeMap<String, String>,
+}
+
+/// What of demonstrations a run's learners need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Needs {
+    /// Whether one of them learns from rewards.
+    pub rewards: bool,
+    /// Discount of the returns that are kept with the rows on the disk.
+    pub discount: f32,
 }
 
 /// Loads every `[[data]]` of a config; records those that are missing and say how.
 ///
 /// # Errors
-/// When a file is missing, damaged, or of another task.
+/// When a file is missing, damaged, or of another task, and when rows cannot be kept where `[loading]` says.
 pub fn load(
     config: &RunConfig,
     spec: &EnvSpec,
+    needs: Needs,
     interrupt: &Interrupt,
     output: Output,
 ) -> Result<Demonstrations, Failure> {
-    let mut episodes = Vec::new();
+    let mut sets = Vec::new();
     let mut hashes = BTreeMap::new();
-    for data in &config.data {
+    let mut room = Room::new(&config.loading);
+    for (index, data) in config.data.iter().enumerate() {
         if data.record.is_some() && data.path.exists() {
             output.note(&format!("using {} as it is: it was recorded before", data.path.display()));
         }
@@ -50,17 +62,20 @@ pub fn load(
             ));
             record(env, recording, seed, &data.path, interrupt)?;
         }
-        let (loaded, hash) = load_file(data, spec, output)?;
-        episodes.extend(loaded);
+        let (loaded, hash) = load_file((index, data), spec, needs, &mut room, output)?;
+        sets.push(loaded);
         hashes.insert(data.path.display().to_string(), hash);
     }
-    if episodes.is_empty() {
-        return Err(anyhow!("[[data]]: the files hold no episode").into());
-    }
-    Ok(Demonstrations { episodes, hashes })
+    Ok(Demonstrations { sets, hashes })
 }
 
-fn load_file(data: &DataConfig, spec: &EnvSpec, output: Output) -> Result<(Vec<Episode>, String), Failure> {
+fn load_file(
+    (index, data): (usize, &DataConfig),
+    spec: &EnvSpec,
+    needs: Needs,
+    room: &mut Room<'_>,
+    output: Output,
+) -> Result<(DemonstrationSet, String), Failure> {
     if !data.path.exists() {
         return Err(anyhow!(
             "demonstrations {} do not exist\n\nhint: give their path with data.0.path=FILE, or a record = {{ … }} to have them recorded",
@@ -69,26 +84,33 @@ fn load_file(data: &DataConfig, spec: &EnvSpec, output: Output) -> Result<(Vec<E
         .into());
     }
     let source = surefoot_datasets::open_with(&data.path, &data.open_options())?;
-    let options = LoadOptions { mask: data.mask.clone(), ..LoadOptions::default() };
-    let loaded = surefoot_datasets::load(source.as_ref(), spec, &options)?;
-    let report = &loaded.report;
-    let solved = loaded.episodes.iter().filter(|e| e.success == Some(true)).count();
+    // Without rewards an imitator learns as well; what stands in their place is looked at by none.
+    let missing_reward = (!needs.rewards).then_some(0.0);
+    let options = LoadOptions { mask: data.mask.clone(), missing_reward, ..LoadOptions::default() };
+    let take = Take { data, source: &*source, spec, load: &options, discount: needs.discount };
+    let Rows { rows, episodes, report } = room.take(&take, output).map_err(|failure| match failure {
+        Failure::Request(e) if needs.rewards && format!("{e:#}").contains("`missing_reward`") => anyhow!(
+            "data[{index}]: {} has no rewards, and a learner of this run learns from them\n\nhint: `[learner.bc]` imitates without rewards; otherwise record or convert the data with rewards (docs/importing-logs.md)",
+            data.path.display()
+        )
+        .into(),
+        other => other,
+    })?;
+    if episodes.is_empty() {
+        return Err(anyhow!("data[{index}]: {} holds no episode", data.path.display()).into());
+    }
+    let solved = episodes.iter().filter(|e| e.success == Some(true)).count();
     output.note(&format!(
         "{}: {} episodes, {} steps, {solved} successful",
         data.path.display(),
         report.episodes,
         report.steps
     ));
-    if report.clipped > 0 {
-        output.note(&format!(
-            "  note: {} of {} action entries were outside [-1, 1] and were clipped",
-            report.clipped, report.action_numbers
-        ));
-    }
     for note in &report.notes {
         output.note(&format!("  note: {note}"));
     }
-    Ok((loaded.episodes, source.meta().hash.clone()))
+    let set = DemonstrationSet::new(rows, episodes)?.with_weight(data.weight);
+    Ok((set, source.meta().hash.clone()))
 }
 
 /// Records scripted demonstrations into a new file.

@@ -3,6 +3,7 @@
 mod demonstrations;
 mod link;
 mod live;
+mod loading;
 
 use anyhow::{Context, anyhow};
 use surefoot_core::{Env, EnvError, EnvSpec, EpisodeSource, Field, Learner, VecEnv};
@@ -10,7 +11,7 @@ use surefoot_engine::Baseline;
 use surefoot_policies::{LearnerConfig, LearnerContext};
 use surefoot_sim::{EnvConfig, EnvContext};
 
-pub use demonstrations::{Demonstrations, load, put_aside_if_damaged, record};
+pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use link::{LinkedAround, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TickLines, TicksHeader, make_live, operator, recorder, robot_parts, simulated_robot};
 
@@ -91,7 +92,7 @@ fn recorded_spec(recorded: &RecordedConfig, source: &dyn EpisodeSource) -> Resul
     for index in 0..source.len() {
         let episode = source.episode(index).with_context(|| format!("episode {index}"))?;
         max_steps = max_steps.max(episode.len());
-        for reward in &episode.reward {
+        for reward in episode.reward.iter().filter(|r| r.is_finite()) {
             let (low, high) = range.unwrap_or((*reward, *reward));
             range = Some((low.min(*reward), high.max(*reward)));
         }

@@ -42,6 +42,9 @@ pub struct RunConfig {
     pub learner: LearnerConfig,
     /// Demonstrations.
     pub data: Vec<DataConfig>,
+    /// Where demonstrations are while a run learns from them. Changes speed and memory and nothing else.
+    #[serde(default)]
+    pub loading: LoadingConfig,
     /// Learners that are trained on the same data for comparison.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub baseline: Vec<BaselineConfig>,
@@ -76,6 +79,42 @@ pub struct RecordedConfig {
     pub reward_range: Option<(f32, f32)>,
 }
 
+/// Where the rows of demonstrations are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheConfig {
+    /// In memory if they fit into `max_memory_mib`, on the disk otherwise; which of the two is said when a run begins.
+    #[default]
+    Auto,
+    /// In memory, however many there are.
+    Memory,
+    /// In files of `directory`, made once for each dataset, of which `max_memory_mib` are held in memory.
+    Disk,
+}
+
+/// How demonstrations are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadingConfig {
+    /// Where rows are.
+    pub cache: CacheConfig,
+    /// Where files of rows are made, relative to the working directory. They may be removed when no run uses them.
+    pub directory: PathBuf,
+    /// Memory that the rows of all datasets may take together, MiB; half of what is free when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory_mib: Option<u64>,
+}
+
+impl Default for LoadingConfig {
+    fn default() -> Self {
+        Self { cache: CacheConfig::Auto, directory: ".surefoot-cache".into(), max_memory_mib: None }
+    }
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
 /// A file of demonstrations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +127,9 @@ pub struct DataConfig {
     /// Only the episodes of this mask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
+    /// How often each of its steps is drawn, beside those of the other files.
+    #[serde(default = "one")]
+    pub weight: f64,
     /// What a `dones` flag means where the file does not say.
     #[serde(default)]
     pub done_means: DoneMeans,
@@ -219,6 +261,14 @@ fn check(config: &RunConfig) -> anyhow::Result<()> {
     }
     for (index, data) in config.data.iter().enumerate().filter(|(_, d)| d.path.as_os_str().is_empty()) {
         wrong.push(format!("data[{index}].path = {:?}: the path of a file", data.path));
+    }
+    for (index, data) in config.data.iter().enumerate() {
+        if !(data.weight.is_finite() && data.weight > 0.0) {
+            wrong.push(format!("data[{index}].weight = {}: a positive number", data.weight));
+        }
+    }
+    if config.loading.directory.as_os_str().is_empty() {
+        wrong.push("loading.directory = \"\": the path of a directory".to_owned());
     }
     for record in config.data.iter().filter_map(|d| d.record.as_ref()) {
         if !(1..=MAX_EPISODES).contains(&record.episodes) {

@@ -4,7 +4,7 @@
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use surefoot_core::{
     ActMode, Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact,
-    PolicyCard, PolicyError, ReplayBuffer, ResetScope, Rows, RowsMut, SamplePlan, Stream,
+    PolicyCard, PolicyError, ResetScope, Returns, Rows, RowsMut, SamplePlan, Stream, TransitionSource,
 };
 
 use crate::point_robot::{Tripwire, spec};
@@ -26,6 +26,9 @@ pub enum Fault {
 
 pub struct Linear {
     pub fault: Option<(Fault, std::ops::Range<u64>)>,
+    pub plan: SamplePlan,
+    /// By how much each row of the last batch was off.
+    errors: Vec<f32>,
     name: &'static str,
     temperature: f32,
     weights: Vec<f32>,
@@ -38,7 +41,9 @@ pub struct Linear {
 impl Linear {
     pub fn new(name: &'static str, temperature: f32, tripwire: Tripwire) -> Self {
         let (weights, momentum) = (vec![0.0; WEIGHTS], vec![0.0; WEIGHTS]);
-        Self { fault: None, name, temperature, weights, momentum, updates: 0, hashes: Vec::new(), tripwire }
+        let plan = SamplePlan::Transitions { batch: 32, returns: Returns::OneStep };
+        let (errors, hashes) = (Vec::new(), Vec::new());
+        Self { fault: None, plan, errors, name, temperature, weights, momentum, updates: 0, hashes, tripwire }
     }
 
     fn error(&self, batch: &Batch, i: usize, axis: usize) -> f32 {
@@ -67,9 +72,16 @@ impl Learner for Linear {
         self.name
     }
     fn sample_plan(&self, _phase: PhaseKind) -> SamplePlan {
-        SamplePlan::Transitions { batch: 32 }
+        self.plan
     }
-    fn fit(&mut self, _demonstrations: &ReplayBuffer, data_hashes: &[String]) -> Result<(), LearnError> {
+    fn td_errors(&self) -> Option<&[f32]> {
+        (self.temperature > 0.0).then_some(&self.errors)
+    }
+    fn fit(
+        &mut self,
+        _demonstrations: &dyn TransitionSource,
+        data_hashes: &[String],
+    ) -> Result<(), LearnError> {
         self.hashes = data_hashes.to_vec();
         Ok(())
     }
@@ -79,7 +91,12 @@ impl Learner for Linear {
     }
     fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
         self.tripwire.count();
-        let weights: Vec<f32> = (0..batch.n).map(|i| self.weight(batch, i)).collect();
+        // Each step of a sequence is a row of its own here; those behind its end do not count.
+        let importance = |i: usize| batch.weight.get(i / batch.length).unwrap_or(&1.0);
+        let held = |i: usize| batch.mask.get(i).unwrap_or(&1.0);
+        let n = batch.n * batch.length;
+        let weights: Vec<f32> = (0..n).map(|i| self.weight(batch, i) * importance(i) * held(i)).collect();
+        self.errors = (0..batch.n).map(|i| self.error(batch, i * batch.length, 0).abs()).collect();
         let total: f32 = weights.iter().sum();
         let mut gradient = vec![0.0; WEIGHTS];
         let mut loss = 0.0;

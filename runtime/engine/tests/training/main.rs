@@ -11,3 +11,4 @@ mod reports;
 mod resume;
 mod rollouts;
 mod runs;
+mod sampling;

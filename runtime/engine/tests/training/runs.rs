@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use surefoot_core::{Env, EnvError, Episode};
+use surefoot_core::{Env, EnvError, Episode, SamplePlan};
 use surefoot_engine::{
-    Baseline, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, Observer, OfflineConfig,
-    OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer, TrainerParts, TrainingConfig,
+    Baseline, DemonstrationSet, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, Observer,
+    OfflineConfig, OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer, TrainerParts,
+    TrainingConfig,
 };
 
 use crate::linear::{Fault, Linear};
@@ -18,6 +19,8 @@ pub struct Setup {
     pub training: TrainingConfig,
     pub evaluation: EvalConfig,
     pub has_env: bool,
+    /// What batches the learner wants, where not what it wants otherwise.
+    pub plan: Option<SamplePlan>,
     /// Of the policies that the learner hands out.
     pub fault: Option<(Fault, std::ops::Range<u64>)>,
 }
@@ -32,6 +35,7 @@ impl Setup {
                     updates: 60,
                     early_stop: Some(early_stop),
                     eval_every_updates: 25,
+                    ..OfflineConfig::default()
                 }),
                 PhaseConfig::Online(OnlineConfig {
                     env_steps: 700,
@@ -52,6 +56,7 @@ impl Setup {
             },
             evaluation: EvalConfig { episodes: 6, ..EvalConfig::default() },
             has_env: true,
+            plan: None,
             fault: None,
         }
     }
@@ -65,6 +70,7 @@ impl Setup {
         let make_env: &dyn Fn() -> Result<Box<dyn Env>, EnvError> = &make;
         let mut learner = Linear::new("weighted", 0.02, tripwire.clone());
         learner.fault.clone_from(&self.fault);
+        learner.plan = self.plan.unwrap_or(learner.plan);
         use_parts(TrainerParts {
             name: "point".into(),
             seed: 3,
@@ -78,7 +84,7 @@ impl Setup {
             load_policy: crate::linear::load,
             make_env: self.has_env.then_some(make_env),
             make_live: None,
-            demonstrations: &self.demonstrations,
+            demonstrations: vec![DemonstrationSet::in_memory(&self.demonstrations, &spec())?],
             data_hashes: vec!["abc".into()],
             phases: self.phases.clone(),
             evaluation: self.evaluation.clone(),
@@ -234,6 +240,7 @@ fn early_stopping_keeps_the_best_state() {
             ..EarlyStopConfig::default()
         }),
         eval_every_updates: 0,
+        ..OfflineConfig::default()
     })];
     let run = dir.path().join("run");
     let mut trainer = setup.start(&run, &Tripwire::default()).unwrap();
