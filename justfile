@@ -40,3 +40,7 @@ h5py:
 # Licences, duplicate and yanked crates (needs cargo-deny)
 deny:
     cargo deny check bans licenses sources
+
+# The ROS 2 dialects against hiroz, a ROS 2 client library by other people: a workspace of its own, for it brings 370 crates
+interop:
+    cargo test --manifest-path bridges/interop/Cargo.toml

@@ -68,6 +68,23 @@ impl ClockOffset {
     }
 }
 
+/// The offset of the clock that stamps messages, where nothing is echoed: that of the message that came fastest of the last
+/// [`WINDOW`]. It is behind the true one by that message's time on its way, which nobody knows.
+#[derive(Clone, Debug, Default)]
+pub struct OffsetOfStamps {
+    window: [i64; WINDOW],
+    seen: usize,
+}
+
+impl OffsetOfStamps {
+    /// Takes a message in, and gives their clock less ours, ns.
+    pub fn observe(&mut self, stamp_nanos: i64, received_nanos: i64) -> i64 {
+        self.window[self.seen % WINDOW] = stamp_nanos.saturating_sub(received_nanos);
+        self.seen += 1;
+        self.window.iter().take(self.seen).copied().max().unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +104,19 @@ mod tests {
             assert!((nanos + 7_000_000).abs() <= bound_nanos, "{nanos} within {bound_nanos}");
         }
         assert!(clock.offset().unwrap().bound_nanos <= 51);
+    }
+
+    #[test]
+    fn stamps_alone_tell_the_offset_less_the_fastest_way() {
+        let mut offset = OffsetOfStamps::default();
+        let found: Vec<i64> = [50, 20, 900]
+            .iter()
+            .enumerate()
+            .map(|(n, way)| offset.observe(7000 + n as i64, n as i64 + way))
+            .collect();
+        assert_eq!(found, [6950, 6980, 6980]);
+        let set_back: Vec<i64> = (0..WINDOW as i64).map(|n| offset.observe(n, n + 30)).collect();
+        assert_eq!(set_back.last(), Some(&-30), "a clock that was set back is believed within a window");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use surefoot_core::{ContractError, RobotError};
 
+use crate::ros2::PeerProblem;
+
 /// Why a robot cannot be attached, served or kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +27,22 @@ pub enum LinkError {
         expected: &'static str,
         /// What is there.
         found: String,
+    },
+    /// A topic that cannot be.
+    #[error("link.topics: {name}: {reason}")]
+    Topic {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Those on the network say of themselves that they do not fit.
+    #[error("at {endpoints}: {problem}")]
+    Peer {
+        /// Where.
+        endpoints: String,
+        /// What does not fit.
+        problem: PeerProblem,
     },
     /// The session file cannot be used.
     #[error("zenoh session file {}: {reason}\n\nhint: `configs/zenoh/` has files to begin from", path.display())]

@@ -10,8 +10,10 @@ pub mod error;
 mod mailbox;
 pub mod panel;
 pub mod robot;
+pub mod ros2;
 pub mod server;
 pub mod session;
+pub mod survey;
 pub mod wire;
 
 pub use clock_offset::{ClockOffset, Exchange, Offset};

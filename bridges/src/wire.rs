@@ -204,6 +204,14 @@ codes! {
     }
 }
 
+impl ModeOp {
+    /// Whether it ends a latched stop, which is asked on a key of its own.
+    #[must_use]
+    pub const fn clears(self) -> bool {
+        matches!(self, Self::Acknowledge | Self::Reset)
+    }
+}
+
 codes! {
     /// Whose decision a command is, for the robot's log.
     Source, "source of a command" {

@@ -209,7 +209,7 @@ fn a_controller_that_is_killed_leaves_a_robot_at_rest_in_a_latched_stop() {
     let request = ModeRequest { op: ModeOp::Acknowledge, who: 7, lease: 0, epoch: 0, contract_hash: [0; 32] };
     let reply = wait_for("the acknowledgement", || {
         use zenoh::Wait;
-        let reply = session.get("robot/arm7/mode").payload(request.bytes()).wait().unwrap().recv().ok()?;
+        let reply = session.get("robot/arm7/clear").payload(request.bytes()).wait().unwrap().recv().ok()?;
         let reply = ModeReply::read(&reply.result().ok()?.payload().to_bytes()).ok()?;
         (reply.mode == RobotMode::Idle).then_some(reply)
     });

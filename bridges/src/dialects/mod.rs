@@ -5,11 +5,15 @@
 
 pub mod joints;
 pub mod native;
+pub mod rmw_zenoh;
+pub mod ros2dds;
+mod ros_messages;
 
 use surefoot_core::contract::{LinkContract, LinkDialect};
 use surefoot_core::{RobotContract, RobotState};
 
 use crate::error::{LinkError, WireError};
+use crate::ros2::Expected;
 use crate::session::{Channel, check_key};
 use crate::wire::{CommandMeta, RobotMode, Source, StateMeta, StopCause};
 
@@ -121,6 +125,8 @@ pub struct Supervision {
     pub contract: String,
     /// What is asked of the robot's side: a query.
     pub mode: String,
+    /// Ending a latched stop: a query, on a key of its own so that access control can give it to operators alone.
+    pub clear: String,
     /// Signs of life of the robot.
     pub robot_heartbeat: Channel,
     /// Signs of life of its controller.
@@ -159,6 +165,10 @@ pub trait Dialect: Send + Sync {
         let _ = session;
         Ok(Vec::new())
     }
+    /// What others must say of themselves, where they say anything: `None` where the dialect has no such thing.
+    fn expected(&self) -> Option<Expected> {
+        None
+    }
     /// A writer and reader of its messages; `session` is the zenoh id of whoever will use it.
     ///
     /// # Errors
@@ -174,12 +184,7 @@ pub fn dialect(contract: &RobotContract, link: &LinkContract) -> Result<Box<dyn 
     check_key("robot", link.robot.as_deref().unwrap_or(&contract.name))?;
     Ok(match &link.dialect {
         LinkDialect::Native(_) => Box::new(native::Native::new(contract, link)),
-        LinkDialect::RmwZenoh(_) | LinkDialect::Ros2dds(_) => {
-            return Err(LinkError::Setting {
-                key: "dialect",
-                expected: "native",
-                found: format!("{:?}", link.dialect),
-            });
-        }
+        LinkDialect::RmwZenoh(settings) => Box::new(rmw_zenoh::RmwZenoh::new(contract, link, *settings)?),
+        LinkDialect::Ros2dds(settings) => Box::new(ros2dds::Ros2dds::new(contract, link, *settings)?),
     })
 }

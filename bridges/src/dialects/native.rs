@@ -5,7 +5,8 @@
 //! {namespace}/robot/{id}/cmd                   JointTrajectory (set-point, then stop plan) + CommandMeta
 //! {namespace}/robot/{id}/heartbeat/robot       Heartbeat, and .../heartbeat/controller the other way
 //! {namespace}/robot/{id}/estop                 Estop: a put latches, a query tells
-//! {namespace}/robot/{id}/mode                  query: ModeRequest -> ModeReply (claim, arm, hold, acknowledge, reset, release)
+//! {namespace}/robot/{id}/mode                  query: ModeRequest -> ModeReply (claim, arm, hold, release)
+//! {namespace}/robot/{id}/clear                 the same query (acknowledge, reset): operators' alone, where there is access control
 //! {namespace}/robot/{id}/safety                SafetyStatus
 //! {namespace}/robot/{id}/contract              query: who serves it, and its contract (JSON)
 //! {namespace}/robot/{id}/scene                 query: an initial state; simulated robots
@@ -61,6 +62,7 @@ impl Dialect for Native {
         Some(Supervision {
             contract: key("contract"),
             mode: key("mode"),
+            clear: key("clear"),
             robot_heartbeat: Channel::control(key("heartbeat/robot"), Keep::Newest),
             controller_heartbeat: Channel::control(key("heartbeat/controller"), Keep::Newest),
             estop: Channel::stop(key("estop")),

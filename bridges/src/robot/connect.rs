@@ -12,13 +12,14 @@ use zenoh::liveliness::LivelinessToken;
 use zenoh::sample::Sample;
 use zenoh::{Session, Wait};
 
-use crate::clock_offset::{ClockOffset, Exchange};
+use crate::clock_offset::{ClockOffset, Exchange, OffsetOfStamps};
 use crate::dialects::{Codec, CommandFrame, Dialect, StateFrame, Supervision, dialect};
 use crate::error::{LinkError, WireError};
 use crate::robot::ZenohRobot;
 use crate::robot::link_thread::{Heard, LinkThread, Supervisor};
 use crate::robot::scene::SceneClient;
-use crate::robot::status::{LinkStatus, Shared, count};
+use crate::robot::status::{LinkStatus, Shared, UNKNOWN_BOUND, count};
+use crate::ros2::{PeerProblem, peers};
 use crate::session::{Purpose, SessionConfig};
 use crate::wire::{Heartbeat, Message, ModeOp, ModeReply, ModeRequest};
 
@@ -127,7 +128,11 @@ fn first_difference(
     }
 }
 
-fn check_contract(ours: &RobotContract, theirs: &Description, endpoints: &str) -> Result<(), LinkError> {
+pub(crate) fn check_contract(
+    ours: &RobotContract,
+    theirs: &Description,
+    endpoints: &str,
+) -> Result<(), LinkError> {
     let acts = |contract: &RobotContract| {
         serde_json::to_value(RobotContract { link: None, ..contract.clone() }).unwrap_or_default()
     };
@@ -191,7 +196,21 @@ fn attach_over(
     listen(&session, dialect, contract, link, &shared, dialect.codec(&zid)?)?;
     let tokens = declare_tokens(&session, dialect.controller_tokens(&zid)?)?;
     let publisher = dialect.command().publisher(&session)?;
-    wait_for_state(&shared, contract, &dialect.state().key, clock)?;
+    let heard = wait_for_state(&shared, contract, &dialect.state().key, clock);
+    if let Some(expected) = dialect.expected() {
+        let tokens = peers::tokens(&session)?;
+        let (state, command) = expected.problems(&tokens, &zid);
+        let peer = |problem| LinkError::Peer { endpoints: endpoints.clone(), problem };
+        match (&heard, state, command) {
+            (Err(_), Some(problem), _) => return Err(peer(problem)),
+            // Whoever would hear none of our commands: nobody may be there yet.
+            (_, _, Some(problem @ (PeerProblem::Type { .. } | PeerProblem::Hash { .. }))) => {
+                return Err(peer(problem));
+            }
+            _ => {}
+        }
+    }
+    heard?;
     let supervisor = match &supervision {
         Some(keys) => Some(claim(&session, keys, contract, &shared, clock, &endpoints)?),
         None => None,
@@ -268,6 +287,7 @@ fn listen(
     let (shared, max_bytes) = (shared.clone(), link.max_message_bytes);
     let clock = MonotonicClock::start();
     let own = Mutex::new((codec, StateFrame::new(contract), (0_u64, 0_u64)));
+    let by_stamps = dialect.supervision().is_none().then(|| Mutex::new(OffsetOfStamps::default()));
     session
         .declare_subscriber(dialect.state().key)
         .callback(move |sample: Sample| {
@@ -292,6 +312,11 @@ fn listen(
             (*boot, *seq) = (frame.meta.boot_id, frame.meta.seq);
             frame.received_nanos = received_nanos;
             shared.hear(&frame.meta);
+            if let Some(mut offset) = by_stamps.as_ref().and_then(|o| o.lock().ok()) {
+                let offset = offset.observe(frame.meta.stamp_nanos, received_nanos);
+                shared.offset_nanos.store(offset, Ordering::Relaxed);
+                shared.offset_bound_nanos.store(UNKNOWN_BOUND, Ordering::Relaxed);
+            }
             count(&counters.received);
             counters.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             if shared.states.put(frame) {
@@ -348,6 +373,7 @@ fn claim(
         .map_err(|e| LinkError::zenoh("subscribing to signs of life", e))?;
     let mut supervisor = Supervisor {
         mode_key: keys.mode.clone(),
+        clear_key: keys.clear.clone(),
         beats: keys.controller_heartbeat.publisher(session)?,
         heard,
         who: who(session),

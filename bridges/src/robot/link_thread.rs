@@ -45,6 +45,7 @@ pub(crate) struct LinkThread {
 /// What it owns where the robot's side has a say.
 pub(crate) struct Supervisor {
     pub mode_key: String,
+    pub clear_key: String,
     pub beats: Publisher<'static>,
     pub heard: Arc<Mutex<Heard>>,
     pub who: u64,
@@ -218,7 +219,7 @@ impl Supervisor {
         let answer = Arc::new(Mutex::new(None));
         let (slot, thread) = (answer.clone(), std::thread::current());
         let sent = session
-            .get(self.mode_key.as_str())
+            .get(if op.clears() { self.clear_key.as_str() } else { self.mode_key.as_str() })
             .payload(self.request(op, epoch).bytes())
             .priority(zenoh::qos::Priority::InteractiveHigh)
             .congestion_control(zenoh::qos::CongestionControl::Drop)

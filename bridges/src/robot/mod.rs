@@ -26,7 +26,7 @@ use crate::error::Refusal;
 use crate::wire::RobotMode;
 
 pub use connect::{Attached, Description, attach, describe};
-pub(crate) use connect::{declare_tokens, who};
+pub(crate) use connect::{check_contract, declare_tokens, who};
 pub(crate) use link_thread::Heard;
 pub use scene::SceneClient;
 pub use status::{LinkReport, LinkStatus};
@@ -164,7 +164,8 @@ impl Robot for ZenohRobot {
         frame.meta.epoch = epoch;
         frame.meta.lease = self.shared.lease.load(Ordering::Acquire);
         frame.meta.seq = self.seq;
-        frame.meta.stamp_nanos = now;
+        // A robot that echoes nothing plays trajectories by its own clock.
+        frame.meta.stamp_nanos = if self.supervised { now } else { now.saturating_add(offset) };
         frame.meta.valid_until_nanos = now.saturating_add(offset).saturating_add(self.command_timeout_nanos);
         frame.rows.clear();
         command.stop_plan().extend_rows(self.contract.joints.len(), &mut frame.rows);

@@ -33,6 +33,9 @@ impl Told {
     }
 }
 
+/// Stands for the bound of a clock's offset that nobody can know.
+pub(crate) const UNKNOWN_BOUND: i64 = i64::MAX;
+
 /// Between a control thread, the link's own thread, and zenoh's.
 pub(crate) struct Shared {
     pub states: Mailbox<StateFrame>,
@@ -164,8 +167,8 @@ pub struct LinkReport {
     pub unsent: u64,
     /// Epochs that were begun.
     pub armings: u64,
-    /// Robot's clock less ours, ns, and how well it is known.
-    pub clock_offset_nanos: (i64, i64),
+    /// Robot's clock less ours, ns, and how well it is known; not at all where the robot echoes nothing.
+    pub clock_offset_nanos: (i64, Option<i64>),
 }
 
 impl LinkStatus {
@@ -203,7 +206,7 @@ impl LinkStatus {
             armings: read(armings),
             clock_offset_nanos: (
                 self.shared.offset_nanos.load(Ordering::Relaxed),
-                self.shared.offset_bound_nanos.load(Ordering::Relaxed),
+                Some(self.shared.offset_bound_nanos.load(Ordering::Relaxed)).filter(|b| *b != UNKNOWN_BOUND),
             ),
         }
     }
@@ -221,10 +224,13 @@ impl fmt::Display for LinkReport {
         write!(
             f,
             "link to {robot}: {received} states ({overtaken} overtaken, {late} late), {sent} commands ({unsent} unsent), \
-             {malformed} malformed, {oversized} oversized; clock offset {:.3} ms within {:.3} ms",
+             {malformed} malformed, {oversized} oversized; clock offset {:.3} ms",
             self.clock_offset_nanos.0 as f64 * 1e-6,
-            self.clock_offset_nanos.1 as f64 * 1e-6
         )?;
+        match self.clock_offset_nanos.1 {
+            Some(bound) => write!(f, " within {:.3} ms", bound as f64 * 1e-6)?,
+            None => f.write_str(" by the stamps of states alone")?,
+        }
         if self.robot_mode.is_latched() {
             write!(f, "; the robot's side is stopped ({:?}, {:?})", self.robot_mode, self.robot_cause)?;
         }

@@ -164,19 +164,23 @@ impl Inbox {
     }
 
     fn modes(&self, session: &Session, keys: &Supervision, ops: mpsc::Sender<Op>) -> Result<(), LinkError> {
-        let served = self.served.clone();
-        answer(session, &keys.mode, move |query| {
-            let request = query.payload().map(|p| ModeRequest::read(&p.to_bytes()));
-            match request {
-                Some(Ok(request)) => {
-                    let _ = ops.send(Op::Mode(request, query));
+        for (key, clears) in [(&keys.mode, false), (&keys.clear, true)] {
+            let (served, ops) = (self.served.clone(), ops.clone());
+            answer(session, key, move |query| {
+                let request = query.payload().map(|p| ModeRequest::read(&p.to_bytes()));
+                match request {
+                    // Who may ask on one key may not do so on the other.
+                    Some(Ok(request)) if request.op.clears() == clears => {
+                        let _ = ops.send(Op::Mode(request, query));
+                    }
+                    _ => {
+                        served.count_malformed();
+                        let _ = query.reply_err(Refusal::Malformed.to_string()).wait();
+                    }
                 }
-                _ => {
-                    served.count_malformed();
-                    let _ = query.reply_err(Refusal::Malformed.to_string()).wait();
-                }
-            }
-        })
+            })?;
+        }
+        Ok(())
     }
 
     fn scenes(

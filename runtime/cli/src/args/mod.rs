@@ -79,7 +79,7 @@ pub enum Command {
     /// Check, show or document configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// What this machine can promise a control loop, and what to change.
+    /// What this machine, or a robot on the network, can promise a control loop, and what to change.
     Doctor(DoctorArgs),
     /// Print a shell's completion script.
     Completions {
@@ -312,9 +312,14 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  surefoot doctor --hz 100,500,1000 --secs 60 --with-learner")]
+  surefoot doctor --hz 100,500,1000 --secs 60 --with-learner
+  surefoot doctor --robot robot.toml            what is reachable, and what stands against arming")]
 pub struct DoctorArgs {
-    /// Seconds for each rate.
+    /// Look at the robot of this contract instead of at this machine: who publishes what, how fast, its clock, and what would stop
+    /// you from arming it (exit code 1 if anything does). Nothing is commanded.
+    #[arg(long, value_name = "CONTRACT", conflicts_with_all = ["hz", "with_learner"])]
+    pub robot: Option<PathBuf>,
+    /// Seconds for each rate; how long a robot is listened to.
     #[arg(long, default_value_t = 5)]
     pub secs: u32,
     /// Control rates to try.

@@ -1,4 +1,4 @@
-//! `surefoot doctor`: what this machine can promise a control loop, and what to change.
+//! `surefoot doctor`: what this machine, or a robot on the network, can promise a control loop, and what to change.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
+use surefoot_bridges::survey::{Survey, survey};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::{Batch, IdealRobot, JointVelocityTask, Learner, Stream};
 use surefoot_engine::control::{
@@ -15,7 +16,7 @@ use surefoot_policies::LearnerConfig;
 use surefoot_sim::{EnvConfig, arm};
 
 use crate::args::DoctorArgs;
-use crate::composition;
+use crate::composition::{self, link_failure};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -35,9 +36,12 @@ struct Check {
 
 /// Runs the verb.
 pub fn run(args: &DoctorArgs, output: Output) -> CommandResult {
-    let DoctorArgs { secs, hz, with_learner } = args;
+    let DoctorArgs { robot, secs, hz, with_learner } = args;
     if !(1..=MAX_SECS).contains(secs) {
         return Err(usage(anyhow!("--secs {secs}: expected 1 to {MAX_SECS}")));
+    }
+    if let Some(contract) = robot {
+        return look_at(contract, *secs, output);
     }
     if let Some(hz) = hz.iter().find(|hz| !(1..=MAX_HZ).contains(*hz)) {
         return Err(usage(anyhow!("--hz {hz}: expected 1 to {MAX_HZ}")));
@@ -80,6 +84,31 @@ pub fn run(args: &DoctorArgs, output: Output) -> CommandResult {
         output.line(&format!("the learner made {rate:.0} updates/s meanwhile"));
     }
     Ok(())
+}
+
+/// A robot, over its link.
+fn look_at(contract: &Path, secs: u32, output: Output) -> CommandResult {
+    let contract = composition::robot_contract(contract)?;
+    output.note(&format!("listening for {secs} s"));
+    let survey = survey(&contract, f64::from(secs)).map_err(link_failure)?;
+    if output.json() {
+        let Survey { dialect, listened_secs, heard, graph, state_hz, state, clock, mode, obstacles } =
+            &survey;
+        let obstacles: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
+        output.value(&serde_json::json!({
+            "event": "robot_survey", "robot": contract.name, "dialect": dialect, "listened_secs": listened_secs,
+            "heard": heard, "graph": graph, "state_hz": state_hz,
+            "position": state.as_ref().map(|s| &s.position), "velocity": state.as_ref().map(|s| &s.velocity),
+            "clock": clock, "mode": mode, "obstacles": obstacles,
+        }));
+    } else {
+        output.text(&survey.to_string());
+    }
+    match survey.obstacles.len() {
+        0 => Ok(()),
+        1 => Err(anyhow!("{} cannot be armed as things are", contract.name).into()),
+        n => Err(anyhow!("{n} things stand against arming {}", contract.name).into()),
+    }
 }
 
 fn judge(report: &CadenceReport) -> Check {

@@ -32,6 +32,7 @@ pub fn link_failure(error: LinkError) -> Failure {
     match error {
         LinkError::NoLink { .. }
         | LinkError::Setting { .. }
+        | LinkError::Topic { .. }
         | LinkError::SessionFile { .. }
         | LinkError::NotInDialect { .. }
         | LinkError::ContractUnusable(_) => usage(error),
