@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use surefoot_bridges::wire::{Estop, Message, ModeOp, ModeReply, ModeRequest, RobotMode};
+use surefoot_bridges::{LinkError, Purpose, RealRobot, RobotServer, ServeConfig, SessionConfig, attach};
+use surefoot_core::clock::MonotonicClock;
+use surefoot_core::contract::{LinkContract, LinkMode};
+use surefoot_core::{IdealRobot, Robot, RobotContract};
 use zenoh::handlers::FifoChannelHandler;
 use zenoh::pubsub::Subscriber;
 use zenoh::sample::Sample;
@@ -288,4 +293,83 @@ fn whoever_has_no_certificate_of_the_fleet_does_not_get_in() {
     client(&plain, &ours, None).expect_err("no TLS");
     client(&fleet.endpoint, &theirs.path("ca.pem"), Some(fleet.authority.issue("runtime")))
         .expect_err("a router that the client does not know");
+}
+
+/// A session file of a role, as the template says it with the paths of this fleet.
+fn session_file(fleet: &Fleet, role: &str) -> PathBuf {
+    let (certificate, key) = fleet.authority.issue(role);
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/zenoh/fleet-tls-client.json5");
+    let mut text = std::fs::read_to_string(template).unwrap();
+    for (from, to) in
+        [("ca.pem", fleet.authority.path("ca.pem")), ("certificate.pem", certificate), ("key.pem", key)]
+    {
+        text = text.replace(&format!("/etc/surefoot/tls/{from}"), to.to_str().unwrap());
+    }
+    let path = fleet.authority.path(&format!("{role}.json5"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let clock = MonotonicClock::start();
+    let until = clock.now_nanos() + PATIENCE.as_nanos() as i64;
+    while !done() {
+        assert!(clock.now_nanos() < until, "waited in vain: {what}");
+        clock.sleep_until(clock.now_nanos() + 10_000_000);
+    }
+}
+
+#[test]
+fn a_robot_of_a_fleet_is_driven_by_a_runtime_and_its_stop_is_cleared_by_an_operator() {
+    let fleet = Fleet::new();
+    let text = "name = \"arm\"\ncontrol_hz = 100.0\npolicy_hz = 10.0\n[[joints]]\nname = \"x\"\nunit = \"rad\"\n\
+                min_position = -1.0\nmax_position = 1.0\nmax_velocity = 2.0\nmax_acceleration = 5.0\n";
+    let plain = RobotContract::parse(text, Path::new("arm.toml")).unwrap();
+    let as_role = |role: &str| LinkContract {
+        session: Some(session_file(&fleet, role)),
+        namespace: Some("lab1".into()),
+        state_timeout_ms: 20_000,
+        command_timeout_ms: 10_000,
+        ..LinkContract::at(&fleet.endpoint)
+    };
+    let link = as_role("robot");
+    let session = SessionConfig::to_robot(&link, Purpose::Control);
+    assert_eq!(session.mode, LinkMode::Client);
+    let config = ServeConfig { link, session, tracking_tolerance: 1e-9, resettable: false, log: None };
+    let world = RealRobot(Box::new(IdealRobot::new(plain.clone()).live()));
+    let server = RobotServer::start(Box::new(world), &config).unwrap();
+
+    let attached_as = |role: &str| attach(&RobotContract { link: Some(as_role(role)), ..plain.clone() });
+    let refused = attached_as("operator").err().unwrap();
+    assert!(matches!(refused, LinkError::NoState { .. } | LinkError::NoRobot { .. }), "{refused}");
+    let mut robot = attached_as("runtime").unwrap().robot;
+    let mut chain = plain.safety_chain().unwrap();
+    chain.arm(&[0.0]).unwrap();
+    wait_for("the runtime's commands to be followed", || {
+        robot.write(chain.admit(&[0.2])).unwrap();
+        server.status().counters.executed > 5
+    });
+
+    let operator = fleet.join("operator");
+    let press = Estop { latched: true, cause: "a test".into(), who: "operator".into() };
+    wait_for("the stop", || {
+        operator.put("lab1/robot/arm/estop", press.bytes()).wait().unwrap();
+        server.status().mode == RobotMode::EmergencyStop && server.status().at_rest
+    });
+    // The runtime asks, and is not heard.
+    robot.acknowledge().unwrap();
+    let reset = ModeRequest { op: ModeOp::Reset, who: 7, lease: 0, epoch: 0, contract_hash: [0; 32] };
+    let reset_as = |session: &Session| {
+        let replies =
+            session.get("lab1/robot/arm/clear").payload(reset.bytes()).timeout(REFUSED).wait().unwrap();
+        let sample = replies.recv().ok()?.into_result().ok()?;
+        ModeReply::read(&sample.payload().to_bytes()).ok()
+    };
+    let runtime = fleet.join("runtime");
+    assert!(answered(&runtime, "lab1/robot/arm/contract"), "it is connected");
+    assert_eq!(reset_as(&runtime), None);
+    assert_eq!(server.status().mode, RobotMode::EmergencyStop);
+    wait_for("the operator's reset", || reset_as(&operator).is_some_and(|r| r.mode == RobotMode::Idle));
+    drop(robot);
+    assert_eq!(server.stop().unwrap().counters.violations, 0);
 }
