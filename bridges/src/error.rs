@@ -29,7 +29,7 @@ pub enum LinkError {
         found: String,
     },
     /// A topic that cannot be.
-    #[error("link.topics: {name}: {reason}")]
+    #[error("link.topics: {name}: {reason}\n\nhint: a topic reads as \"/arm/joint_states\"")]
     Topic {
         /// Its name.
         name: String,

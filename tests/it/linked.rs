@@ -372,3 +372,29 @@ fn a_frozen_sensor_is_found_over_the_link() {
     workplace.fail(&rollout, 3, &["safety stop", "TrackingError"]);
     served.end();
 }
+
+#[test]
+fn the_doctor_says_what_a_robot_publishes_and_what_stands_against_arming() {
+    let workplace = Workplace::new();
+    let look = |contract: &str| {
+        let (code, out, err) = workplace.run(&["doctor", "--robot", contract, "--secs", "1", "--json"]);
+        let first = out.lines().next().unwrap_or_default();
+        let survey: Value = serde_json::from_str(first).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+        let obstacles: Vec<String> = serde_json::from_value(survey["obstacles"].clone()).unwrap();
+        assert_eq!(code, i32::from(!obstacles.is_empty()), "{err}");
+        // A busy machine may be slow.
+        let grave = obstacles.into_iter().filter(|o| !o.starts_with("states come at")).collect::<Vec<_>>();
+        (survey, grave)
+    };
+    let served = Served::start(&workplace, &["--dialect", "rmw_zenoh"]);
+    let (survey, obstacles) = look("served.toml");
+    assert_eq!((obstacles.len(), survey["dialect"].as_str()), (0, Some("rmw_zenoh")), "{obstacles:?}");
+    assert!(survey["graph"].to_string().contains("/surefoot_robot publishes /joint_states"), "{survey}");
+    let text = std::fs::read_to_string(workplace.path("served.toml")).unwrap();
+    let renamed = text.replacen("name = \"joint1\"", "name = \"joint9\"", 1);
+    assert_ne!(text, renamed);
+    std::fs::write(workplace.path("renamed.toml"), renamed).unwrap();
+    let (_, obstacles) = look("renamed.toml");
+    assert!(obstacles[0].contains("joint joint9 of the contract is missing"), "{obstacles:?}");
+    served.end();
+}
