@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test no_std libhdf5 h5py
+ci: fmt clippy test no_std libhdf5 h5py mcap
 
 # Formatting
 fmt:
@@ -36,6 +36,15 @@ h5py:
     python3 datasets/tests/h5py_reads.py target/h5py/long.hdf5 target/h5py/flat.hdf5
     cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/push-v0 minari
     python3 datasets/tests/minari_reads.py target/h5py/push-v0
+
+# MCAP files that we write, read by mcap, mcap-ros2-support and rosbags (needs Python with them)
+mcap:
+    rm -rf target/mcap && mkdir -p target/mcap
+    cargo run -q -- data record push --episodes 3 --seed 7 --to target/mcap/push.hdf5
+    cargo run -q -- data convert target/mcap/push.hdf5 --to target/mcap/push.mcap
+    cd target/mcap && cargo run -q -- train ../../tests/it/tiny.toml --run-dir run --quiet
+    cargo run -q -- rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
+    python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap
 
 # Licences, duplicate and yanked crates (needs cargo-deny)
 deny:

@@ -13,6 +13,7 @@ mod info;
 pub mod input;
 mod load;
 mod log_info;
+pub mod mcap;
 mod open;
 mod pass;
 mod recorder;

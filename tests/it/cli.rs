@@ -18,7 +18,7 @@ fn unknown_keys_are_shown_with_line_caret_and_suggestion() {
     let workplace = Workplace::new();
     std::fs::write(workplace.path("typo.toml"), TINY.replace("offline_batch", "ofline_batch")).unwrap();
     let words =
-        ["typo.toml", "line 9", "^^^", "unknown field `ofline_batch`", "did you mean `offline_batch`?"];
+        ["typo.toml", "line 8", "^^^", "unknown field `ofline_batch`", "did you mean `offline_batch`?"];
     workplace.fail(&["config", "check", "typo.toml"], 2, &words);
     workplace.fail(&["train", "typo.toml"], 2, &words);
     workplace.fail(

@@ -21,6 +21,17 @@ fn what_is_converted_there_and_back_is_the_same_to_the_bit() {
         let what = difference["what"].as_str().unwrap();
         assert!(!learned.iter().any(|word| what.starts_with(word)), "{code} {what} {stderr}");
     }
+    // MCAP has a place for everything, and is chosen by its name.
+    workplace.succeed(&["data", "convert", "push.hdf5", "--to", "sets/push.mcap"]);
+    workplace.succeed(&["data", "convert", "sets/push.mcap", "--to", "sets/back.hdf5"]);
+    workplace.succeed(&["data", "diff", "push.hdf5", "sets/push.mcap"]);
+    for verb in ["info", "stats", "verify"] {
+        workplace.succeed(&["data", verb, "sets/push.mcap"]);
+    }
+    let [there, back] =
+        ["push.hdf5", "sets/back.hdf5"].map(|f| surefoot_datasets::open(&workplace.path(f)).unwrap());
+    assert_eq!(there.meta().spec, back.meta().spec);
+    assert!((0..there.len()).all(|i| there.episode(i).unwrap() == back.episode(i).unwrap()));
     workplace.fail(&["data", "convert", "push.hdf5", "--to", "back.hdf5"], 1, &["back.hdf5"]);
     workplace.fail(&["data", "convert", "push.hdf5", "--to", "x", "--as", "excel"], 2, &["robomimic"]);
 }

@@ -39,7 +39,9 @@ fn a_run_beside_a_robot_keeps_every_episode_and_its_ticks_give_them_again() {
     // The robot may be some episodes ahead of what the learner took in.
     let (kept, learned) = (episodes.len() as u64, online["episodes"].as_u64().unwrap());
     assert!(kept >= learned && kept <= learned + 3, "{kept} kept, {learned} learned from");
-    workplace.succeed(&["replay", "run/ticks-0.jsonl", "--against", "run/episodes"]);
+    workplace.succeed(&["replay", "run/ticks-0.mcap", "--against", "run/episodes"]);
+    // The same file holds the episodes themselves.
+    workplace.succeed(&["data", "diff", "run/episodes", "run/ticks-0.mcap"]);
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod linked;
 mod live;
 mod loading;
 mod program;
+mod recording;
 mod resume;

@@ -4,32 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// An experiment small enough for a test: every stage of the real one, a few seconds long.
-pub const TINY: &str = r#"
-name = "tiny"
-[env.push]
-max_steps = 30
-[[data]]
-path = "demonstrations.hdf5"
-record = { demonstrator = { push = {} }, episodes = 12 }
-[learner.awac]
-offline_batch = 32
-online_batch = 32
-actor = { hidden = [16, 16] }
-critic = { hidden = [16, 16] }
-[[baseline]]
-learner = { bc = { batch = 32, actor = { hidden = [16, 16] } } }
-offline = { updates = 60 }
-[[phase]]
-offline = { updates = 300, eval_every_updates = 100, early_stop = { every_updates = 50, patience = 4 } }
-[[phase]]
-online = { env_steps = 600, warmup_env_steps = 100, episodes_per_round = 4, eval_every_env_steps = 200, utd_ratio = 1.0 }
-[eval]
-episodes = 10
-[training]
-films = 0
-log_every_updates = 20
-checkpoint_every_updates = 100
-"#;
+pub const TINY: &str = include_str!("tiny.toml");
 
 /// A directory with the tiny experiment in it.
 pub struct Workplace {

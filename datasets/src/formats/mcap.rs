@@ -10,26 +10,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use surefoot_core::DataError;
 
+use crate::mcap::MAGIC;
+use crate::mcap::operation::{CHANNEL, CHUNK, DATA_END, MESSAGE, SCHEMA};
 use crate::ros::{Definition, Dialect};
-use crate::streams::bytes::{Stop, bounded, fill, part, skip};
+use crate::streams::bytes::{Fields, Stop, bounded, fill, part, skip};
 use crate::streams::{LogEnd, LogFormat, LogOptions, LogSource, Message, Payload, TopicInfo, Visit};
 
 const NAME: &str = "mcap";
-const MAGIC: [u8; 8] = *b"\x89MCAP0\r\n";
-
 /// Window of zstd at most, in bits: what its highest level uses.
 const ZSTD_WINDOW_LOG: u32 = 27;
-
-const SCHEMA: u8 = 3;
-const CHANNEL: u8 = 4;
-const MESSAGE: u8 = 5;
-const CHUNK: u8 = 6;
-const DATA_END: u8 = 15;
 
 /// The registry line.
 pub const LOG: LogFormat = LogFormat {
@@ -65,13 +59,7 @@ impl LogSource for Mcap {
     }
 
     fn read(&self, wanted: &dyn Fn(&str) -> bool, visit: &mut Visit<'_>) -> Result<LogEnd, DataError> {
-        let io = |source| DataError::Io { path: self.path.clone(), source };
-        let file = File::open(&self.path).map_err(io)?;
-        let reader = BufReader::with_capacity(1 << 20, file);
-        let mut pass =
-            Pass { wanted, schemas: BTreeMap::new(), channels: BTreeMap::new(), buffer: Vec::new() };
-        let hint = "copy it again from its source, or mend it with `mcap recover`";
-        pass.file(reader, self.bytes, visit).or_else(|stop| stop.end(&self.path, NAME, hint))
+        read_from(&self.path, 0, &mut Known::default(), wanted, visit)
     }
 
     fn topics(&self) -> Result<Vec<TopicInfo>, DataError> {
@@ -79,12 +67,46 @@ impl LogSource for Mcap {
     }
 }
 
+/// What the file has declared so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    schemas: BTreeMap<u16, Schema>,
+    channels: BTreeMap<u16, Channel>,
+}
+
+/// Bytes in front of a record's content: its operation and length. A chunk's [`Message::offset`] is where its content begins.
+pub(crate) const RECORD_HEAD: u64 = 9;
+
+/// Reads the messages of the wanted topics, from the beginning (`offset` 0) or from the record at this offset on. `known` is what the
+/// part before has declared, with what was wanted then, and what this part declares.
+pub(crate) fn read_from(
+    path: &Path,
+    offset: u64,
+    known: &mut Known,
+    wanted: &dyn Fn(&str) -> bool,
+    visit: &mut Visit<'_>,
+) -> Result<LogEnd, DataError> {
+    let io = |source| DataError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    if offset > 0 {
+        file.seek(SeekFrom::Start(offset)).map_err(io)?;
+    }
+    // A part of the file is an episode, which may be short.
+    let reader = BufReader::with_capacity(if offset > 0 { 1 << 16 } else { 1 << 20 }, file);
+    let mut pass = Pass { wanted, known, buffer: Vec::new() };
+    let hint = "copy it again from its source, or mend it with `mcap recover`";
+    pass.file(reader, offset, bytes, visit).or_else(|stop| stop.end(path, NAME, hint))
+}
+
+#[derive(Clone, Debug)]
 struct Schema {
     name: String,
     encoding: String,
     text: Vec<u8>,
 }
 
+#[derive(Clone, Debug)]
 struct Channel {
     topic: String,
     schema: String,
@@ -92,6 +114,7 @@ struct Channel {
     meaning: Meaning,
 }
 
+#[derive(Clone, Debug)]
 enum Meaning {
     Ros(Definition),
     Json,
@@ -100,8 +123,7 @@ enum Meaning {
 
 struct Pass<'p> {
     wanted: &'p dyn Fn(&str) -> bool,
-    schemas: BTreeMap<u16, Schema>,
-    channels: BTreeMap<u16, Channel>,
+    known: &'p mut Known,
     /// The record in hand.
     buffer: Vec<u8>,
 }
@@ -110,19 +132,25 @@ impl Pass<'_> {
     fn file(
         &mut self,
         mut reader: BufReader<File>,
+        offset: u64,
         bytes: u64,
         visit: &mut Visit<'_>,
     ) -> Result<LogEnd, Stop> {
-        let mut magic = [0; 8];
-        reader.read_exact(&mut magic)?;
-        if magic != MAGIC {
-            return Err(Stop::Damaged("it does not begin as an MCAP file does".into()));
+        let mut at = offset;
+        if offset == 0 {
+            let mut magic = [0; 8];
+            reader.read_exact(&mut magic)?;
+            if magic != MAGIC {
+                return Err(Stop::Damaged("it does not begin as an MCAP file does".into()));
+            }
+            at = MAGIC.len() as u64;
         }
-        let mut at = MAGIC.len() as u64;
         while let Some((operation, length)) = next_record(&mut reader)? {
-            at = at.saturating_add(9);
+            at = at.saturating_add(RECORD_HEAD);
             let left = bytes.saturating_sub(at);
             let torn = length > left;
+            // A power cut may leave the last record as long as it was to be, and without its content.
+            let last = length >= left;
             let outcome = match operation {
                 CHUNK => {
                     let mut record = (&mut reader).take(length);
@@ -139,6 +167,9 @@ impl Pass<'_> {
                     return Err(Stop::Torn(format!(
                         "a record at byte {at} has {left} of its {length} bytes"
                     )));
+                }
+                Err(Stop::Damaged(why)) if last => {
+                    return Err(Stop::Torn(format!("the last record, at byte {at}, is damaged: {why}")));
                 }
                 Err(Stop::Torn(why)) => return Err(Stop::Damaged(format!("a record at byte {at}: {why}"))),
                 other => other?,
@@ -234,7 +265,7 @@ impl Pass<'_> {
                 let mut head = [0; 22];
                 reader.read_exact(&mut head)?;
                 let id = u16::from_le_bytes(part(&head, 0));
-                let Some(channel) = self.channels.get(&id) else {
+                let Some(channel) = self.known.channels.get(&id) else {
                     return Err(Stop::Damaged(format!("a message of channel {id}, which is not declared")));
                 };
                 if !channel.wanted {
@@ -269,21 +300,21 @@ impl Pass<'_> {
         let mut fields = Fields(&self.buffer);
         let (id, name, encoding) = (fields.id()?, fields.text()?, fields.text()?);
         let text = fields.bytes()?.to_vec();
-        self.schemas.insert(id, Schema { name, encoding, text });
+        self.known.schemas.insert(id, Schema { name, encoding, text });
         Ok(())
     }
 
     fn channel(&mut self) -> Result<(), Stop> {
         let mut fields = Fields(&self.buffer);
         let (id, schema, topic, encoding) = (fields.id()?, fields.id()?, fields.text()?, fields.text()?);
-        if self.channels.contains_key(&id) {
+        if self.known.channels.contains_key(&id) {
             return Ok(()); // Repeated in the chunks that use it.
         }
-        let schema = self.schemas.get(&schema);
+        let schema = self.known.schemas.get(&schema);
         let wanted = (self.wanted)(&topic);
         let meaning = if wanted { meaning(&encoding, schema) } else { Meaning::Unreadable(String::new()) };
         let schema = schema.map_or(String::new(), |s| s.name.clone());
-        self.channels.insert(id, Channel { topic, schema, wanted, meaning });
+        self.known.channels.insert(id, Channel { topic, schema, wanted, meaning });
         Ok(())
     }
 }
@@ -336,29 +367,5 @@ impl<R: Read> Read for Checked<R> {
         self.hasher.update(buffer.get(..n).unwrap_or_default());
         self.read += n as u64;
         Ok(n)
-    }
-}
-
-/// Fields of a record that is in memory.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Stop> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(n)
-            .ok_or_else(|| Stop::Damaged("a schema or channel claims a longer name than it has".into()))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-    fn id(&mut self) -> Result<u16, Stop> {
-        Ok(u16::from_le_bytes(part(self.take(2)?, 0)))
-    }
-    fn bytes(&mut self) -> Result<&'a [u8], Stop> {
-        let length = u32::from_le_bytes(part(self.take(4)?, 0));
-        self.take(length as usize)
-    }
-    fn text(&mut self) -> Result<String, Stop> {
-        Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
     }
 }

@@ -19,6 +19,8 @@ pub mod jsonl;
 pub mod lerobot;
 pub mod libero;
 pub mod mcap;
+pub mod mcap_episodes;
+mod mcap_episodes_write;
 pub mod minari;
 mod minari_metadata;
 mod minari_write;
@@ -67,6 +69,7 @@ pub const FORMATS: &[Format] = &[
     aloha::FORMAT,
     droid::FORMAT,
     lerobot::FORMAT,
+    mcap_episodes::FORMAT,
     // Last: any directory with HDF5 files in it.
     shards::FORMAT,
 ];

@@ -111,3 +111,27 @@ pub(crate) fn skip(reader: &mut dyn BufRead, length: u64) -> Result<(), Stop> {
     }
     Ok(())
 }
+
+/// Fields of a record that is in memory: little-endian numbers, and texts behind their lengths.
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Stop> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(n)
+            .ok_or_else(|| Stop::Damaged("it claims a longer text than it has".into()))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+    pub(crate) fn id(&mut self) -> Result<u16, Stop> {
+        Ok(u16::from_le_bytes(part(self.take(2)?, 0)))
+    }
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Stop> {
+        let length = u32::from_le_bytes(part(self.take(4)?, 0));
+        self.take(length as usize)
+    }
+    pub(crate) fn text(&mut self) -> Result<String, Stop> {
+        Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
+    }
+}

@@ -70,6 +70,15 @@ pub struct Message<'m> {
 }
 
 impl<'m> Message<'m> {
+    /// Its payload as it is in the log; `None` where that is no matter of bytes, or nothing here understands them.
+    #[must_use]
+    pub const fn bytes(&self) -> Option<&'m [u8]> {
+        match self.payload {
+            Payload::Ros(_, bytes) | Payload::Json(bytes) => Some(bytes),
+            Payload::Decoded(_) | Payload::Unreadable(_) => None,
+        }
+    }
+
     /// Decodes it, and hands on what it holds: JSON is borrowed from a text that ends with the call.
     ///
     /// # Errors

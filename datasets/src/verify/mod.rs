@@ -212,7 +212,7 @@ impl Lints {
                     "write env_args as a JSON object with env_name, type and env_kwargs, as robomimic does";
                 self.warning(BAD_ENV_ARGS, "data@env_args".into(), note.clone(), mend);
             } else if note.starts_with(INCOMPLETE) {
-                let mend = "record into it again, or finish it: the recorder mends what a crash left behind";
+                let mend = "what is there is good; recording into the same directory goes on where it was cut off, in a file there is no going on";
                 self.warning(INCOMPLETE, "the recording".into(), note.clone(), mend);
             } else {
                 self.info("note", "the file".into(), note.clone(), "nothing to do if it is meant");

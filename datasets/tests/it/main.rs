@@ -14,6 +14,7 @@ mod import;
 mod lerobot;
 mod load;
 mod logs;
+mod mcap_written;
 mod named_cases;
 mod open;
 mod peers;

@@ -13,6 +13,7 @@ mod output;
 mod panel_operator;
 mod progress;
 mod summary;
+mod ticks;
 
 use std::process::ExitCode;
 

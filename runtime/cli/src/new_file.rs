@@ -31,6 +31,14 @@ impl NewFile {
         Ok(Self { path: path.to_owned(), file, keep: false })
     }
 
+    /// Waits until what was written is on the disk.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync_data(&self) -> std::io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// Writes all there will be; a part of it is not left behind.
     ///
     /// # Errors

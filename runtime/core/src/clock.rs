@@ -27,6 +27,19 @@ pub fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Processor time of the calling thread so far, ns; 0 where the system does not tell.
+#[must_use]
+pub fn thread_cpu_nanos() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::time::TimeValLike;
+        let time = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID.now();
+        time.map_or(0, |t| u64::try_from(t.num_nanoseconds()).unwrap_or(0))
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
 /// The monotonic clock of a control loop, ns since some fixed moment. It never goes back and knows nothing of the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {

@@ -10,7 +10,7 @@ use surefoot_core::{
     RobotContract, Rows, RowsMut, StepEnd,
 };
 use surefoot_engine::control::{
-    Cause, DrivenEpisode, Driver, EmergencySwitch, Label, Mode, Refusal, Request, Tick, Versioned,
+    Cause, DrivenEpisode, Driver, EmergencySwitch, Label, Mode, Progress, Refusal, Request, Tick, Versioned,
 };
 use surefoot_engine::limits::EpisodeLimit;
 use surefoot_engine::live::{
@@ -125,7 +125,7 @@ impl EpisodeSink for Kept {
 struct Ticks(Arc<Mutex<Vec<Tick>>>);
 
 impl TickSink for Ticks {
-    fn keep(&mut self, tick: &Tick) -> std::io::Result<()> {
+    fn keep(&mut self, tick: &Tick, _: &Progress<'_>) -> std::io::Result<()> {
         self.0.lock().unwrap().push(tick.clone());
         Ok(())
     }
@@ -478,4 +478,63 @@ fn a_learner_that_hangs_or_has_died_leaves_a_robot_that_holds_still() {
     assert!(ticks.iter().zip(1..).all(|(t, i)| t.tick == i), "no period is missing");
     assert!(ticks.iter().all(|t| t.violations == 0));
     assert!(last.command_velocity.iter().all(|v| v.abs() <= 0.5));
+}
+
+/// Puts episodes together from what is told of each tick.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<(Episode, Vec<Episode>)>>);
+
+impl TickSink for Told {
+    fn keep(&mut self, _: &Tick, progress: &Progress<'_>) -> std::io::Result<()> {
+        let (e, _) = &mut *self.0.lock().unwrap();
+        if let Some(step) = progress.step {
+            e.action.extend(&step.executed);
+            e.proposed.extend(&step.proposed);
+            e.observation.extend(&step.next_observation);
+            e.next_observation.extend(&step.next_observation);
+            e.reward.push(step.reward);
+            e.end.push(step.end);
+            e.human.push(step.human);
+            assert!(step.ended_nanos > step.began_nanos);
+        }
+        if let Some(began) = progress.began {
+            *e = Episode { observation: began.to_vec(), ..Episode::default() };
+        }
+        Ok(())
+    }
+    fn episode(&mut self, episode: &Episode) -> std::io::Result<()> {
+        let (e, all) = &mut *self.0.lock().unwrap();
+        let Episode { name, source, seed, success, safety, attributes, .. } = episode.clone();
+        // An observation more than there are steps.
+        e.observation.truncate(episode.observation.len());
+        all.push(Episode { name, source, seed, success, safety, attributes, ..std::mem::take(e) });
+        Ok(())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_told_tick_by_tick_is_what_the_episodes_are() {
+    let told = Told::default();
+    let kept = Kept::default();
+    let plan = vec![
+        (40, OperatorEvent::Request(Request::TakeOver)),
+        (60, OperatorEvent::Request(Request::HandBack)),
+        (120, OperatorEvent::Request(Request::Mark(Label::Success))),
+    ];
+    let parts = SessionParts {
+        ticks: Some(Box::new(told.clone())),
+        episodes: Some(Box::new(kept.clone())),
+        ..attended(plan)
+    };
+    let mut session = Session::new(parts, &simulated(), policy(1, u64::MAX)).unwrap();
+    for i in 0..2 {
+        let _ = episode(session.drive(&order(i), &Interrupt::new()).unwrap());
+    }
+    let _ = session.close();
+    let kept = kept.0.lock().unwrap();
+    assert!(kept[0].attributes.contains_key("marked") && kept[0].human.contains(&true));
+    assert_eq!(told.0.lock().unwrap().1, *kept);
 }

@@ -58,9 +58,9 @@ pub struct ImportArgs {
     /// The dataset to write; it must not exist.
     #[arg(long)]
     pub to: PathBuf,
-    /// The format to write (see `surefoot list`).
-    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
-    pub to_format: String,
+    /// The format to write (see `surefoot list`); without it the one that the target's name ends in, as in `out.mcap`, or robomimic.
+    #[arg(long = "as", value_name = "FORMAT")]
+    pub to_format: Option<String>,
     /// Go on without the logs that cannot be read, and say so.
     #[arg(long)]
     pub skip_unreadable: bool,
@@ -129,7 +129,8 @@ pub struct RecordArgs {
 #[command(after_help = "\
 Examples:
   surefoot data merge recordings/monday recordings/tuesday --to week.hdf5
-  surefoot data convert d4rl.hdf5 --to datasets/door/human-v0 --as minari")]
+  surefoot data convert d4rl.hdf5 --to datasets/door/human-v0 --as minari
+  surefoot data convert demos.hdf5 --to demos.mcap        ROS 2 messages: Foxglove, rerun and ros2 bag open it")]
 pub struct ConvertArgs {
     /// Files, or directories that are one dataset: all together become one.
     #[arg(required = true)]
@@ -137,9 +138,9 @@ pub struct ConvertArgs {
     /// The dataset to write; it must not exist.
     #[arg(long)]
     pub to: PathBuf,
-    /// The format to write (see `surefoot list`).
-    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
-    pub to_format: String,
+    /// The format to write (see `surefoot list`); without it the one that the target's name ends in, as in `out.mcap`, or robomimic.
+    #[arg(long = "as", value_name = "FORMAT")]
+    pub to_format: Option<String>,
     /// Read as this format instead of finding out.
     #[arg(long)]
     pub format: Option<String>,
@@ -162,9 +163,9 @@ pub struct SplitArgs {
     /// Seed of the draw.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// The format to write (see `surefoot list`).
-    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
-    pub to_format: String,
+    /// The format to write (see `surefoot list`); without it the one that the target's name ends in, as in `out.mcap`, or robomimic.
+    #[arg(long = "as", value_name = "FORMAT")]
+    pub to_format: Option<String>,
     /// Read as this format instead of finding out.
     #[arg(long)]
     pub format: Option<String>,
@@ -208,9 +209,9 @@ pub struct FilterArgs {
     /// Without NaN and infinities.
     #[arg(long)]
     pub finite: bool,
-    /// The format to write (see `surefoot list`).
-    #[arg(long = "as", value_name = "FORMAT", default_value = "robomimic")]
-    pub to_format: String,
+    /// The format to write (see `surefoot list`); without it the one that the target's name ends in, as in `out.mcap`, or robomimic.
+    #[arg(long = "as", value_name = "FORMAT")]
+    pub to_format: Option<String>,
     /// Read as this format instead of finding out.
     #[arg(long)]
     pub format: Option<String>,

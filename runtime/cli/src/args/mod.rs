@@ -193,12 +193,17 @@ pub struct RolloutArgs {
     /// A person beside the robot: may take over, mark and stop; each episode waits for their start.
     #[arg(long, value_enum, default_value_t)]
     pub operator: OperatorInput,
-    /// Write every control tick here, one JSON object a line; the file must not exist. See `surefoot replay`.
+    /// Write every control tick here; the file must not exist. As MCAP with ROS 2 messages where the name ends in `.mcap`, otherwise one
+    /// JSON object a line. See `surefoot replay`.
     #[arg(long)]
     pub ticks: Option<PathBuf>,
-    /// Record every finished episode into this directory, each in a file of its own; a recording of the same task goes on.
+    /// Record every finished episode into this directory, each in a file of its own, and every tick beside them in `ticks-<n>.mcap`,
+    /// unless --ticks names another file; a recording of the same task goes on.
     #[arg(long)]
     pub record: Option<PathBuf>,
+    /// Fail (exit code 1) when a tick was lost on the way to its file; what could be kept is kept all the same.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Arguments of `serve`.
@@ -288,10 +293,10 @@ pub enum OperatorInput {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  surefoot rollout runs/push-s0-20260203T040506Z --realtime --ticks ticks.jsonl --record driven
-  surefoot replay ticks.jsonl --against driven")]
+  surefoot rollout runs/push-s0-20260203T040506Z --realtime --record driven
+  surefoot replay driven/ticks-0.mcap --against driven")]
 pub struct ReplayArgs {
-    /// Ticks, from `rollout --ticks` or a run with `record_ticks`.
+    /// Ticks, from `rollout --ticks`, `rollout --record` or a run with `record_ticks`: MCAP or JSON lines.
     pub ticks: PathBuf,
     /// Record the episodes into this directory.
     #[arg(long)]

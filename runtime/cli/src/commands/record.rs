@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use surefoot_core::{ActMode, Policy, PolicyError, ResetScope, Rows, RowsMut};
 use surefoot_engine::EvalConfig;
 use surefoot_engine::control::Versioned;
-use surefoot_engine::live::LiveClock;
+use surefoot_engine::live::{LiveClock, TickSink};
 use surefoot_sim::EnvConfig;
 
 use crate::args::{OperatorInput, RecordRobotArgs};
@@ -13,6 +13,7 @@ use crate::commands::train::on_interrupt;
 use crate::composition::{self, LinkedAround};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
+use crate::ticks;
 
 /// Does nothing: what moves the robot is the person alone.
 struct HoldStill;
@@ -46,7 +47,9 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed }.seeds();
     let interrupt = on_interrupt()?;
     let episodes = Some(composition::recorder(&args.to, &env)?);
-    let around = LinkedAround { operator: args.operator, episodes, ticks: None };
+    let ticks = ticks::create(&ticks::next_file(&args.to), &env, LiveClock::Real, output)?;
+    let ticks = Some(Box::new(ticks) as Box<dyn TickSink>);
+    let around = LinkedAround { operator: args.operator, episodes, ticks };
     let (parts, link) = composition::linked_robot(&env, &args.robot, around, output)?;
     let policy = Versioned { version: 1, policy: Box::new(HoldStill) };
     let driven = drive(parts, LiveClock::Real, policy, "recorded", &seeds, &interrupt, output)?;

@@ -1,8 +1,6 @@
 //! `surefoot rollout`: a trained policy drives a robot through the whole control loop, startup guard, watchdogs and robot-side
 //! filter included; a simulated one in this process, or the robot of a contract over zenoh.
 
-use std::io::BufWriter;
-
 use anyhow::anyhow;
 use surefoot_core::{ActMode, Episode};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
@@ -14,11 +12,11 @@ use surefoot_engine::{EpisodeSeeds, EvalConfig, Evaluation, Interrupt, MAX_EPISO
 use crate::args::{OperatorInput, RolloutArgs};
 use crate::commands::eval::{Trained, locate_and_read};
 use crate::commands::train::on_interrupt;
-use crate::composition::{self, Around, LinkedAround, TickLines};
+use crate::composition::{self, Around, LinkedAround};
 use crate::failure::{CommandResult, Failure, usage};
-use crate::new_file::NewFile;
 use crate::output::Output;
 use crate::summary;
+use crate::ticks::{self, TickRecorder};
 
 /// Runs the verb.
 pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
@@ -34,11 +32,12 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let policy = surefoot_policies::load_policy(&artifact, 1)?;
     let here = if args.robot.is_none() { Some(composition::operator(args.operator, output)?) } else { None };
     let interrupt = on_interrupt()?;
-    let ticks = args.ticks.as_deref().map(NewFile::create).transpose()?;
-    let ticks = ticks.map(|file| TickLines::begin(BufWriter::new(file), &env)).transpose()?;
-    let ticks = ticks.map(|lines| Box::new(lines) as Box<dyn TickSink>);
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
     let clock = if realtime { LiveClock::Real } else { LiveClock::Simulated };
+    let ticks = args.ticks.clone().or_else(|| args.record.as_deref().map(ticks::next_file));
+    let ticks = ticks.map(|to| ticks::create(&to, &env, clock, output)).transpose()?;
+    let counts = ticks.as_ref().map(TickRecorder::counts);
+    let ticks = ticks.map(|recorder| Box::new(recorder) as Box<dyn TickSink>);
     let (parts, link) = match (&args.robot, here) {
         (Some(contract), _) => {
             let around = LinkedAround { operator: args.operator, episodes, ticks };
@@ -61,11 +60,13 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
         return Err(Failure::Interrupted(format!("{} episodes were driven", episodes.len())));
     }
     let e = Evaluation::of(&episodes);
+    let recorded = counts.and_then(|counts| counts.lock().ok().map(|counts| *counts));
+    let lost = end.dropped_ticks.max(recorded.map_or(0, |r| r.missing));
     if output.json() {
         output.value(&serde_json::json!({
             "event": "rolled_out", "policy": policy_dir, "evaluation": e, "ended_by": ended_by,
             "cadence": end.cadence, "violations": end.counts.violations, "dropped_ticks": end.dropped_ticks,
-            "link": link,
+            "recorded_ticks": recorded, "link": link,
         }));
     } else {
         output.line(&summary::judgement(&e));
@@ -73,7 +74,19 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
             output.line(&report.to_string());
         }
     }
-    stopped.map_or(Ok(()), |why| Err(Failure::SafetyStop(why)))
+    if let Some(why) = stopped {
+        return Err(Failure::SafetyStop(why));
+    }
+    complete(args.strict, lost)
+}
+
+/// With `--strict`, ticks that were lost are a failure.
+fn complete(strict: bool, lost: u64) -> CommandResult {
+    if strict && lost > 0 {
+        let hint = "hint: record to a faster disk, or leave --strict out";
+        return Err(anyhow!("the ticks are INCOMPLETE: {lost} were lost\n\n{hint}").into());
+    }
+    Ok(())
 }
 
 /// Refuses numbers of episodes that mean nothing.

@@ -1,14 +1,11 @@
 //! What a session on a robot is made of.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::anyhow;
-use serde::{Deserialize, Serialize};
 use surefoot_core::{EpisodeSink, GuardedRobot, Robot, Task, World};
 use surefoot_datasets::{EpisodeRecorder, Recording};
 use surefoot_engine::MakeLive;
-use surefoot_engine::control::Tick;
 use surefoot_engine::live::{LiveClock, LiveError, Operator, SessionParts, TickSink, Unattended, resettable};
 use surefoot_sim::EnvConfig;
 use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
@@ -17,8 +14,8 @@ use crate::args::OperatorInput;
 use crate::composition::{LinkedAround, env, linked_robot};
 use crate::failure::{Failure, usage};
 use crate::keyboard::Keyboard;
-use crate::new_file::NewFile;
 use crate::output::Output;
+use crate::ticks;
 
 /// Who looks on, and what is kept.
 pub struct Around {
@@ -64,7 +61,9 @@ pub fn make_live(config: &EnvConfig, robot: Option<&Path>, input: OperatorInput,
     let (config, robot) = (config.clone(), robot.map(Path::to_owned));
     Box::new(move |run, live| {
         let parts = || {
-            let ticks = live.record_ticks.then(|| next_ticks(run, &config)).transpose()?;
+            let file = live.record_ticks.then(|| ticks::next_file(run));
+            let ticks = file.map(|to| ticks::create(&to, &config, live.robot.clock, output)).transpose()?;
+            let ticks = ticks.map(|recorder| Box::new(recorder) as Box<dyn TickSink>);
             let episodes = Some(recorder(&run.join("episodes"), &config)?);
             if let Some(contract) = &robot {
                 let around = LinkedAround { operator: input, episodes, ticks };
@@ -75,18 +74,6 @@ pub fn make_live(config: &EnvConfig, robot: Option<&Path>, input: OperatorInput,
         };
         parts().map_err(|failure: Failure| LiveError::Parts { reason: failure.text() })
     })
-}
-
-/// `ticks-<n>.jsonl`: a resumed run begins another file.
-fn next_ticks(run: &Path, config: &EnvConfig) -> Result<Box<dyn TickSink>, Failure> {
-    let mut n = 0;
-    loop {
-        let path = run.join(format!("ticks-{n}.jsonl"));
-        if !path.exists() {
-            return Ok(Box::new(TickLines::begin(BufWriter::new(NewFile::create(&path)?), config)?));
-        }
-        n += 1;
-    }
 }
 
 /// A task and the simulated robot that it is done with.
@@ -125,53 +112,4 @@ pub fn simulated_robot(
     let episodes = episodes.map(|recorder| recorder as Box<dyn EpisodeSink>);
     let scene = Box::new(scene);
     Ok(SessionParts { robot, task, reader_task, scene, operator, episodes, recorded, ticks })
-}
-
-/// First line of a file of ticks: what they are of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TicksHeader {
-    /// [`Self::FORMAT`].
-    pub format: String,
-    /// The environment whose robot was driven.
-    pub env: EnvConfig,
-    /// Hash of the robot's contract.
-    pub contract_hash: String,
-}
-
-impl TicksHeader {
-    /// The format that this version reads and writes.
-    pub const FORMAT: &'static str = "surefoot-ticks/1";
-}
-
-/// Ticks as JSON, one object a line, below a [`TicksHeader`].
-pub struct TickLines<W: Write + Send>(W);
-
-impl<W: Write + Send> TickLines<W> {
-    /// Writes the header.
-    ///
-    /// # Errors
-    /// When the environment has no robot, or the system refuses.
-    pub fn begin(mut to: W, config: &EnvConfig) -> Result<Self, Failure> {
-        let (_, world) = robot_parts(config)?;
-        let header = TicksHeader {
-            format: TicksHeader::FORMAT.to_owned(),
-            env: config.clone(),
-            contract_hash: world.contract().hash(),
-        };
-        serde_json::to_writer(&mut to, &header)?;
-        to.write_all(b"\n")?;
-        Ok(Self(to))
-    }
-}
-
-impl<W: Write + Send> TickSink for TickLines<W> {
-    fn keep(&mut self, tick: &Tick) -> std::io::Result<()> {
-        serde_json::to_writer(&mut self.0, tick)?;
-        self.0.write_all(b"\n")
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
 }

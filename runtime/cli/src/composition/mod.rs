@@ -13,7 +13,7 @@ use surefoot_sim::{EnvConfig, EnvContext};
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use link::{LinkedAround, link_failure, linked_robot, robot_contract};
-pub use live::{Around, TickLines, TicksHeader, make_live, operator, recorder, robot_parts, simulated_robot};
+pub use live::{Around, TaskAndWorld, make_live, operator, recorder, robot_parts, simulated_robot};
 
 use crate::config::{RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};

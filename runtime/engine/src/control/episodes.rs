@@ -27,6 +27,36 @@ pub struct DrivenEpisode {
     pub policy_version: u64,
 }
 
+/// A step that was made of ticks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MadeStep {
+    /// Beginning of its first tick, ns of the loop's clock.
+    pub began_nanos: i64,
+    /// Beginning of the tick that shows what came of it, ns.
+    pub ended_nanos: i64,
+    /// What was proposed, `[action_dim]`.
+    pub proposed: Vec<f32>,
+    /// What was executed, `[action_dim]`.
+    pub executed: Vec<f32>,
+    /// What followed, `[observation_dim]`.
+    pub next_observation: Vec<f32>,
+    /// Reward.
+    pub reward: f32,
+    /// How it left the episode.
+    pub end: StepEnd,
+    /// Whether a person drove.
+    pub human: bool,
+}
+
+/// What came of the tick that was taken last, for those who write it down while it happens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress<'a> {
+    /// An episode began, with this observation, `[observation_dim]`.
+    pub began: Option<&'a [f32]>,
+    /// A step was made.
+    pub step: Option<&'a MadeStep>,
+}
+
 struct Driving {
     builder: EpisodeBuilder,
     human: Vec<bool>,
@@ -52,6 +82,12 @@ pub struct EpisodesFromTicks {
     proposed: Vec<f32>,
     executed: Vec<f32>,
     driving: Option<Driving>,
+    /// Of the last tick.
+    began: bool,
+    stepped: bool,
+    made: MadeStep,
+    /// Beginning of the present step, ns.
+    step_nanos: i64,
     /// After the task has ended the rest of the drive belongs to no episode.
     over: bool,
     episodes: u64,
@@ -78,6 +114,19 @@ impl EpisodesFromTicks {
             proposed: vec![0.0; actions],
             executed: vec![0.0; actions],
             driving: None,
+            began: false,
+            stepped: false,
+            made: MadeStep {
+                began_nanos: 0,
+                ended_nanos: 0,
+                proposed: vec![0.0; actions],
+                executed: vec![0.0; actions],
+                next_observation: vec![0.0; observation],
+                reward: 0.0,
+                end: StepEnd::Running,
+                human: false,
+            },
+            step_nanos: 0,
             over: false,
             episodes: 0,
             max_steps: task.spec().max_steps.max(1),
@@ -86,8 +135,19 @@ impl EpisodesFromTicks {
         })
     }
 
+    /// What came of the tick that was taken last. An episode's last step is as it was judged; only where ticks are missing is the last
+    /// whole step found to have been the last when the next tick comes.
+    #[must_use]
+    pub fn progress(&self) -> Progress<'_> {
+        Progress {
+            began: self.began.then_some(self.observation.as_slice()),
+            step: self.stepped.then_some(&self.made),
+        }
+    }
+
     /// Takes a tick; gives an episode when one has ended with it.
     pub fn push(&mut self, tick: &Tick) -> Option<DrivenEpisode> {
+        (self.began, self.stepped) = (false, false);
         let gap = self.last_tick.is_some_and(|last| tick.tick != last + 1);
         self.last_tick = Some(tick.tick);
         if gap && self.driving.is_some() {
@@ -106,14 +166,14 @@ impl EpisodesFromTicks {
             (Some(_), None) => {
                 // The command of this tick was the drive's last one.
                 self.count(tick);
-                self.end(Some(tick.mode), tick.mark)
+                self.end(Some(tick.mode), tick.mark, tick.now_nanos)
             }
             (Some(driving), Some(driver))
                 if driving.step_ticks == self.ticks_per_step || driving.driver != driver =>
             {
                 let last = driving.human.len() + 1 >= self.max_steps;
-                let judged = self.step(last, driver);
-                if judged || last { self.end(None, None) } else { None }
+                let judged = self.step(last, driver, tick.now_nanos);
+                if judged || last { self.end(None, None, tick.now_nanos) } else { None }
             }
             _ => None,
         };
@@ -125,6 +185,7 @@ impl EpisodesFromTicks {
         if let Some(driving) = &mut self.driving {
             // The state was read at the beginning of this tick, and what was commanded in it follows.
             if driving.step_ticks == 0 {
+                self.step_nanos = tick.now_nanos;
                 for ((before, p), v) in
                     self.before.iter_mut().zip(&tick.command_position).zip(&tick.command_velocity)
                 {
@@ -177,10 +238,11 @@ impl EpisodesFromTicks {
             policy_version: 0,
         });
         self.episodes += 1;
+        self.began = true;
     }
 
     /// Ends the present step at the state of this tick. True when the task is over.
-    fn step(&mut self, truncated: bool, next: Driver) -> bool {
+    fn step(&mut self, truncated: bool, next: Driver, now_nanos: i64) -> bool {
         let Some(driving) = &mut self.driving else { return false };
         let step_secs = driving.step_ticks as f64 * self.period_secs;
         // Motion robots only: there is no effort to tell of.
@@ -201,7 +263,15 @@ impl EpisodesFromTicks {
             &self.next_observation,
             outcome,
         );
-        driving.human.push(driving.driver == Driver::Human);
+        let human = driving.driver == Driver::Human;
+        driving.human.push(human);
+        let made = &mut self.made;
+        made.proposed.copy_from_slice(&self.proposed);
+        made.executed.copy_from_slice(&self.executed);
+        made.next_observation.copy_from_slice(&self.next_observation);
+        (made.began_nanos, made.ended_nanos) = (self.step_nanos, now_nanos);
+        (made.reward, made.end, made.human) = (outcome.reward, outcome.end, human);
+        self.stepped = true;
         driving.cost.interventions += u64::from(next == Driver::Human && driving.driver != next);
         driving.driver = next;
         driving.step_ticks = 0;
@@ -212,11 +282,11 @@ impl EpisodesFromTicks {
     /// Ends the episode; a step that has begun is cut short at the state of this tick. A person's verdict outranks the task's: a
     /// success terminates with the best reward that the task pays, where it says which that is; a failure truncates, for what
     /// would have followed was only not waited for.
-    fn end(&mut self, by: Option<Mode>, mark: Option<Label>) -> Option<DrivenEpisode> {
+    fn end(&mut self, by: Option<Mode>, mark: Option<Label>, now_nanos: i64) -> Option<DrivenEpisode> {
         let begun = self.driving.as_ref().is_some_and(|d| d.step_ticks > 0);
         if by.is_some() && begun {
             let driver = self.driving.as_ref().map_or(Driver::Policy, |d| d.driver);
-            self.step(true, driver);
+            self.step(true, driver, now_nanos);
         }
         self.over = by.is_none();
         let mut driven = self.driving.take()?.finish(by)?;
@@ -230,6 +300,7 @@ impl EpisodesFromTicks {
             if let (Label::Success, Some((_, best))) = (mark, self.task.spec().reward_range) {
                 *reward = best;
             }
+            (self.made.reward, self.made.end) = (*reward, *end);
             e.attributes.insert("marked".into(), "by a person".into());
         }
         Some(driven)

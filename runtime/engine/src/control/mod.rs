@@ -21,7 +21,7 @@ pub mod watch;
 pub use cadence::{Cadence, CadenceReport, PeriodTimes};
 pub use config::ControlConfig;
 pub use control_loop::{ControlError, ControlLoop};
-pub use episodes::{DrivenEpisode, EpisodesFromTicks};
+pub use episodes::{DrivenEpisode, EpisodesFromTicks, MadeStep, Progress};
 pub use lockstep::Lockstep;
 pub use mode::{Cause, Driver, Mode, Rest, Transition};
 pub use policy_thread::{PolicyThread, Versioned};

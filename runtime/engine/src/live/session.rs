@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use surefoot_core::{ActMode, ContractError, DataError, EpisodeSink, Robot, RobotContract, Task};
+use surefoot_core::{ActMode, ContractError, DataError, Episode, EpisodeSink, Robot, RobotContract, Task};
 
 use crate::Interrupt;
 use crate::control::{
-    Cause, ControlError, DrivenEpisode, Driver, EpisodesFromTicks, Mode, Refusal, Request, Rest, Tick,
-    Versioned,
+    Cause, ControlError, DrivenEpisode, Driver, EpisodesFromTicks, Mode, Progress, Refusal, Request, Rest,
+    Tick, Versioned,
 };
 use crate::live::config::{LiveConfig, Start};
 use crate::live::operator::{Operator, OperatorEvent};
@@ -96,16 +96,30 @@ pub enum LiveError {
 
 /// Where ticks are kept.
 pub trait TickSink: Send {
-    /// Keeps a tick, perhaps in memory at first.
+    /// Keeps a tick, perhaps in memory at first, and what came of it.
     ///
     /// # Errors
     /// When it could not be kept.
-    fn keep(&mut self, tick: &Tick) -> std::io::Result<()>;
+    fn keep(&mut self, tick: &Tick, progress: &Progress<'_>) -> std::io::Result<()>;
+    /// Keeps what an episode is as a whole, when it has ended with the tick that was kept last.
+    ///
+    /// # Errors
+    /// When it could not be kept.
+    fn episode(&mut self, _episode: &Episode) -> std::io::Result<()> {
+        Ok(())
+    }
     /// Writes down what is in memory.
     ///
     /// # Errors
     /// When it could not be written.
     fn flush(&mut self) -> std::io::Result<()>;
+    /// Says that no tick is to follow. What ends without it may read as incomplete.
+    ///
+    /// # Errors
+    /// When that could not be written.
+    fn finish(&mut self) -> std::io::Result<()> {
+        self.flush()
+    }
 }
 
 /// What a session is made of.
@@ -404,9 +418,11 @@ impl Session {
     }
 
     fn take(&mut self, tick: &Tick) -> Result<(), LiveError> {
-        if let Some(sink) = &mut self.ticks {
-            sink.keep(tick).map_err(|source| LiveError::Tick { source })?;
-        }
+        let driven = self.reader.push(tick);
+        let kept = match &mut self.ticks {
+            Some(sink) => sink.keep(tick, &self.reader.progress()),
+            None => Ok(()),
+        };
         let before = std::mem::replace(&mut self.mode, tick.mode);
         self.tick = tick.tick;
         self.unseen = if tick.observation_age_nanos > UNSEEN_NANOS { self.unseen + 1 } else { 0 };
@@ -439,13 +455,14 @@ impl Session {
             let operator = &mut self.operator;
             self.run.give_human(|action| operator.action(action));
         }
-        if let Some(driven) = self.reader.push(tick) {
+        if let Some(driven) = driven {
             if matches!(self.mode, Mode::Running(_)) {
                 self.ask(Request::Hold);
             }
             self.keep(driven)?;
         }
-        Ok(())
+        // An episode that has ended is kept in any case.
+        kept.map_err(|source| LiveError::Tick { source })
     }
 
     fn keep(&mut self, mut driven: DrivenEpisode) -> Result<(), LiveError> {
@@ -464,13 +481,15 @@ impl Session {
                 e.name = format!("unordered_{}", self.unordered_drives);
             }
         }
-        if let Some(sink) = &mut self.ticks {
-            // An episode is never without its ticks.
-            sink.flush().map_err(|source| LiveError::Tick { source })?;
-        }
+        // Before the episode, so that it is never without its ticks; when that fails, the episode is kept all the same.
+        let flushed = match &mut self.ticks {
+            Some(sink) => sink.episode(e).and_then(|()| sink.flush()),
+            None => Ok(()),
+        };
         if let Some(sink) = &mut self.episodes {
             sink.record(e)?;
         }
+        flushed.map_err(|source| LiveError::Tick { source })?;
         if self.order.is_some() {
             self.ordered.push(driven);
         } else {
@@ -518,7 +537,7 @@ impl Session {
     /// When that could not be written down.
     pub fn finish(&mut self) -> Result<(), LiveError> {
         if let Some(sink) = &mut self.ticks {
-            sink.flush().map_err(|source| LiveError::Tick { source })?;
+            sink.finish().map_err(|source| LiveError::Tick { source })?;
         }
         Ok(self.episodes.as_mut().map_or(Ok(()), |sink| sink.finish())?)
     }

@@ -9,6 +9,7 @@ use surefoot_datasets::import::{Plan, Watch, import_spooled};
 use surefoot_datasets::streams::LogOptions;
 use surefoot_datasets::{FORMATS, Recording, Stoppable, convert_as, leftovers};
 
+use super::make::format_of;
 use crate::args::ImportArgs;
 use crate::commands::train::on_interrupt;
 use crate::failure::{CommandResult, Failure, usage};
@@ -17,6 +18,7 @@ use crate::output::Output;
 /// Runs the verb.
 pub fn run(args: &ImportArgs, output: Output) -> CommandResult {
     let ImportArgs { sources, robot, to, to_format, skip_unreadable, strict, valid_share, seed } = args;
+    let to_format = format_of(to_format.as_deref(), to);
     let contract = RobotContract::read(robot).map_err(usage)?;
     let plan = Plan::new(&contract)
         .map_err(|e| usage(anyhow!(e).context(format!("robot contract {}", robot.display()))))?;

@@ -18,7 +18,7 @@ use crate::output::Output;
 pub fn convert(args: &ConvertArgs, output: Output) -> CommandResult {
     let ConvertArgs { files, to, to_format, format } = args;
     let source = surefoot_datasets::open_files(files, &read_as(format.as_deref())?)?;
-    write(&*source, to_format, to, &on_interrupt()?, output)
+    write(&*source, to_format.as_deref(), to, &on_interrupt()?, output)
 }
 
 /// Two datasets of whole episodes.
@@ -38,8 +38,8 @@ pub fn split(args: &SplitArgs, output: Output) -> CommandResult {
     }
     let (first, second) = surefoot_datasets::divide(&*source, *valid_share, *seed)?;
     let interrupt = on_interrupt()?;
-    write(&first, to_format, train, &interrupt, output)?;
-    write(&second, to_format, valid, &interrupt, output)
+    write(&first, to_format.as_deref(), train, &interrupt, output)?;
+    write(&second, to_format.as_deref(), valid, &interrupt, output)
 }
 
 /// The episodes for which everything asked for holds.
@@ -78,16 +78,24 @@ pub fn filter(args: &FilterArgs, output: Output) -> CommandResult {
             anyhow!("{}: none of {all} episodes is taken; nothing was written", file.display()).into()
         );
     }
-    write(&Subset::new(&*source, taken)?, to_format, to, &on_interrupt()?, output)
+    write(&Subset::new(&*source, taken)?, to_format.as_deref(), to, &on_interrupt()?, output)
+}
+
+/// The format that was asked for, or the one that the name of the target ends in, or the native one.
+pub fn format_of<'a>(asked: Option<&'a str>, to: &Path) -> &'a str {
+    let extension = to.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let named = FORMATS.iter().find(|f| f.write.is_some() && extension.as_deref() == Some(f.name));
+    asked.or_else(|| named.map(|f| f.name)).unwrap_or("robomimic")
 }
 
 fn write(
     source: &dyn EpisodeSource,
-    format: &str,
+    format: Option<&str>,
     to: &Path,
     interrupt: &Interrupt,
     output: Output,
 ) -> CommandResult {
+    let format = format_of(format, to);
     let writable: Vec<&str> = FORMATS.iter().filter(|f| f.write.is_some()).map(|f| f.name).collect();
     if !writable.contains(&format) {
         return Err(usage(anyhow!("--as {format:?}: expected one of {}", writable.join(", "))));

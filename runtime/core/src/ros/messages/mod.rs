@@ -95,6 +95,7 @@ mod diagnostic_msgs;
 mod geometry_msgs;
 mod sensor_msgs;
 mod std_msgs;
+mod surefoot_msgs;
 mod trajectory_msgs;
 
 pub use builtin_interfaces::{Duration, Time};
@@ -105,8 +106,10 @@ pub use geometry_msgs::{
 };
 pub use sensor_msgs::{JointState, Joy};
 pub use std_msgs::{
-    Bool, Float64, Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, String, UInt8,
+    Bool, Float32, Float32MultiArray, Float64, Float64MultiArray, Header, MultiArrayDimension,
+    MultiArrayLayout, String, UInt8,
 };
+pub use surefoot_msgs::ControlTick;
 pub use trajectory_msgs::{JointTrajectory, JointTrajectoryPoint};
 
 macro_rules! definitions {
@@ -118,8 +121,11 @@ macro_rules! definitions {
 
 definitions![
     Bool,
+    ControlTick,
     DiagnosticArray,
     Duration,
+    Float32,
+    Float32MultiArray,
     Float64,
     Float64MultiArray,
     Header,

@@ -102,3 +102,34 @@ impl RosMessage for Float64MultiArray {
         "std_msgs/MultiArrayDimension": "string label\nuint32 size\nuint32 stride\n"
     );
 }
+
+message! {
+    /// A number.
+    Float32 {
+        /// The number.
+        data: f32,
+    }
+}
+
+impl RosMessage for Float32 {
+    definition!("std_msgs/msg/Float32", "float32 data\n");
+}
+
+message! {
+    /// An array of numbers.
+    Float32MultiArray {
+        /// Its shape; often left empty.
+        layout: MultiArrayLayout,
+        /// The numbers.
+        data: Vec<f32>,
+    }
+}
+
+impl RosMessage for Float32MultiArray {
+    definition!(
+        "std_msgs/msg/Float32MultiArray",
+        "MultiArrayLayout layout\nfloat32[] data\n",
+        "std_msgs/MultiArrayLayout": "MultiArrayDimension[] dim\nuint32 data_offset\n",
+        "std_msgs/MultiArrayDimension": "string label\nuint32 size\nuint32 stride\n"
+    );
+}

@@ -46,6 +46,30 @@ fn joint_state() -> JointState {
     }
 }
 
+fn control_tick() -> ControlTick {
+    ControlTick {
+        tick: 7,
+        now_nanos: -1,
+        wall_nanos: 2,
+        stamp_nanos: 3,
+        stamp_seq: 4,
+        mode: "running:policy".into(),
+        driver: "policy".into(),
+        policy_version: 5,
+        observation_age_nanos: 6,
+        policy_latency_nanos: 7,
+        jitter_nanos: -8,
+        overruns: 9,
+        verdict: "adjusted".into(),
+        reasons: 10,
+        filter_delta: 0.1,
+        violations: 11,
+        commanded: true,
+        action: vec![0.5],
+        events: "{}".into(),
+    }
+}
+
 fn trajectory() -> JointTrajectory {
     JointTrajectory {
         header: header(),
@@ -90,6 +114,15 @@ macro_rules! for_every_message {
             },
             data: vec![0.25, -1.5, 1e-9],
         });
+        $check(&Float32 { data: -0.5 });
+        $check(&Float32MultiArray {
+            layout: MultiArrayLayout {
+                dim: vec![MultiArrayDimension { size: 2, stride: 2, ..MultiArrayDimension::default() }],
+                data_offset: 0,
+            },
+            data: vec![0.25, -1.5],
+        });
+        $check(&control_tick());
         $check(&joint_state());
         $check(&Joy { header: header(), axes: vec![-1.0, 0.5], buttons: vec![0, 1, 1] });
         $check(&JointTrajectoryPoint { effort: vec![0.5], ..point(20_000_000, &[1.0], &[0.0], &[]) });
