@@ -3,10 +3,12 @@
 //! [`robot`] is the side that drives: a [`Robot`](surefoot_core::Robot) like any other, whose control thread never waits for the
 //! network. [`server`] is the robot's side: a filter and a watchdog next to the actuators, and latched stops. What is spoken
 //! between them is a [dialect](dialects), one file each; [`wire`] holds the native one's own messages.
+//! [`fleet`] is many actors and one learner.
 
 mod clock_offset;
 pub mod dialects;
 pub mod error;
+pub mod fleet;
 mod mailbox;
 pub mod panel;
 pub mod robot;

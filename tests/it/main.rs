@@ -8,6 +8,8 @@ mod data_verbs;
 mod determinism;
 mod driven_episodes;
 mod fault_matrix;
+mod fleet;
+mod fleet_routed;
 mod guarded_arm;
 mod linked;
 mod live;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::{DataError, EnvSpec, Episode, EpisodeSink};
 
 mod manifest;
+mod store;
 
 pub use manifest::ShardLine;
 pub(crate) use manifest::{MANIFEST, ManifestContent, shard_index, shard_name};
@@ -84,7 +85,8 @@ pub struct EpisodeRecorder {
     manifest: Manifest,
     /// Number of the next shard.
     next: u64,
-    episodes: usize,
+    /// Numbers of the shards, in the order in which they were recorded.
+    shards: Vec<u64>,
     recovery: Recovery,
     /// Locked for as long as this recorder lives; the system unlocks it when the program dies.
     _lock: File,
@@ -129,7 +131,7 @@ impl EpisodeRecorder {
             recording,
             manifest,
             next,
-            episodes: shards.len(),
+            shards: shards.into_keys().collect(),
             recovery,
             _lock: lock,
         })
@@ -153,9 +155,9 @@ impl EpisodeRecorder {
             let _ = std::fs::remove_file(&file).and_then(|()| File::open(&self.directory)?.sync_all());
             return Err(error);
         }
+        self.shards.push(self.next);
         self.next += 1;
-        self.episodes += 1;
-        Ok(Recorded { file, index: self.episodes - 1 })
+        Ok(Recorded { file, index: self.shards.len() - 1 })
     }
 
     /// Notes in the manifest that no episode is missing. Without it the recording reads as incomplete. Recording may go on later.
@@ -163,7 +165,7 @@ impl EpisodeRecorder {
     /// # Errors
     /// When the system refuses.
     pub fn finish(&mut self) -> Result<(), DataError> {
-        self.manifest.finish(self.episodes)
+        self.manifest.finish(self.shards.len())
     }
 
     /// Where it records.
@@ -174,12 +176,12 @@ impl EpisodeRecorder {
     /// Episodes in the recording.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.episodes
+        self.shards.len()
     }
     /// Whether it has none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.episodes == 0
+        self.shards.is_empty()
     }
     /// What was mended when it was opened.
     #[must_use]

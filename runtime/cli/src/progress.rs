@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use surefoot_core::ActorStatus;
 use surefoot_core::clock::Stopwatch;
-use surefoot_engine::{Event, Observer, Progress};
+use surefoot_engine::{Activity, Event, Observer, Progress};
 
 use crate::output::Output;
 
@@ -16,12 +17,14 @@ pub struct Reporter {
     output: Output,
     bar: Option<ProgressBar>,
     since_line: Stopwatch,
+    /// The actors of a run, in a few words, and who of them was there.
+    fleet: Option<(String, Vec<String>, Option<String>)>,
 }
 
 impl Reporter {
     /// A reporter for this output.
     pub fn new(output: Output) -> Self {
-        Self { output, bar: None, since_line: Stopwatch::start() }
+        Self { output, bar: None, since_line: Stopwatch::start(), fleet: None }
     }
 
     fn say(&self, line: &str) {
@@ -32,7 +35,10 @@ impl Reporter {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let text = describe(progress);
+        let mut text = describe(progress);
+        if let Some((words, ..)) = self.fleet.as_ref().filter(|_| progress.activity == Activity::Collecting) {
+            text = format!("{text}  {words}");
+        }
         if let Some(bar) = &self.bar {
             bar.set_position((progress.fraction * 1000.0) as u64);
             bar.set_message(text);
@@ -41,6 +47,41 @@ impl Reporter {
             self.output.note(&format!("  {:3.0} % {text}", progress.fraction * 100.0));
         }
     }
+}
+
+/// An actor in a line.
+fn actor_line(actor: &ActorStatus) -> String {
+    let ActorStatus {
+        name,
+        connected,
+        episodes,
+        env_steps,
+        duplicates,
+        refused,
+        policy_version,
+        idle_secs,
+        spooled,
+    } = actor;
+    let mut text = format!(
+        "  {name}: {}, {episodes} episodes ({env_steps} env steps)",
+        if *connected { "there" } else { "gone" }
+    );
+    let mut add = |part: String| {
+        text.push_str(", ");
+        text.push_str(&part);
+    };
+    if let Some(version) = policy_version {
+        add(format!("by the policy of {version} updates"));
+    }
+    if let Some(secs) = idle_secs {
+        add(format!("newest {secs:.0} s ago"));
+    }
+    for (count, what) in [(spooled, "in its spool"), (duplicates, "came twice"), (refused, "refused")] {
+        if *count > 0 {
+            add(format!("{count} {what}"));
+        }
+    }
+    text
 }
 
 fn describe(p: &Progress) -> String {
@@ -88,6 +129,19 @@ impl Observer for Reporter {
                 }
             }
             Event::Progress(progress) => self.progress(progress),
+            Event::Fleet { stored, taken, actors, trouble } => {
+                let there: Vec<String> =
+                    actors.iter().filter(|a| a.connected).map(|a| a.name.clone()).collect();
+                let changed = self.fleet.as_ref().is_none_or(|(_, was, of)| *was != there || of != trouble);
+                if changed {
+                    actors.iter().for_each(|actor| self.say(&actor_line(actor)));
+                    if let Some(trouble) = trouble {
+                        self.say(&format!("  episodes cannot be kept at present: {trouble}"));
+                    }
+                }
+                let words = format!("actors {}, {} episodes wait", there.len(), stored - taken.min(stored));
+                self.fleet = Some((words, there, trouble.clone()));
+            }
             Event::Evaluated { updates, env_steps, evaluation: e, .. } => self.say(&format!(
                 "  evaluated at {updates} updates, {env_steps} env steps: success {:.0} % [{:.0}, {:.0}], return {:.1}",
                 e.success_rate * 100.0,

@@ -16,6 +16,7 @@ pub mod dataset;
 pub mod env;
 pub mod episode;
 pub mod faulty_robot;
+pub mod fleet;
 pub mod guarded_robot;
 pub mod ideal_robot;
 pub mod learner;
@@ -45,6 +46,7 @@ pub use dataset::{DataError, DatasetMeta, EpisodeRows, EpisodeSink, EpisodeSourc
 pub use env::{Env, EnvError, Frame};
 pub use episode::{Episode, EpisodeBuilder};
 pub use faulty_robot::{Fault, FaultyRobot, ScheduledFault};
+pub use fleet::{ActorStatus, EpisodeStore, Fleet, FleetError, PolicyOffer, RecordedFleet};
 pub use guarded_robot::GuardedRobot;
 pub use ideal_robot::{IdealRobot, JointVelocityTask};
 pub use learner::{Blobs, LearnError, Learner, PhaseKind, SamplePlan};

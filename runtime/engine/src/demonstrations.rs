@@ -47,7 +47,7 @@ impl DemonstrationSet {
     pub fn in_memory(episodes: &[Episode], spec: &EnvSpec) -> Result<Self, EngineError> {
         let mut rows = ReplayBuffer::new(spec.observation_dim(), spec.action_dim(), usize::MAX);
         for e in episodes {
-            check(e, spec)?;
+            check_episode(e, spec)?;
             rows.push_episode(e);
         }
         Self::new(Box::new(rows), episodes.iter().map(EpisodeRows::of).collect())
@@ -248,7 +248,8 @@ impl Demonstrations {
     }
 }
 
-fn check(e: &Episode, spec: &EnvSpec) -> Result<(), EngineError> {
+/// Refuses an episode whose rows do not have the spec's dimensions, or hold a number that is not finite.
+pub(crate) fn check_episode(e: &Episode, spec: &EnvSpec) -> Result<(), EngineError> {
     let wrong = |what: &str, expected: String, found: String| EngineError::Demonstration {
         episode: e.name.clone(),
         what: what.to_owned(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::live::LiveError;
-use surefoot_core::{DataError, EnvError, LearnError, PolicyError};
+use surefoot_core::{DataError, EnvError, FleetError, LearnError, PolicyError};
 
 /// A checkpoint that was cut or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum EngineError {
     /// The robot could not be driven on.
     #[error(transparent)]
     Live(Box<LiveError>),
+    /// The link to the actors failed.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// The learner failed.
     #[error("stage {stage}: {source}")]
     Learn {

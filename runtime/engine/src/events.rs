@@ -1,7 +1,7 @@
 //! What a run tells whoever watches it.
 
 use serde::Serialize;
-use surefoot_core::Episode;
+use surefoot_core::{ActorStatus, Episode};
 
 use crate::control::{CadenceReport, Mode};
 use crate::evaluation::Evaluation;
@@ -128,6 +128,17 @@ pub enum Event {
         violations: u64,
         /// Control ticks that were not recorded because nobody fetched them in time.
         dropped_ticks: u64,
+    },
+    /// The actors of a run, when one comes or goes and a few times per second while the learner waits for them.
+    Fleet {
+        /// Episodes of actors that are kept.
+        stored: u64,
+        /// Those that were learned from.
+        taken: u64,
+        /// Everybody who was ever there, by name.
+        actors: Vec<ActorStatus>,
+        /// Why episodes cannot be kept at present.
+        trouble: Option<String>,
     },
     /// A checkpoint was written.
     Checkpointed {

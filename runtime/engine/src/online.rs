@@ -255,6 +255,7 @@ impl Trainer {
                     let (record, (successes, episodes)) = before;
                     let trial = (successes + usize::from(success), episodes + 1);
                     taken_back = Some((line.acting.card.updates, record, trial));
+                    online.withdrawn_updates = line.acting.card.updates;
                     line.acting = Arc::clone(&line.last_good);
                     online.acting_is_last_good = true;
                     online.withheld = true;
@@ -294,7 +295,8 @@ impl Trainer {
                 let seeds =
                     self.seeds(&format!("canary/{}", plan.name), first, config.promotion.canary_episodes);
                 match &config.schedule {
-                    Schedule::Lockstep => {
+                    // Actors get nothing that was not tried in the learner's own worlds.
+                    Schedule::Lockstep | Schedule::Fleet(_) => {
                         let acting = Acting { policy: &candidate, start: &line.start, canary: true };
                         self.act(&config, acting, &seeds, interrupt, observer)?
                     }

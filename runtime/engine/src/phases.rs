@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
+use crate::fleet::FleetConfig;
 use crate::limits::{EpisodeLimitsConfig, SessionLimitsConfig, TrustRegionConfig};
 use crate::live::LiveConfig;
 use crate::promotion::PromotionConfig;
@@ -104,7 +105,7 @@ pub struct OnlineConfig {
     pub session: SessionLimitsConfig,
     /// What new weights must pass before they act, and when they are taken back.
     pub promotion: PromotionConfig,
-    /// Whether acting and learning take turns or go on side by side.
+    /// Whether acting and learning take turns or go on side by side, and who acts.
     #[serde(skip_serializing_if = "Schedule::is_lockstep")]
     pub schedule: Schedule,
 }
@@ -118,6 +119,8 @@ pub enum Schedule {
     Lockstep,
     /// Side by side: the robot is driven through its control loop on threads of its own while the learner learns.
     Async(Box<AsyncConfig>),
+    /// Side by side with actors, which are other processes on any machine (`surefoot learn` and `surefoot act`).
+    Fleet(FleetConfig),
 }
 
 impl Schedule {
@@ -241,8 +244,10 @@ impl OnlineConfig {
             promotion,
             schedule,
         } = self;
-        if let Schedule::Async(config) = schedule {
-            config.check(&format!("{key}.schedule.async"))?;
+        match schedule {
+            Schedule::Lockstep => {}
+            Schedule::Async(config) => config.check(&format!("{key}.schedule.async"))?,
+            Schedule::Fleet(config) => config.check(&format!("{key}.schedule.fleet"), self)?,
         }
         if *env_steps == 0 {
             return Err(EngineError::setting(format!("{key}.env_steps"), "at least 1", env_steps));

@@ -1,5 +1,6 @@
 //! Running a policy: whole episodes in many worlds at once.
 
+use serde::{Deserialize, Serialize};
 use surefoot_core::{
     ActMode, Env, EnvError, Episode, EpisodeBuilder, Feedback, Frame, Policy, ResetScope, Rows, RowsMut,
     StepEnd, VecEnv,
@@ -45,7 +46,8 @@ pub struct Guard<'a> {
 }
 
 /// What an episode cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EpisodeCost {
     /// The limit that ended it, if one did.
     pub limit: Option<LimitReached>,

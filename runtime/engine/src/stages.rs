@@ -403,6 +403,11 @@ impl Trainer {
         })
     }
 
+    /// Whether it is time to show how far the run is. Does not count as showing it.
+    pub(crate) fn progress_is_due(&self) -> bool {
+        self.pace.shown.is_none_or(|shown| shown.elapsed().as_secs_f64() >= PROGRESS_SECS)
+    }
+
     pub(crate) fn show(
         &mut self,
         activity: Activity,

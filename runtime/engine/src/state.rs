@@ -100,6 +100,9 @@ pub(crate) struct OnlineState {
     pub withheld: bool,
     /// Canary episodes so far.
     pub canaries: u64,
+    /// Updates behind the newest policy that was taken back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withdrawn_updates: u64,
     pub watch: RollbackWatch,
     pub session: SessionLimits,
 }
@@ -160,6 +163,9 @@ pub(crate) struct TrainState {
     pub metrics_bytes: u64,
     /// Rows ever pushed to the replay buffer.
     pub replay_written: u64,
+    /// Episodes of actors that were learned from, whole run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fleet_taken: u64,
     /// Whose state stands in the checkpoint.
     pub saved_learner: LearnerId,
 }
@@ -251,6 +257,10 @@ impl TrainState {
             }
         }
     }
+}
+
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Updates that the steps taken so far pay for and that were not done yet.

@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoints, policy_files};
 use crate::demonstrations::{DemonstrationSet, Demonstrations};
 use crate::evaluation::EvalConfig;
 use crate::events::{Event, Observer};
+use crate::fleet::{FleetLine, MakeFleet};
 use crate::limits::SessionLimitReached;
 use crate::metrics::{EventFile, MetricsLog};
 use crate::online::PolicyLine;
@@ -82,6 +83,8 @@ pub struct TrainerParts<'a> {
     pub make_env: Option<&'a dyn Fn() -> Result<Box<dyn Env>, EnvError>>,
     /// Makes the robot of an online phase that acts and learns side by side.
     pub make_live: Option<MakeLive>,
+    /// Begins listening for the actors of an online phase.
+    pub make_fleet: Option<MakeFleet>,
     /// Demonstrations, in the order of their files.
     pub demonstrations: Vec<DemonstrationSet>,
     /// Hashes of the files they came from.
@@ -119,6 +122,9 @@ pub struct Trainer {
     pub(crate) make_live: Option<MakeLive>,
     /// The robot that is being driven, in an online phase that acts and learns side by side.
     pub(crate) live: Option<LiveLine>,
+    pub(crate) make_fleet: Option<MakeFleet>,
+    /// The actors, from the beginning of a run with a phase that needs them.
+    pub(crate) fleet: Option<FleetLine>,
     pub(crate) training: TrainingConfig,
     pub(crate) state: TrainState,
     /// State of the learner at its best look at the held-out demonstrations, in an offline phase.
@@ -202,6 +208,7 @@ impl Trainer {
             load_policy,
             make_env,
             make_live,
+            make_fleet,
             demonstrations,
             data_hashes,
             phases,
@@ -288,6 +295,8 @@ impl Trainer {
             sampler,
             make_live,
             live: None,
+            make_fleet,
+            fleet: None,
             training,
             state,
             best,
@@ -340,8 +349,10 @@ impl Trainer {
             self.announce_stage(true, observer)?;
         }
         self.begin_session();
+        self.begin_fleet()?;
         loop {
             if self.state.next() == Next::Finished {
+                self.end_fleet();
                 self.emit(&Event::Finished { run: self.run_name(), interrupted: false }, observer)?;
                 return Ok(TrainEnd::Finished);
             }
@@ -388,6 +399,7 @@ impl Trainer {
             Next::Collect => match self.schedule()? {
                 Schedule::Lockstep => self.collect(interrupt, observer),
                 Schedule::Async(config) => self.collect_live(&config, interrupt, observer),
+                Schedule::Fleet(config) => self.collect_fleet(&config, interrupt, observer),
             },
             Next::Heldout => self.look_at_heldout(observer),
             Next::Evaluate => self.evaluate(interrupt, observer),
@@ -517,6 +529,7 @@ fn fresh(
         best_success: None,
         metrics_bytes: 0,
         replay_written: 0,
+        fleet_taken: 0,
         saved_learner: LearnerId::Main,
     }
 }

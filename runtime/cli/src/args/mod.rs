@@ -1,6 +1,7 @@
 //! The command line.
 
 mod data;
+mod fleet;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
+pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
 
 /// Learn offline, step online, stay within limits.
 ///
@@ -67,6 +69,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Record what a person does with a robot, episode by episode.
     Record(RecordRobotArgs),
+    /// Act for a learner elsewhere: a simulated robot whose episodes go to `surefoot learn`, and whose policies come from there.
+    Act(ActArgs),
+    /// Learn from actors on any machine: as `train`, with `surefoot act` acting.
+    Learn(LearnArgs),
     /// Make episodes of recorded control ticks once more: what a learner was given, bit for bit.
     Replay(ReplayArgs),
     /// Write a run's report.html again.

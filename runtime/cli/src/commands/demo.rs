@@ -1,7 +1,7 @@
 //! `surefoot demo`: the whole journey on the tabletop push task.
 
-use crate::args::{DemoArgs, OperatorInput};
-use crate::commands::train::{on_interrupt, start};
+use crate::args::DemoArgs;
+use crate::commands::train::{Surroundings, on_interrupt, start};
 use crate::composition::put_aside_if_damaged;
 use crate::config;
 use crate::failure::CommandResult;
@@ -20,5 +20,5 @@ pub fn run(args: &DemoArgs, output: Output) -> CommandResult {
     if let Some((aside, damage)) = put_aside_if_damaged(&data)? {
         output.note(&format!("{damage}\nwarning: kept as {}, recording anew", aside.display()));
     }
-    start(&loaded, &args.runs, None, OperatorInput::None, &on_interrupt()?, output)
+    start(&loaded, &args.runs, None, Surroundings::alone(output), &on_interrupt()?, output)
 }

@@ -1,10 +1,12 @@
 //! One file per verb.
 
+mod act;
 mod config;
 mod data;
 mod demo;
 mod doctor;
 mod eval;
+mod learn;
 mod list;
 mod record;
 mod replay;
@@ -31,6 +33,8 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Rollout(args) => rollout::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Record(args) => record::run(args, output),
+        Command::Act(args) => act::run(args, output),
+        Command::Learn(args) => learn::run(args, output),
         Command::Replay(args) => replay::run(args, output),
         Command::Report(args) => report::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),

@@ -6,10 +6,12 @@ use anyhow::anyhow;
 use surefoot_engine::{RunDir, Trainer, run_dir};
 
 use crate::args::ResumeArgs;
-use crate::commands::train::{Learners, carry_on, configuration, on_interrupt, person_can_act, with_parts};
+use crate::commands::train::{
+    Learners, Surroundings, carry_on, configuration, no_actors, on_interrupt, person_can_act, with_parts,
+};
 use crate::composition;
-use crate::config;
-use crate::failure::{CommandResult, usage};
+use crate::config::{self, RunConfig};
+use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
 /// Refuses a directory that is no run.
@@ -26,11 +28,29 @@ pub fn is_run(path: &Path) -> CommandResult {
 /// Runs the verb.
 pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
     is_run(&args.run)?;
-    let info = run_dir::read_info(&args.run)?;
-    let run = RunDir::open(&args.run)?;
-    let text = run_dir::read_config(&args.run)?;
-    let loaded = config::parse(&text, &args.run.join("config.toml").display().to_string(), &[])?;
-    person_can_act(&loaded.config, args.operator)?;
+    let surroundings = |config: &RunConfig| -> Result<Surroundings, Failure> {
+        person_can_act(config, args.operator)?;
+        no_actors(config, "learn")?;
+        Ok(Surroundings { input: args.operator, ..Surroundings::alone(output) })
+    };
+    go_on(&args.run, args.checkpoint.as_deref(), surroundings, output)
+}
+
+/// Goes on with a run, from a checkpoint of it.
+///
+/// # Errors
+/// When the run is in use, damaged, or not what it began as, and what comes of it.
+pub fn go_on(
+    path: &Path,
+    checkpoint: Option<&str>,
+    surroundings: impl FnOnce(&RunConfig) -> Result<Surroundings, Failure>,
+    output: Output,
+) -> CommandResult {
+    let info = run_dir::read_info(path)?;
+    let run = RunDir::open(path)?;
+    let text = run_dir::read_config(path)?;
+    let loaded = config::parse(&text, &path.join("config.toml").display().to_string(), &[])?;
+    let surroundings = surroundings(&loaded.config)?;
     let interrupt = on_interrupt()?;
     // A run continues on the data it began with: a missing file is not recorded anew here.
     let mut config = loaded.config;
@@ -49,8 +69,8 @@ pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
             .into());
         }
     }
-    with_parts(&config, &spec, learners, demonstrations, (args.operator, output), |parts| {
-        let trainer = Trainer::resume(parts, run, args.checkpoint.as_deref()).map_err(configuration)?;
+    with_parts(&config, &spec, learners, demonstrations, surroundings, |parts| {
+        let trainer = Trainer::resume(parts, run, checkpoint).map_err(configuration)?;
         carry_on(trainer, &interrupt, output)
     })
 }

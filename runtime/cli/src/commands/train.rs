@@ -8,8 +8,8 @@ use surefoot_datasets::CacheOptions;
 use surefoot_engine::limits::{SessionLimit, SessionLimitReached};
 use surefoot_engine::live::{LiveClock, Start};
 use surefoot_engine::{
-    Baseline, EngineError, Interrupt, OnlineConfig, PhaseConfig, RunDir, RunInfo, Schedule, TrainEnd,
-    Trainer, TrainerParts, check_plan, report,
+    Baseline, EngineError, Interrupt, MakeFleet, OnlineConfig, PhaseConfig, RunDir, RunInfo, Schedule,
+    TrainEnd, Trainer, TrainerParts, check_plan, report,
 };
 
 use crate::args::{OperatorInput, TrainArgs};
@@ -31,8 +31,39 @@ pub fn run(args: &TrainArgs, output: Output) -> CommandResult {
     let loaded = config::load(&args.config, &overrides)?;
     let interrupt = on_interrupt()?;
     person_can_act(&loaded.config, args.operator)?;
-    let run_dir = args.run_dir.as_deref();
-    start(&loaded, &args.runs, run_dir, args.operator, &interrupt, output)
+    no_actors(&loaded.config, "learn")?;
+    let surroundings = Surroundings { input: args.operator, ..Surroundings::alone(output) };
+    start(&loaded, &args.runs, args.run_dir.as_deref(), surroundings, &interrupt, output)
+}
+
+/// Who is around a run.
+pub struct Surroundings {
+    /// A person beside its robot.
+    pub input: OperatorInput,
+    /// Its actors.
+    pub fleet: Option<MakeFleet>,
+    /// Where words go.
+    pub output: Output,
+}
+
+impl Surroundings {
+    /// Nobody.
+    pub const fn alone(output: Output) -> Self {
+        Self { input: OperatorInput::None, fleet: None, output }
+    }
+}
+
+/// Refuses a run whose episodes come from actors.
+///
+/// # Errors
+/// A usage error that names the verb that it needs.
+pub fn no_actors(config: &RunConfig, verb: &str) -> CommandResult {
+    match composition::episodes_ahead(config) {
+        None => Ok(()),
+        Some(_) => Err(usage(anyhow::anyhow!(
+            "a phase of this run takes its episodes from actors (schedule.fleet)\n\nhint: `surefoot {verb} … --listen tcp/0.0.0.0:7447`, and `surefoot act` on the machines that act"
+        ))),
+    }
 }
 
 /// Refuses a person's input where no phase drives a robot in real time.
@@ -85,7 +116,7 @@ pub fn start(
     loaded: &LoadedConfig,
     runs: &Path,
     run_dir: Option<&Path>,
-    input: OperatorInput,
+    surroundings: Surroundings,
     interrupt: &Interrupt,
     output: Output,
 ) -> CommandResult {
@@ -99,7 +130,7 @@ pub fn start(
     let demonstrations = composition::load(config, &spec, learners.needs(), interrupt, output)
         .map_err(|e| interrupted_early(e, interrupt))?;
     let info = run_info(config, &spec, &demonstrations.hashes);
-    with_parts(config, &spec, learners, demonstrations, (input, output), |parts| {
+    with_parts(config, &spec, learners, demonstrations, surroundings, |parts| {
         let run = match run_dir {
             Some(path) => RunDir::create_at(path, &loaded.resolved, &info)?,
             None => RunDir::create(runs, &loaded.resolved, info)?,
@@ -168,7 +199,7 @@ pub fn with_parts<T>(
     spec: &EnvSpec,
     learners: Learners,
     demonstrations: Demonstrations,
-    (input, output): (OperatorInput, Output),
+    Surroundings { input, fleet, output }: Surroundings,
     then: impl FnOnce(TrainerParts<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let make = config.env.as_ref().map(|env| move || composition::env(env));
@@ -185,6 +216,7 @@ pub fn with_parts<T>(
             let robot = config.robot.as_ref().map(|r| r.contract.as_path());
             composition::make_live(env, robot, input, output)
         }),
+        make_fleet: fleet,
         demonstrations: demonstrations.sets,
         data_hashes: demonstrations.hashes.values().cloned().collect(),
         phases: config.phase.clone(),
@@ -198,9 +230,11 @@ pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> 
     let mut reporter = Reporter::new(output);
     let end = trainer.run(interrupt, &mut reporter)?;
     let run = trainer.run_dir().path().to_owned();
+    // What needs actors goes on with them.
+    let verb = if run.join("fleet.jsonl").exists() { "learn" } else { "resume" };
     match end {
         TrainEnd::Interrupted => Err(Failure::Interrupted(format!(
-            "state is saved; continue with `surefoot resume {}`",
+            "state is saved; continue with `surefoot {verb} {}`",
             run.display()
         ))),
         TrainEnd::SafetyStop(reached) => {
@@ -211,7 +245,7 @@ pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> 
                 _ => format!("session.{} = {allowed} was reached ({found})", limit.key()),
             };
             Err(Failure::SafetyStop(format!(
-                "{what}; look at the robot and at {}, then go on in a new session with `surefoot resume {}`",
+                "{what}; look at the robot and at {}, then go on in a new session with `surefoot {verb} {}`",
                 run.join("report.html").display(),
                 run.display()
             )))

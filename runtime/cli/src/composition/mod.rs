@@ -1,6 +1,7 @@
 //! Where names become things: environments, demonstrations and learners out of a config.
 
 mod demonstrations;
+mod fleet;
 mod link;
 mod live;
 mod loading;
@@ -12,6 +13,7 @@ use surefoot_policies::{LearnerConfig, LearnerContext};
 use surefoot_sim::{EnvConfig, EnvContext};
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
+pub use fleet::{endpoints, episodes_ahead, make_fleet};
 pub use link::{LinkedAround, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, make_live, operator, recorder, robot_parts, simulated_robot};
 

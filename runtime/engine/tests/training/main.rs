@@ -3,6 +3,7 @@
 // Helpers of tests, outside of `#[test]` functions.
 #![allow(clippy::unwrap_used)]
 
+mod actors;
 mod limits;
 mod linear;
 mod point_robot;

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use surefoot_core::{Env, EnvError, Episode, SamplePlan};
 use surefoot_engine::{
-    Baseline, DemonstrationSet, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, Observer,
+    Baseline, DemonstrationSet, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, MakeFleet, Observer,
     OfflineConfig, OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer, TrainerParts,
     TrainingConfig,
 };
 
+use crate::actors::Depot;
 use crate::linear::{Fault, Linear};
 use crate::point_robot::{PointRobot, Tripwire, demonstrations, spec};
 
@@ -23,6 +24,8 @@ pub struct Setup {
     pub plan: Option<SamplePlan>,
     /// Of the policies that the learner hands out.
     pub fault: Option<(Fault, std::ops::Range<u64>)>,
+    /// What actors have sent, for a phase with actors.
+    pub depot: Option<Depot>,
 }
 
 impl Setup {
@@ -58,6 +61,7 @@ impl Setup {
             has_env: true,
             plan: None,
             fault: None,
+            depot: None,
         }
     }
 
@@ -84,6 +88,10 @@ impl Setup {
             load_policy: crate::linear::load,
             make_env: self.has_env.then_some(make_env),
             make_live: None,
+            make_fleet: self
+                .depot
+                .clone()
+                .map(|depot| -> MakeFleet { Box::new(move |_| Ok(Box::new(depot.clone()))) }),
             demonstrations: vec![DemonstrationSet::in_memory(&self.demonstrations, &spec())?],
             data_hashes: vec!["abc".into()],
             phases: self.phases.clone(),
