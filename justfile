@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test no_std libhdf5 h5py mcap
+ci: fmt clippy test no_std libhdf5 h5py mcap gymnasium
 
 # Formatting
 fmt:
@@ -45,6 +45,12 @@ mcap:
     cd target/mcap && cargo run -q -- train ../../tests/it/tiny.toml --run-dir run --quiet
     cargo run -q -- rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
     python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap
+
+# The Python side of the lockstep link: its style and types, its tests, and our environments in Gymnasium's own checker
+gymnasium:
+    cd bridges/python && ruff format --check . && ruff check . && mypy
+    cargo build -q
+    SUREFOOT="$PWD/target/debug/surefoot" python3 -m pytest -q bridges/python/tests
 
 # Licences, duplicate and yanked crates (needs cargo-deny)
 deny:

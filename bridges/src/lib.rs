@@ -4,11 +4,15 @@
 //! network. [`server`] is the robot's side: a filter and a watchdog next to the actuators, and latched stops. What is spoken
 //! between them is a [dialect](dialects), one file each; [`wire`] holds the native one's own messages.
 //! [`fleet`] is many actors and one learner.
+//!
+//! [`lockstep`] is the other kind of link: worlds in other processes, which wait for the action; [`envs`] are the environments behind it.
 
 mod clock_offset;
 pub mod dialects;
+pub mod envs;
 pub mod error;
 pub mod fleet;
+pub mod lockstep;
 mod mailbox;
 pub mod panel;
 pub mod robot;
@@ -19,6 +23,7 @@ pub mod survey;
 pub mod wire;
 
 pub use clock_offset::{ClockOffset, Exchange, Offset};
+pub use envs::{EnvContext, LinkedEnvConfig};
 pub use error::{LinkError, Refusal, WireError};
 pub use mailbox::Mailbox;
 pub use panel::{Panel, PanelListener};

@@ -11,6 +11,7 @@ mod fault_matrix;
 mod fleet;
 mod fleet_routed;
 mod guarded_arm;
+mod gymnasium;
 mod linked;
 mod live;
 mod loading;

@@ -167,6 +167,10 @@ impl Observer for Reporter {
                     self.say(&format!("  {dropped_ticks} ticks were not read in time: their episodes were cut short"));
                 }
             }
+            Event::EnvNote { note } => self.say(&format!("note: {note}")),
+            Event::EnvLost { reason, .. } => {
+                self.say(&format!("  the environment was lost ({reason}); its episodes are dropped and run again"));
+            }
             Event::StageFinished { stopped_early_at, wall_secs, .. } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();

@@ -34,6 +34,23 @@ pub enum EnvError {
     /// The safety chain could not be armed.
     #[error(transparent)]
     Safety(#[from] surefoot_safety::SafetyError),
+    /// The process that the worlds live in is gone or does not answer. Its episodes are lost, never continued; the next reset
+    /// begins anew with whoever is there by then.
+    #[error("environment {env} was lost: {reason}")]
+    Lost {
+        /// Environment name.
+        env: String,
+        /// How it was noticed.
+        reason: String,
+    },
+    /// The process that the worlds live in refused, or its worlds failed.
+    #[error("environment {env}: {reason}")]
+    Refused {
+        /// Environment name.
+        env: String,
+        /// What it says.
+        reason: String,
+    },
     /// A model or an environment could not be built.
     #[error("cannot build environment {env}: {reason}")]
     Build {

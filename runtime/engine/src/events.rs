@@ -140,6 +140,20 @@ pub enum Event {
         /// Why episodes cannot be kept at present.
         trouble: Option<String>,
     },
+    /// Something to know of the worlds: that nothing guards their actions, how their numbers are converted.
+    EnvNote {
+        /// The sentence.
+        note: String,
+    },
+    /// The process that the worlds live in was lost. What was being collected or evaluated is dropped whole and done again.
+    EnvLost {
+        /// Stage.
+        stage: String,
+        /// What was noticed.
+        reason: String,
+        /// Losses in a row, this one included.
+        in_a_row: usize,
+    },
     /// A checkpoint was written.
     Checkpointed {
         /// Its name.

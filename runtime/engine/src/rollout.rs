@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    ActMode, Env, EnvError, Episode, EpisodeBuilder, Feedback, Frame, Policy, ResetScope, Rows, RowsMut,
-    StepEnd, VecEnv,
+    ActMode, EnvError, Episode, EpisodeBuilder, Feedback, Frame, Policy, ResetScope, Rows, RowsMut, StepEnd,
+    VecEnv,
 };
 
 use crate::limits::{EpisodeLimits, LimitReached, TrustRegion, clip_to_region};
@@ -247,49 +247,52 @@ pub struct Film {
     pub success: bool,
 }
 
-/// Runs one episode without exploration and draws the world at the start, every `every` steps and at the end.
+/// Runs one episode without exploration in the first world of `envs` and draws it at the start, every `every` steps and at the end.
+/// A world that cannot be drawn is not stepped: the film has no frames then.
 ///
 /// # Errors
 /// As [`rollout`].
 pub fn film(
-    env: &mut dyn Env,
+    envs: &mut VecEnv,
     policy: &mut dyn Policy,
     seeds: EpisodeSeeds,
     every: usize,
     (width, height): (usize, usize),
     interrupt: &Interrupt,
 ) -> Result<Film, EngineError> {
-    let spec = env.spec().clone();
+    let spec = envs.spec().clone();
     let every = every.max(1);
-    let mut observation = vec![0.0; spec.observation_dim()];
-    let mut action = vec![0.0; spec.action_dim()];
-    let mut executed = vec![0.0; spec.action_dim()];
-    env.reset(seeds.reset, &mut observation)?;
+    let mut observation = envs.reset(0, seeds.reset)?.to_vec();
     policy.reset(0, ResetScope::Task, seeds.noise);
     let mut film = Film {
-        frames: env.render(width, height).into_iter().collect(),
+        frames: envs.render(0, width, height).into_iter().collect(),
         frame_secs: spec.step_secs * every as f64,
         steps: 0,
         episode_return: 0.0,
         success: false,
     };
+    if film.frames.is_empty() {
+        return Ok(film);
+    }
     loop {
         if interrupt.requested() {
             return Err(EngineError::Interrupted);
         }
         policy.act(
-            Rows::new(&observation, observation.len()),
+            Rows::new(&observation, spec.observation_dim()),
             ActMode::Exploit,
-            RowsMut::new(&mut action, spec.action_dim()),
+            RowsMut::new(envs.action_mut(0), spec.action_dim()),
         )?;
-        let outcome = env.step(&action, &mut observation, &mut executed)?;
+        envs.step(&[true])?;
+        let (next_observation, _, _, outcome) = envs.last(0);
+        observation.copy_from_slice(next_observation);
         policy.observe(&[Feedback { slot: 0, outcome }]);
         film.steps += 1;
         film.episode_return += f64::from(outcome.reward);
         film.success |= outcome.success;
         let last = outcome.end.is_last() || film.steps >= spec.max_steps.max(1);
         if last || film.steps.is_multiple_of(every) {
-            film.frames.extend(env.render(width, height));
+            film.frames.extend(envs.render(0, width, height));
         }
         if last {
             return Ok(film);

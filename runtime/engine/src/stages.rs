@@ -362,10 +362,7 @@ impl Trainer {
         let every = (FILM_FRAME_SECS / self.spec.step_secs).round().max(1.0) as usize;
         let Some(env) = &mut self.film_env else { return Ok(results) };
         for (episode, seed) in seeds.into_iter().enumerate().take(self.training.films) {
-            if env.render(1, 1).is_none() && episode > 0 {
-                break;
-            }
-            let filmed = film(&mut **env, &mut *policy, seed, every, FILM_SIZE, interrupt)?;
+            let filmed = film(env, &mut *policy, seed, every, FILM_SIZE, interrupt)?;
             let Film { frames, frame_secs, steps, episode_return, success } = filmed;
             if frames.is_empty() {
                 break;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{Batch, Blobs, Env, EnvError, EnvSpec, Learner, ReplayBuffer, VecEnv};
+use surefoot_core::{Batch, Blobs, EnvError, EnvSpec, Learner, ReplayBuffer, VecEnv};
 
 use crate::checkpoint::{Checkpoints, policy_files};
 use crate::demonstrations::{DemonstrationSet, Demonstrations};
@@ -23,6 +23,9 @@ use crate::run_dir::RunDir;
 use crate::sampling::{Sampler, check_stage};
 use crate::state::{Counters, Identity, LearnerId, Means, Next, StageProgress, TrainState};
 use crate::{EngineError, Interrupt};
+
+/// Losses of the worlds' process without a finished step in between after which a run gives up.
+const MAX_LOST_IN_A_ROW: usize = 3;
 
 /// How a run is carried out: nothing here changes what is learned, except `holdout_fraction`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,8 +82,8 @@ pub struct TrainerParts<'a> {
     pub baselines: Vec<Baseline>,
     /// Makes a policy from its files: what acts online is made from the files that are kept of it.
     pub load_policy: LoadPolicy,
-    /// Makes one world; `None` where there are only recordings: held-out demonstrations then say all there is to say.
-    pub make_env: Option<&'a dyn Fn() -> Result<Box<dyn Env>, EnvError>>,
+    /// Makes so many worlds; `None` where there are only recordings: held-out demonstrations then say all there is to say.
+    pub make_worlds: Option<&'a dyn Fn(usize) -> Result<VecEnv, EnvError>>,
     /// Makes the robot of an online phase that acts and learns side by side.
     pub make_live: Option<MakeLive>,
     /// Begins listening for the actors of an online phase.
@@ -114,7 +117,7 @@ pub struct Trainer {
     pub(crate) main: Box<dyn Learner>,
     pub(crate) baselines: Vec<Box<dyn Learner>>,
     pub(crate) envs: Option<VecEnv>,
-    pub(crate) film_env: Option<Box<dyn Env>>,
+    pub(crate) film_env: Option<VecEnv>,
     pub(crate) demonstrations: Demonstrations,
     pub(crate) replay: ReplayBuffer,
     /// How the present stage draws its batches.
@@ -206,7 +209,7 @@ impl Trainer {
             learner,
             baselines,
             load_policy,
-            make_env,
+            make_worlds,
             make_live,
             make_fleet,
             demonstrations,
@@ -215,7 +218,7 @@ impl Trainer {
             evaluation,
             training,
         } = parts;
-        check_plan(&phases, &*learner, &baselines, &evaluation, &training, make_env.is_some())?;
+        check_plan(&phases, &*learner, &baselines, &evaluation, &training, make_worlds.is_some())?;
         let mut demonstrations = Demonstrations::new(demonstrations, &spec, training.holdout_fraction, seed)?;
         if demonstrations.heldout.n == 0
             && let Some(key) = early_stopping(&phases, &baselines)
@@ -227,15 +230,14 @@ impl Trainer {
                 found: "none".into(),
             });
         }
-        let envs = make_env
-            .map(|make| (0..training.worlds).map(|_| make()).collect::<Result<Vec<_>, _>>())
-            .transpose()?
-            .map(VecEnv::new)
-            .transpose()?;
+        let envs = make_worlds.map(|make| make(training.worlds)).transpose()?;
         if let Some(d) = envs.as_ref().and_then(|e| spec.first_difference(e.spec())) {
             return Err(EngineError::Config { key: d.what, expected: d.expected, found: d.found });
         }
-        let film_env = make_env.filter(|_| training.films > 0).map(|make| make()).transpose()?;
+        // What cannot be drawn, such as a world in another process, is not filmed.
+        let drawable = envs.as_ref().is_some_and(|envs| envs.render(0, 1, 1).is_some());
+        let film_env =
+            make_worlds.filter(|_| drawable && training.films > 0).map(|make| make(1)).transpose()?;
         let identity = Identity {
             seed,
             env: spec.name.clone(),
@@ -348,8 +350,12 @@ impl Trainer {
         } else if self.state.progress.entered {
             self.announce_stage(true, observer)?;
         }
+        for note in self.envs.as_ref().map(VecEnv::notes).unwrap_or_default() {
+            self.emit(&Event::EnvNote { note }, observer)?;
+        }
         self.begin_session();
         self.begin_fleet()?;
+        let mut lost_in_a_row = 0;
         loop {
             if self.state.next() == Next::Finished {
                 self.end_fleet();
@@ -363,6 +369,7 @@ impl Trainer {
             };
             match step {
                 Ok(()) => {
+                    lost_in_a_row = 0;
                     if let Some(reached) = self.session_reached() {
                         self.stop_session(reached, observer)?;
                         return Ok(TrainEnd::SafetyStop(reached));
@@ -374,6 +381,12 @@ impl Trainer {
                     self.checkpoint(false, observer)?;
                     self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)?;
                     return Ok(TrainEnd::Interrupted);
+                }
+                // Nothing was kept of the step, so it is done again from its seeds, with the worlds that its resets find.
+                Err(EngineError::Env(EnvError::Lost { reason, .. })) if lost_in_a_row < MAX_LOST_IN_A_ROW => {
+                    lost_in_a_row += 1;
+                    let stage = self.stage_plan()?.name;
+                    self.emit(&Event::EnvLost { stage, reason, in_a_row: lost_in_a_row }, observer)?;
                 }
                 Err(e @ EngineError::Live(_)) => {
                     // What was driven until then is kept; why it ended is told all the same.

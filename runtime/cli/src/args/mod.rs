@@ -2,6 +2,7 @@
 
 mod data;
 mod fleet;
+mod serve_env;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
 pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
+
+pub use serve_env::ServeEnvArgs;
 
 /// Learn offline, step online, stay within limits.
 ///
@@ -73,6 +76,8 @@ pub enum Command {
     Act(ActArgs),
     /// Learn from actors on any machine: as `train`, with `surefoot act` acting.
     Learn(LearnArgs),
+    /// Serve a simulated environment in lockstep: to `[env.served]` of another process, or to Python.
+    ServeEnv(ServeEnvArgs),
     /// Make episodes of recorded control ticks once more: what a learner was given, bit for bit.
     Replay(ReplayArgs),
     /// Write a run's report.html again.

@@ -18,7 +18,7 @@ use surefoot_engine::{
     EngineError, EpisodeCost, EpisodeLimits, EpisodeSeeds, Guard, Interrupt, MAX_WORLDS, Watch,
     guarded_rollout,
 };
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 
 use crate::args::{ActArgs, OperatorInput};
 use crate::composition::{self, Around};
@@ -37,7 +37,7 @@ const LAST_DRAIN: Duration = Duration::from_secs(10);
 pub fn run(args: &ActArgs, output: Output) -> CommandResult {
     check(args)?;
     let named = args.env.as_deref().map(env_of_name).transpose()?;
-    let spec = named.as_ref().map(|env| composition::env(env).map(|env| env.spec().clone()));
+    let spec = named.as_ref().map(|env| composition::env_spec(env));
     let interrupt = super::train::on_interrupt()?;
     let link = ActorLink::start(ActorConfig {
         endpoints: composition::endpoints(&[], &args.meeting),
@@ -75,7 +75,7 @@ fn check(args: &ActArgs) -> CommandResult {
 
 fn env_of_name(name: &str) -> Result<EnvConfig, Failure> {
     EnvConfig::default_of(name).ok_or_else(|| {
-        let hint = nearest(name, EnvConfig::NAMES.iter().copied())
+        let hint = nearest(name, EnvConfig::names().into_iter())
             .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
         usage(anyhow!("--env {name}: there is no such environment{hint}"))
     })
@@ -132,7 +132,7 @@ impl Actor<'_> {
             None => serde_json::from_value(welcome.task.clone())
                 .context("the learner's world is not known here")?,
         };
-        let spec = composition::env(&env)?.spec().clone();
+        let spec = composition::env_spec(&env)?;
         if let Some(difference) = welcome.spec.first_difference(&spec) {
             return Err(usage(anyhow!("the learner's task is another one: {difference}")));
         }

@@ -13,10 +13,11 @@ use surefoot_engine::control::{
     CadenceReport, ControlConfig, ControlLoop, ControlThread, Granted, RealtimeConfig, Request,
 };
 use surefoot_policies::LearnerConfig;
-use surefoot_sim::{EnvConfig, arm};
+use surefoot_sim::arm;
 
 use crate::args::DoctorArgs;
 use crate::composition::{self, link_failure};
+use crate::config::EnvConfig;
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -255,9 +256,8 @@ struct Busy {
 
 impl Busy {
     fn start() -> Result<Self, Failure> {
-        let spec = composition::env(&EnvConfig::default_of("push").ok_or_else(|| anyhow!("no `push`"))?)?
-            .spec()
-            .clone();
+        let spec =
+            composition::env_spec(&EnvConfig::default_of("push").ok_or_else(|| anyhow!("no `push`"))?)?;
         let config = LearnerConfig::default_of("awac").ok_or_else(|| anyhow!("no learner is built in"))?;
         let mut learner: Box<dyn Learner> = composition::learner(&config, &spec, 0)?;
         let stop = Arc::new(AtomicBool::new(false));

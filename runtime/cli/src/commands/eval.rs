@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use surefoot_core::{PolicyArtifact, PolicyCard};
 use surefoot_engine::{EngineError, EvalConfig, MAX_EPISODES, Watch, evaluate, film, report, run_dir};
-use surefoot_sim::EnvConfig;
 
 use crate::args::EvalArgs;
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{self, RunConfig, nearest};
+use crate::config::{self, EnvConfig, RunConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -33,6 +32,7 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
     let interrupt = on_interrupt()?;
     let mut envs = composition::worlds(&env, WORLDS)?;
     artifact.card.check(envs.spec())?;
+    envs.notes().iter().for_each(|note| output.note(&format!("note: {note}")));
     let mut policy = surefoot_policies::load_policy(&artifact, envs.len())?;
     eval.episodes = args.episodes;
     eval.seed = args.seed.unwrap_or(eval.seed);
@@ -48,10 +48,10 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
         output.line(&summary::judgement(&e));
     }
     if let Some(file) = film_file {
-        let mut env = composition::env(&env)?;
+        let mut envs = composition::worlds(&env, 1)?;
         let mut policy = surefoot_policies::load_policy(&artifact, 1)?;
         let filmed =
-            film(env.as_mut(), policy.as_mut(), eval.seeds()[0], 1, (FILM_WIDTH, FILM_HEIGHT), &interrupt)
+            film(&mut envs, policy.as_mut(), eval.seeds()[0], 1, (FILM_WIDTH, FILM_HEIGHT), &interrupt)
                 .map_err(interrupted)?;
         let gif = report::animation(&filmed.frames, filmed.frame_secs)?;
         output.note(&format!("film {}", file.write_whole(&gif)?.display()));
@@ -106,11 +106,11 @@ fn environment(
         (None, Some(env)) => Ok(env),
         (Some(name), Some(env)) if env.name() == name => Ok(env),
         (Some(name), _) => EnvConfig::default_of(name).ok_or_else(|| {
-            let hint = nearest(name, EnvConfig::NAMES.iter().copied())
+            let hint = nearest(name, EnvConfig::names().into_iter())
                 .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
             usage(anyhow!(
                 "unknown environment {name:?}: expected one of {}{hint}",
-                EnvConfig::NAMES.join(", ")
+                EnvConfig::names().join(", ")
             ))
         }),
         (None, None) => EnvConfig::default_of(&card.spec.name).ok_or_else(|| {

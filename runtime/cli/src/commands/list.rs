@@ -2,17 +2,19 @@
 
 use surefoot_datasets::FORMATS;
 use surefoot_policies::LearnerConfig;
-use surefoot_sim::{DemonstratorConfig, EnvConfig};
+use surefoot_sim::DemonstratorConfig;
 
+use crate::config::EnvConfig;
 use crate::failure::CommandResult;
 use crate::output::Output;
 
 /// Prints the registries.
 pub fn run(output: Output) -> CommandResult {
     let formats: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
+    let envs = EnvConfig::names();
     let registries: [(&str, &[&str]); 4] = [
         ("learners", LearnerConfig::NAMES),
-        ("environments", EnvConfig::NAMES),
+        ("environments", &envs),
         ("demonstrators", DemonstratorConfig::NAMES),
         ("formats", &formats),
     ];

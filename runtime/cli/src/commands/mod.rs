@@ -14,6 +14,7 @@ mod report;
 mod resume;
 mod rollout;
 mod serve;
+mod serve_env;
 mod train;
 
 use clap::CommandFactory;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Record(args) => record::run(args, output),
         Command::Act(args) => act::run(args, output),
         Command::Learn(args) => learn::run(args, output),
+        Command::ServeEnv(args) => serve_env::run(args, output),
         Command::Replay(args) => replay::run(args, output),
         Command::Report(args) => report::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),

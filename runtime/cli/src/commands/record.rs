@@ -5,7 +5,7 @@ use surefoot_core::{ActMode, Policy, PolicyError, ResetScope, Rows, RowsMut};
 use surefoot_engine::EvalConfig;
 use surefoot_engine::control::Versioned;
 use surefoot_engine::live::{LiveClock, TickSink};
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 
 use crate::args::{OperatorInput, RecordRobotArgs};
 use crate::commands::rollout::{DrivenAll, check_episodes, drive};
@@ -41,7 +41,7 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
         return Err(usage(anyhow!("--operator none: nobody would drive\n\nhint: keyboard or panel")));
     }
     let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
-        let names = EnvConfig::NAMES.join(", ");
+        let names = EnvConfig::names().join(", ");
         usage(anyhow!("unknown environment {:?}: expected one of {names}", args.env))
     })?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed }.seeds();

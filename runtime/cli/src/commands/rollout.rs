@@ -28,7 +28,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     }
     let Trained { artifact, env, eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
-    artifact.card.check(composition::env(&env)?.spec())?;
+    artifact.card.check(&composition::env_spec(&env)?)?;
     let policy = surefoot_policies::load_policy(&artifact, 1)?;
     let here = if args.robot.is_none() { Some(composition::operator(args.operator, output)?) } else { None };
     let interrupt = on_interrupt()?;

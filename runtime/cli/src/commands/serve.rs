@@ -9,7 +9,7 @@ use surefoot_bridges::{RobotServer, ServeConfig, SessionConfig};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::contract::{LinkContract, LinkDialect, NativeLink, RmwZenohLink, Ros2ddsLink};
 use surefoot_core::{FaultyRobot, Robot, RobotContract, ScheduledFault, World};
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
 
 use crate::args::{DialectName, ServeArgs};
@@ -33,9 +33,9 @@ struct Faults {
 /// Runs the verb.
 pub fn run(args: &ServeArgs, output: Output) -> CommandResult {
     let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
-        let hint = nearest(&args.env, EnvConfig::NAMES.iter().copied())
+        let hint = nearest(&args.env, EnvConfig::names().into_iter())
             .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-        let names = EnvConfig::NAMES.join(", ");
+        let names = EnvConfig::names().join(", ");
         usage(anyhow!("unknown environment {:?}: expected one of {names}{hint}", args.env))
     })?;
     let (_, world) = composition::robot_parts(&env)?;

@@ -202,8 +202,8 @@ pub fn with_parts<T>(
     Surroundings { input, fleet, output }: Surroundings,
     then: impl FnOnce(TrainerParts<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let make = config.env.as_ref().map(|env| move || composition::env(env));
-    let make = make.as_ref().map(|f| f as &dyn Fn() -> _);
+    let make = config.env.as_ref().map(|env| move |count| composition::worlds(env, count));
+    let make = make.as_ref().map(|f| f as &dyn Fn(usize) -> _);
     then(TrainerParts {
         name: config.name.clone(),
         seed: config.seed,
@@ -211,7 +211,7 @@ pub fn with_parts<T>(
         baselines: learners.baselines,
         spec: spec.clone(),
         load_policy: surefoot_policies::load_policy,
-        make_env: make,
+        make_worlds: make,
         make_live: config.env.as_ref().map(|env| {
             let robot = config.robot.as_ref().map(|r| r.contract.as_path());
             composition::make_live(env, robot, input, output)

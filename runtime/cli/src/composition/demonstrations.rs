@@ -7,11 +7,11 @@ use anyhow::{Context, anyhow};
 use surefoot_core::{ActMode, EnvSpec, Stream};
 use surefoot_datasets::{LoadOptions, Recording};
 use surefoot_engine::{DemonstrationSet, EpisodeSeeds, Interrupt, Watch, rollout};
-use surefoot_sim::{DemonstratorContext, EnvConfig};
+use surefoot_sim::DemonstratorContext;
 
 use crate::composition::loading::{Room, Rows, Take};
 use crate::composition::worlds;
-use crate::config::{DataConfig, RecordConfig, RunConfig};
+use crate::config::{DataConfig, EnvConfig, RecordConfig, RunConfig};
 use crate::failure::Failure;
 use crate::output::Output;
 

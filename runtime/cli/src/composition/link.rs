@@ -8,7 +8,7 @@ use surefoot_bridges::{Attached, LinkError, LinkStatus, SceneClient, attach};
 use surefoot_core::{EpisodeSink, Robot, RobotContract, RobotState, Stream, Task};
 use surefoot_datasets::EpisodeRecorder;
 use surefoot_engine::live::{Operator, Scene, SessionParts, StandingScene, TickSink, Unattended};
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 
 use crate::args::OperatorInput;
 use crate::composition::robot_parts;

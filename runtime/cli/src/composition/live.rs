@@ -7,11 +7,11 @@ use surefoot_core::{EpisodeSink, GuardedRobot, Robot, Task, World};
 use surefoot_datasets::{EpisodeRecorder, Recording};
 use surefoot_engine::MakeLive;
 use surefoot_engine::live::{LiveClock, LiveError, Operator, SessionParts, TickSink, Unattended, resettable};
-use surefoot_sim::EnvConfig;
 use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
 
 use crate::args::OperatorInput;
-use crate::composition::{LinkedAround, env, linked_robot};
+use crate::composition::{LinkedAround, env_spec, linked_robot, local_env};
+use crate::config::EnvConfig;
 use crate::failure::{Failure, usage};
 use crate::keyboard::Keyboard;
 use crate::output::Output;
@@ -48,10 +48,8 @@ pub fn operator(input: OperatorInput, output: Output) -> Result<Box<dyn Operator
 /// # Errors
 /// When the directory cannot be used.
 pub fn recorder(to: &Path, config: &EnvConfig) -> Result<Box<EpisodeRecorder>, Failure> {
-    let recording = Recording {
-        env_kwargs: serde_json::to_value(config)?,
-        ..Recording::new(env(config)?.spec().clone())
-    };
+    let recording =
+        Recording { env_kwargs: serde_json::to_value(config)?, ..Recording::new(env_spec(config)?) };
     Ok(Box::new(EpisodeRecorder::create(to, recording)?))
 }
 
@@ -84,7 +82,7 @@ pub type TaskAndWorld = (Box<dyn Task>, Box<dyn World>);
 /// # Errors
 /// When it has none that a control loop can command.
 pub fn robot_parts(config: &EnvConfig) -> Result<TaskAndWorld, Failure> {
-    env(config)?
+    local_env(config)?
         .into_robot()
         .ok_or_else(|| anyhow!("{} has no robot for a control loop to command", config.name()).into())
 }

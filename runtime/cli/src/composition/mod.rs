@@ -7,33 +7,53 @@ mod live;
 mod loading;
 
 use anyhow::{Context, anyhow};
+use surefoot_bridges::EnvContext as LinkContext;
 use surefoot_core::{Env, EnvError, EnvSpec, EpisodeSource, Field, Learner, VecEnv};
 use surefoot_engine::Baseline;
 use surefoot_policies::{LearnerConfig, LearnerContext};
-use surefoot_sim::{EnvConfig, EnvContext};
+use surefoot_sim::EnvContext;
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
 pub use link::{LinkedAround, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, make_live, operator, recorder, robot_parts, simulated_robot};
 
-use crate::config::{RecordedConfig, RunConfig};
+use crate::config::{EnvConfig, RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};
 
-/// Builds one world.
+/// Builds one world of this process.
 ///
 /// # Errors
-/// When its configuration cannot be used.
-pub fn env(config: &EnvConfig) -> Result<Box<dyn Env>, EnvError> {
-    config.build(&EnvContext {})
+/// When its configuration cannot be used, or the environment is in another process.
+pub fn local_env(config: &EnvConfig) -> Result<Box<dyn Env>, EnvError> {
+    match config {
+        EnvConfig::Local(config) => config.build(&EnvContext {}),
+        EnvConfig::Linked(config) => Err(EnvError::Build {
+            env: config.name().to_owned(),
+            reason: "its worlds are in another process: there is no robot here to drive or to serve".into(),
+        }),
+    }
 }
 
-/// Builds several worlds side by side.
+/// Builds several worlds side by side; behind a link there may be fewer than asked for.
 ///
 /// # Errors
-/// As [`env`].
+/// When their configuration cannot be used or their process is not there.
 pub fn worlds(config: &EnvConfig, count: usize) -> Result<VecEnv, EnvError> {
-    VecEnv::new((0..count.max(1)).map(|_| env(config)).collect::<Result<_, _>>()?)
+    match config {
+        EnvConfig::Local(_) => {
+            VecEnv::new((0..count.max(1)).map(|_| local_env(config)).collect::<Result<_, _>>()?)
+        }
+        EnvConfig::Linked(linked) => Ok(VecEnv::of(linked.build(&LinkContext { worlds: count.max(1) })?)),
+    }
+}
+
+/// What policies see and do in an environment.
+///
+/// # Errors
+/// As [`worlds`].
+pub fn env_spec(config: &EnvConfig) -> Result<EnvSpec, EnvError> {
+    Ok(worlds(config, 1)?.spec().clone())
 }
 
 /// Builds a learner for a spec. Its results do not depend on the number of threads.
@@ -69,7 +89,7 @@ pub fn baselines(config: &RunConfig, spec: &EnvSpec) -> Result<Vec<Baseline>, Fa
 /// When the world cannot be built or the recordings cannot be opened.
 pub fn spec(config: &RunConfig) -> Result<EnvSpec, Failure> {
     match (&config.env, &config.recorded) {
-        (Some(env_config), _) => Ok(env(env_config).map_err(usage)?.spec().clone()),
+        (Some(config), _) => env_spec(config).map_err(usage),
         (None, Some(recorded)) => {
             let data = config.data.first().ok_or_else(|| usage(anyhow!("[[data]] is empty")))?;
             let source = surefoot_datasets::open_with(&data.path, &data.open_options())?;

@@ -1,8 +1,10 @@
 //! The experiment file: what a run is made of. Defaults live in code, files list deviations.
 
+mod env;
 mod overrides;
 mod suggest;
 
+pub use env::EnvConfig;
 pub use suggest::nearest;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use surefoot_engine::{
     EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, OnlineConfig, PhaseConfig, Schedule, TrainingConfig,
 };
 use surefoot_policies::LearnerConfig;
-use surefoot_sim::{DemonstratorConfig, EnvConfig};
+use surefoot_sim::DemonstratorConfig;
 
 use crate::failure::{Failure, usage};
 
@@ -216,6 +218,25 @@ pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<LoadedCon
     check(&config).map_err(|e| usage(e.context(origin.to_owned())))?;
     let resolved = toml::to_string_pretty(&config).context("cannot write the resolved config")?;
     Ok(LoadedConfig { config, resolved })
+}
+
+/// An environment by its name, with overrides such as `env.push.max_steps=30`.
+///
+/// # Errors
+/// `Failure::Usage` with the override's key path.
+pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Chosen {
+        env: EnvConfig,
+    }
+    let table = overrides::apply(&format!("[env.{name}]\n"), overrides)?;
+    let chosen: Chosen = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+        let path = e.path().to_string();
+        let inner = e.into_inner().to_string();
+        usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
+    })?;
+    Ok(chosen.env)
 }
 
 /// What serde cannot check: everything that is wrong, at once.

@@ -15,7 +15,7 @@ use surefoot_datasets::mcap::episodes::{DATASET, EpisodeTopics, Stamps, StepRow,
 use surefoot_datasets::mcap::{McapWriter, WriteOptions};
 use surefoot_engine::control::{MadeStep, Tick};
 use surefoot_engine::live::LiveClock;
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 
 use super::messages::{Clocks, TickTopics};
 use super::{Gaps, TickCounts, TicksHeader};

@@ -20,7 +20,7 @@ use surefoot_core::clock::Stopwatch;
 use surefoot_core::{Episode, RobotContract};
 use surefoot_engine::control::{Progress, Tick};
 use surefoot_engine::live::{LiveClock, TickSink};
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 
 pub use read::{TicksRead, read};
 

@@ -15,7 +15,7 @@ use surefoot_engine::control::{
 };
 use surefoot_engine::limits::{EpisodeLimit, LimitReached};
 use surefoot_engine::live::LiveClock;
-use surefoot_sim::EnvConfig;
+use crate::config::EnvConfig;
 
 use super::mcap::{About, Durable, TickFile};
 use super::recorder_thread::RecorderThread;

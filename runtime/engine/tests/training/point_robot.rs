@@ -21,6 +21,8 @@ pub struct Tripwire {
     pub interrupt: Interrupt,
     pub count: Arc<AtomicU64>,
     pub at: u64,
+    /// Counts at which the world's process is lost, as behind a link.
+    pub lose_at: Vec<u64>,
 }
 
 impl Tripwire {
@@ -117,6 +119,9 @@ impl Env for PointRobot {
     ) -> Result<Outcome, EnvError> {
         check_row("action", 2, action.len())?;
         self.tripwire.count();
+        if self.tripwire.lose_at.contains(&self.tripwire.count.load(Ordering::Relaxed)) {
+            return Err(EnvError::Lost { env: "point_robot".into(), reason: "its server has gone".into() });
+        }
         let before = [self.chain.state().position[0], self.chain.state().position[1]];
         let desired = [f64::from(action[0]) * MAX_SPEED, f64::from(action[1]) * MAX_SPEED];
         let command = self.chain.admit(&desired);

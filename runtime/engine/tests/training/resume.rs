@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use surefoot_engine::{EngineError, TrainEnd};
+use surefoot_engine::{EngineError, Event, Observer, TrainEnd};
 
 use crate::point_robot::Tripwire;
 use crate::runs::{Setup, scratch};
@@ -63,6 +63,57 @@ fn an_interrupted_run_ends_like_one_that_was_not() {
         }
         assert_eq!(outcome(&run).len(), expected.len());
     }
+}
+
+#[test]
+fn a_run_whose_worlds_are_lost_on_the_way_ends_like_one_whose_worlds_stay() {
+    #[derive(Default)]
+    struct Losses(Vec<usize>);
+    impl Observer for Losses {
+        fn event(&mut self, event: &Event) {
+            if let Event::EnvLost { in_a_row, .. } = event {
+                self.0.push(*in_a_row);
+            }
+        }
+    }
+    let dir = scratch();
+    let mut setup = Setup::small();
+    // One world, so that a count is one env step.
+    setup.training.worlds = 1;
+    let whole = dir.path().join("whole");
+    let none = Tripwire::default();
+    setup.start(&whole, &none).unwrap().run(&none.interrupt, &mut ()).unwrap();
+    let expected = outcome(&whole);
+    let total = none.count.load(Ordering::Relaxed);
+    for (name, lose_at) in
+        [("late", vec![total / 2, total - 5]), ("spread", (1..9).map(|i| i * total / 9).collect())]
+    {
+        let run = dir.path().join(name);
+        let tripwire = Tripwire { lose_at, ..Tripwire::default() };
+        let mut losses = Losses::default();
+        let end = setup.start(&run, &tripwire).unwrap().run(&tripwire.interrupt, &mut losses).unwrap();
+        assert_eq!(end, TrainEnd::Finished);
+        assert!(!losses.0.is_empty() && losses.0.iter().all(|n| *n <= 3), "{:?}", losses.0);
+        let found = outcome(&run);
+        assert_eq!(found.len(), expected.len());
+        for (file, bytes) in found {
+            assert!(bytes == expected[file], "{name}: {file} differs after a loss");
+        }
+    }
+    // Worlds that do not come back end the run; its checkpoint stands.
+    let run = dir.path().join("gone");
+    let tripwire = Tripwire { lose_at: (200..=total).collect(), ..Tripwire::default() };
+    let mut losses = Losses::default();
+    let mut trainer = setup.start(&run, &tripwire).unwrap();
+    let gone = trainer.run(&tripwire.interrupt, &mut losses).unwrap_err();
+    assert!(matches!(gone, EngineError::Env(surefoot_core::EnvError::Lost { .. })), "{gone}");
+    assert_eq!(losses.0, [1, 2, 3]);
+    drop(trainer);
+    assert_eq!(
+        setup.resume(&run, &none, None).unwrap().run(&none.interrupt, &mut ()).unwrap(),
+        TrainEnd::Finished
+    );
+    assert!(outcome(&run) == expected, "what was resumed after a loss");
 }
 
 #[test]

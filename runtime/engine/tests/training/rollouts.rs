@@ -4,7 +4,7 @@ use surefoot_core::{ActMode, Policy, PolicyError, ResetScope, Rows, RowsMut, Ste
 use surefoot_engine::{EngineError, Interrupt, Watch, film, rollout};
 
 use crate::linear::LinearPolicy;
-use crate::point_robot::{Demonstrator, PointRobot, Tripwire, run, seeds, worlds};
+use crate::point_robot::{Demonstrator, run, seeds, worlds};
 
 fn policy(slots: usize) -> LinearPolicy {
     let weights = vec![-0.9, 0.05, 0.9, 0.0, 0.02, 0.0, -0.8, 0.1, 0.8, 0.05];
@@ -88,8 +88,7 @@ fn an_interrupt_ends_a_rollout_between_two_steps() {
 fn a_film_shows_the_episode_that_a_rollout_runs() {
     let seed = seeds(1, 3)[0];
     let episode = run(&mut worlds(1), &mut policy(1), ActMode::Exploit, &[seed]).remove(0);
-    let mut env = PointRobot::new(Tripwire::default()).unwrap();
-    let filmed = film(&mut env, &mut policy(1), seed, 3, (32, 24), &Interrupt::new()).unwrap();
+    let filmed = film(&mut worlds(1), &mut policy(1), seed, 3, (32, 24), &Interrupt::new()).unwrap();
     assert_eq!((filmed.steps, filmed.success), (episode.len(), episode.success.unwrap()));
     assert_eq!(filmed.episode_return, episode.episode_return());
     assert_eq!(filmed.frames.len(), 1 + episode.len().div_ceil(3));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use surefoot_core::{Env, EnvError, Episode, SamplePlan};
+use surefoot_core::{EnvError, Episode, SamplePlan, VecEnv};
 use surefoot_engine::{
     Baseline, DemonstrationSet, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, MakeFleet, Observer,
     OfflineConfig, OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer, TrainerParts,
@@ -70,8 +70,9 @@ impl Setup {
         tripwire: &Tripwire,
         use_parts: impl FnOnce(TrainerParts<'_>) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let make = || PointRobot::boxed(tripwire);
-        let make_env: &dyn Fn() -> Result<Box<dyn Env>, EnvError> = &make;
+        let make =
+            |worlds| VecEnv::new((0..worlds).map(|_| PointRobot::boxed(tripwire)).collect::<Result<_, _>>()?);
+        let make_worlds: &dyn Fn(usize) -> Result<VecEnv, EnvError> = &make;
         let mut learner = Linear::new("weighted", 0.02, tripwire.clone());
         learner.fault.clone_from(&self.fault);
         learner.plan = self.plan.unwrap_or(learner.plan);
@@ -86,7 +87,7 @@ impl Setup {
                 offline: OfflineConfig { updates: 30, ..OfflineConfig::default() },
             }],
             load_policy: crate::linear::load,
-            make_env: self.has_env.then_some(make_env),
+            make_worlds: self.has_env.then_some(make_worlds),
             make_live: None,
             make_fleet: self
                 .depot

@@ -13,12 +13,12 @@ use surefoot_core::DataError;
 use surefoot_datasets::streams::{LogOptions, looks_like_log};
 use surefoot_datasets::{FORMATS, OpenOptions};
 use surefoot_engine::MAX_EPISODES;
-use surefoot_sim::{DemonstratorConfig, EnvConfig};
+use surefoot_sim::DemonstratorConfig;
 
 use crate::args::{DataCommand, RecordArgs};
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{RecordConfig, nearest};
+use crate::config::{EnvConfig, RecordConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
