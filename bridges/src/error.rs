@@ -42,7 +42,7 @@ pub enum LinkError {
         /// Where.
         endpoints: String,
         /// What does not fit.
-        problem: PeerProblem,
+        problem: Box<PeerProblem>,
     },
     /// The session file cannot be used.
     #[error("zenoh session file {}: {reason}\n\nhint: `configs/zenoh/` has files to begin from", path.display())]

@@ -58,7 +58,7 @@ pub enum Obstacle {
     Link(#[from] LinkError),
     /// What those on the network say of themselves.
     #[error(transparent)]
-    Peer(#[from] PeerProblem),
+    Peer(Box<PeerProblem>),
     /// States come too seldom.
     #[error(
         "states come at {found_hz:.1} Hz: the control loop brakes below {least_hz:.1} Hz (control_hz / {PERIODS})\n\nhint: raise the \
@@ -175,7 +175,8 @@ pub fn survey(contract: &RobotContract, secs: f64) -> Result<Survey, LinkError> 
     let own = session.zid().to_string();
     if let Some(expected) = dialect.expected() {
         let (state, command) = expected.problems(&tokens, &own);
-        obstacles.extend([state, command].into_iter().flatten().map(Obstacle::from));
+        obstacles
+            .extend([state, command].into_iter().flatten().map(|problem| Obstacle::Peer(Box::new(problem))));
     }
     let heard: Vec<Heard> = std::mem::take(&mut ear.keys)
         .into_iter()

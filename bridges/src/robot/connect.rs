@@ -200,7 +200,7 @@ fn attach_over(
     if let Some(expected) = dialect.expected() {
         let tokens = peers::tokens(&session)?;
         let (state, command) = expected.problems(&tokens, &zid);
-        let peer = |problem| LinkError::Peer { endpoints: endpoints.clone(), problem };
+        let peer = |problem| LinkError::Peer { endpoints: endpoints.clone(), problem: Box::new(problem) };
         match (&heard, state, command) {
             (Err(_), Some(problem), _) => return Err(peer(problem)),
             // Whoever would hear none of our commands: nobody may be there yet.

@@ -76,7 +76,7 @@ impl Inbox {
         let Some(keys) = dialect.supervision() else { return Ok(()) };
         self.heartbeats(session, &keys, ops.clone())?;
         self.estops(session, &keys, ops.clone())?;
-        self.modes(session, &keys, ops.clone())?;
+        self.modes(session, &keys, &ops)?;
         self.scenes(session, &keys, dialect, ops)?;
         let described = serde_json::to_vec(&self.description).map_err(|e| LinkError::Answer {
             what: "who it is",
@@ -163,7 +163,7 @@ impl Inbox {
         })
     }
 
-    fn modes(&self, session: &Session, keys: &Supervision, ops: mpsc::Sender<Op>) -> Result<(), LinkError> {
+    fn modes(&self, session: &Session, keys: &Supervision, ops: &mpsc::Sender<Op>) -> Result<(), LinkError> {
         for (key, clears) in [(&keys.mode, false), (&keys.clear, true)] {
             let (served, ops) = (self.served.clone(), ops.clone());
             answer(session, key, move |query| {
