@@ -97,7 +97,7 @@ fn bare(contract: &RobotContract, hz: f64, secs: f64) -> Result<Vec<i64>, Failur
             .wait()
     };
     let pong = realtime(&session, "bare/pong")?;
-    let bytes = command.clone();
+    let bytes = command;
     // Answered on a thread of its own, as a control loop would: never inside a callback.
     let (heard, pings) = mpsc::channel::<()>();
     let answering = std::thread::spawn(move || {

@@ -311,7 +311,7 @@ mod tests {
         let path = directory.path().join("lab.json5");
         std::fs::write(&path, "{ mode: \"clint\" }").unwrap();
         let mut config = SessionConfig::listening("tcp/127.0.0.1:0", None);
-        config.file = Some(path.clone());
+        config.file = Some(path);
         let message = config.open().err().unwrap().to_string();
         assert!(message.contains("lab.json5"), "{message}");
         // Bound and not listening: refused at once.

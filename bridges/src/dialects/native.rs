@@ -288,7 +288,7 @@ mod tests {
             for bytes in [&damaged, &random] {
                 if codec.read_command(bytes, Some(&packet.attachment), &mut frame).is_ok() {
                     prop_assert!(frame.rows.iter().all(|(p, v)| p.is_finite() && v.is_finite()));
-                    prop_assert!(!frame.rows.is_empty() && frame.rows.len() % 2 == 0);
+                    prop_assert!(!frame.rows.is_empty() && frame.rows.len().is_multiple_of(2));
                 }
                 let mut state = StateFrame::new(&contract());
                 let _ = codec.read_state(bytes, Some(&random), &mut state);
