@@ -48,9 +48,9 @@ pub fn run(command: &DataCommand, output: Output) -> CommandResult {
     }
 }
 
-/// Whether a path holds a raw log and no dataset: some directories look like both.
+/// Whether a path holds a raw log and no dataset: some directories look like both, and so does an MCAP file with episodes.
 fn is_log(path: &Path, options: &OpenOptions) -> bool {
-    looks_like_log(path) && !(path.is_dir() && surefoot_datasets::open_with(path, options).is_ok())
+    looks_like_log(path) && surefoot_datasets::open_with(path, options).is_err()
 }
 
 fn print<T: serde::Serialize + std::fmt::Display>(report: &T, output: Output) {
