@@ -55,7 +55,7 @@ pub struct Intake {
     architecture_hash: Option<String>,
 }
 
-fn refusal(what: &str, expected: impl ToString, found: impl ToString, hint: &str) -> Refusal {
+fn refusal(what: &str, expected: &dyn ToString, found: &dyn ToString, hint: &str) -> Refusal {
     Refusal {
         what: what.to_owned(),
         expected: expected.to_string(),
@@ -116,42 +116,42 @@ impl Intake {
         let Hello { protocol, actor, spool, instance, spec, architecture_hash, run, spooled } = hello;
         if *protocol != PROTOCOL {
             let hint = "run the same version of surefoot on both sides";
-            return Err(refusal("protocol", PROTOCOL, protocol, hint));
+            return Err(refusal("protocol", &PROTOCOL, &protocol, hint));
         }
         if !is_name(actor) {
             let expected = "1 to 64 letters, digits, `-`, `_` and `.`";
-            return Err(refusal("actor name", expected, format!("{actor:?}"), "choose another `--name`"));
+            return Err(refusal("actor name", &expected, &format!("{actor:?}"), "choose another `--name`"));
         }
         let (Some(spool), Some(instance)) = (SpoolId::from_hex(spool), SpoolId::from_hex(instance)) else {
             let hint = "use another spool directory";
-            return Err(refusal("spool id", "32 hexadecimal digits", format!("{spool:?}"), hint));
+            return Err(refusal("spool id", &"32 hexadecimal digits", &format!("{spool:?}"), hint));
         };
         if let Some((what, expected, found)) =
             spec.as_ref().and_then(|spec| first_difference(&self.terms.spec, spec))
         {
             let hint = "actor and learner must be of one robot contract and one task";
-            return Err(refusal(&what, expected, found, hint));
+            return Err(refusal(&what, &expected, &found, hint));
         }
         if let (Some(ours), Some(theirs)) = (&self.architecture_hash, architecture_hash)
             && ours != theirs
         {
             let hint = "the actor kept a policy of another learner: give it a new spool";
-            return Err(refusal("policy architecture hash", ours, theirs, hint));
+            return Err(refusal("policy architecture hash", &ours, &theirs, hint));
         }
         if let Some(run) = run.as_ref().filter(|run| **run != self.terms.run && *spooled > 0) {
             let found = format!("{spooled} episodes for {run}");
             let hint = "connect it to the learner of that run, or give it a new spool";
-            return Err(refusal("run of the spooled episodes", &self.terms.run, found, hint));
+            return Err(refusal("run of the spooled episodes", &self.terms.run, &found, hint));
         }
         let known = self.actors.get(actor);
         if let Some(other) = known.filter(|other| other.spool != spool && is_there(actor, other.instance)) {
             let found = format!("{actor}, which another actor is using (spool {})", other.spool);
             let hint = "choose another `--name`";
-            return Err(refusal("actor name", "one that nobody else is using", found, hint));
+            return Err(refusal("actor name", &"one that nobody else is using", &found, hint));
         }
         if known.is_none() && self.actors.len() >= MAX_ACTORS {
             let (expected, found) = (format!("at most {MAX_ACTORS}"), "one more");
-            return Err(refusal("actors of a run", expected, found, "begin another run"));
+            return Err(refusal("actors of a run", &expected, &found, "begin another run"));
         }
         let status = ActorStatus {
             name: actor.clone(),
@@ -171,7 +171,7 @@ impl Intake {
             Err(e) => {
                 sender.status.refused += 1;
                 let hint = "run the same version of surefoot on both sides";
-                return UploadAnswer::Refused(refusal(&e.to_string(), "a chunk", "another message", hint));
+                return UploadAnswer::Refused(refusal(&e.to_string(), &"a chunk", &"another message", hint));
             }
         };
         if (sender.spool, sender.instance) != (chunk.spool, chunk.instance) {
@@ -188,13 +188,13 @@ impl Intake {
             sender.status.refused += 1;
             let (expected, found) = (format!("at most {max} bytes"), format!("{} bytes", chunk.total));
             let hint = "raise --max-episode-mib of `surefoot learn`, or make episodes shorter";
-            return UploadAnswer::Refused(refusal("episode size", expected, found, hint));
+            return UploadAnswer::Refused(refusal("episode size", &expected, &found, hint));
         }
         if self.ledger.of_origin(actor, chunk.spool, chunk.number).is_some() {
             sender.status.refused += 1;
             let what = format!("episode {} of this spool", chunk.number);
             let hint = "the spool was copied or restored: give the actor a new one";
-            return UploadAnswer::Refused(refusal(&what, "what was kept already", "another content", hint));
+            return UploadAnswer::Refused(refusal(&what, &"what was kept already", &"another content", hint));
         }
         let goes_on = sender.assembly.as_ref().is_some_and(|a| {
             (a.spool, a.number, a.hash, a.total) == (chunk.spool, chunk.number, chunk.hash, chunk.total)
@@ -229,13 +229,13 @@ impl Intake {
     ) -> UploadAnswer {
         let Some(sender) = self.actors.get_mut(actor) else { return UploadAnswer::JoinFirst };
         let admitted = Shipment::decode(bytes).map_err(|e| {
-            refusal(&e.to_string(), "a whole episode", "another content", "the spool may be damaged")
+            refusal(&e.to_string(), &"a whole episode", &"another content", "the spool may be damaged")
         });
         let admitted = admitted.and_then(|(shipment, found)| {
             let from = (shipment.actor.as_str(), shipment.spool, shipment.number, found);
             if from != (actor, spool, number, hash) {
                 let hint = "the spool may be damaged";
-                return Err(refusal("origin", "the one that it was sent under", "another", hint));
+                return Err(refusal("origin", &"the one that it was sent under", &"another", hint));
             }
             admit(&shipment, &self.terms.spec)?;
             Ok(shipment)
@@ -256,7 +256,12 @@ impl Intake {
             Err(e) => {
                 sender.status.refused += 1;
                 let hint = "it cannot be stored";
-                return UploadAnswer::Refused(refusal(&e.to_string(), "a storable episode", "another", hint));
+                return UploadAnswer::Refused(refusal(
+                    &e.to_string(),
+                    &"a storable episode",
+                    &"another",
+                    hint,
+                ));
             }
         }
         let noted = line_of(index, &episode, Path::new("")).and_then(|line| self.ledger.append(&line));
@@ -279,7 +284,7 @@ fn admit(shipment: &Shipment, spec: &EnvSpec) -> Result<(), Refusal> {
     let steps = reward.len();
     let hint = "the actor's program made it: run the same version of surefoot on both sides";
     if steps == 0 {
-        return Err(refusal("episode", "at least one step", "none", hint));
+        return Err(refusal("episode", &"at least one step", &"none", hint));
     }
     let (o, a) = (spec.observation_dim(), spec.action_dim());
     for (what, numbers, width) in [
@@ -291,24 +296,24 @@ fn admit(shipment: &Shipment, spec: &EnvSpec) -> Result<(), Refusal> {
     ] {
         if numbers.len() != steps * width {
             let found = format!("{} numbers", numbers.len());
-            return Err(refusal(what, format!("{steps} rows of {width}"), found, hint));
+            return Err(refusal(what, &format!("{steps} rows of {width}"), &found, hint));
         }
         // What was proposed is not learned from; a policy that failed may have proposed anything.
         let learned = what != "proposed action";
         if let Some(i) = numbers.iter().position(|x| learned && !x.is_finite()) {
             let place = format!("{what}, step {}, number {}", i / width, i % width);
-            return Err(refusal(&place, "a finite number", numbers[i], hint));
+            return Err(refusal(&place, &"a finite number", &numbers[i], hint));
         }
     }
     if let Some(t) = end.iter().position(|end| end.is_last()).filter(|t| t + 1 != steps) {
         let expected = format!("an end at step {}", steps - 1);
-        return Err(refusal("end", expected, format!("one at step {t}"), hint));
+        return Err(refusal("end", &expected, &format!("one at step {t}"), hint));
     }
     if !end.last().is_some_and(|end| end.is_last()) {
-        return Err(refusal("end", "terminated or truncated", "running", hint));
+        return Err(refusal("end", &"terminated or truncated", &"running", hint));
     }
     if let Some(name) = RESERVED.iter().find(|name| attributes.contains_key(**name)) {
-        return Err(refusal("attributes", "none that the learner gives", format!("{name:?}"), hint));
+        return Err(refusal("attributes", &"none that the learner gives", &format!("{name:?}"), hint));
     }
     Ok(())
 }

@@ -188,7 +188,7 @@ impl Shipment {
         if version != VERSION {
             return Err(r.wrong("version", VERSION.to_string(), version.to_string()));
         }
-        let content = bytes.len().checked_sub(HASH_BYTES).unwrap_or_default();
+        let content = bytes.len().saturating_sub(HASH_BYTES);
         let (content, stated) = bytes.split_at(content);
         let hash = ContentHash::of(content);
         if stated != hash.0 {

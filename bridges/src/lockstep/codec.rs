@@ -241,6 +241,9 @@ pub struct Sizes {
     pub robot: bool,
 }
 
+/// Worlds with their seeds, and the options of the reset as text.
+pub type Resets<'a> = (Vec<(usize, u64)>, &'a str);
+
 impl Sizes {
     const fn action_row(&self) -> usize {
         4 + 4 * self.action_dim
@@ -308,7 +311,7 @@ impl Sizes {
     ///
     /// # Errors
     /// When the rows or the text do not fit.
-    pub fn resets<'a>(&self, rows: u16, body: &'a [u8]) -> Result<(Vec<(usize, u64)>, &'a str), CodecError> {
+    pub fn resets<'a>(&self, rows: u16, body: &'a [u8]) -> Result<Resets<'a>, CodecError> {
         let found = body.len();
         let count = self.within(rows)?;
         let Some((body, text)) = body.split_at_checked(count * RESET_BYTES) else {

@@ -204,6 +204,7 @@ fn describe(path: &Path, about: &BTreeMap<String, String>) -> Result<(EnvSpec, D
         format: NAME,
         env: Some(spec.name.clone()),
         contract_hash: spec.contract_hash.clone(),
+        import_hash: about.get("import_hash").cloned(),
         observation_keys,
         observation_dim: o,
         action_dim: a,

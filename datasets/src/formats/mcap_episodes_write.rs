@@ -88,7 +88,7 @@ fn write_to(
 
 fn step_nanos(secs: f64) -> u64 {
     let nanos = (secs * 1e9).round();
-    if nanos >= 1.0 && nanos < 1e18 { nanos as u64 } else { UNKNOWN_STEP_NANOS }
+    if (1.0..1e18).contains(&nanos) { nanos as u64 } else { UNKNOWN_STEP_NANOS }
 }
 
 fn row(rows: &[f32], t: usize, width: usize) -> &[f32] {

@@ -65,7 +65,7 @@ pub enum Stamps {
 /// # Errors
 /// When the spec cannot be put into words.
 pub fn dataset_metadata(recording: &Recording, stamps: Stamps) -> IoResult<BTreeMap<String, String>> {
-    let Recording { spec, env_kwargs, producer, masks, observation_keys: _, stated } = recording;
+    let Recording { spec, env_kwargs, producer, masks, observation_keys: _, stated, import_hash } = recording;
     let masks: Vec<_> = masks.iter().filter(|(_, members)| !members.is_empty()).collect();
     let mut entries = BTreeMap::from([
         ("schema".to_owned(), SCHEMA.to_owned()),
@@ -96,6 +96,9 @@ pub fn dataset_metadata(recording: &Recording, stamps: Stamps) -> IoResult<BTree
     }
     if let Some(hash) = &spec.contract_hash {
         entries.insert("robot_contract_hash".to_owned(), hash.clone());
+    }
+    if let Some(hash) = import_hash {
+        entries.insert("import_hash".to_owned(), hash.clone());
     }
     Ok(entries)
 }

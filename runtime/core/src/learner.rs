@@ -116,7 +116,13 @@ pub enum LearnError {
     Policy(#[from] PolicyError),
     /// The data could not be read.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(Box<DataError>),
+}
+
+impl From<DataError> for LearnError {
+    fn from(source: DataError) -> Self {
+        Self::Data(Box::new(source))
+    }
 }
 
 /// An algorithm with its networks.

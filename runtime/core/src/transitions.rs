@@ -108,7 +108,7 @@ pub fn append_transitions(
                 let factor = f64::from(discount).powf(steps.saturating_sub(1) as f64);
                 source.scan(row, 1, &mut |step| push_begin(step, o, a, batch))?;
                 source.scan((row + steps).saturating_sub(1), 1, &mut |step| {
-                    push_end(step, o, a, sum, factor, batch)
+                    push_end(step, o, a, sum, factor, batch);
                 })?;
             }
         }

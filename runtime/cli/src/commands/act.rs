@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::config::EnvConfig;
 use anyhow::{Context, anyhow};
 use surefoot_bridges::fleet::wire::Refusal;
 use surefoot_bridges::fleet::{ActingPolicy, ActorConfig, ActorLink, Situation};
@@ -18,7 +19,6 @@ use surefoot_engine::{
     EngineError, EpisodeCost, EpisodeLimits, EpisodeSeeds, Guard, Interrupt, MAX_WORLDS, Watch,
     guarded_rollout,
 };
-use crate::config::EnvConfig;
 
 use crate::args::{ActArgs, OperatorInput};
 use crate::composition::{self, Around};

@@ -1,11 +1,11 @@
 //! `surefoot record`: what a person does with a robot over a link, in a crash-safe recording.
 
+use crate::config::EnvConfig;
 use anyhow::anyhow;
 use surefoot_core::{ActMode, Policy, PolicyError, ResetScope, Rows, RowsMut};
 use surefoot_engine::EvalConfig;
 use surefoot_engine::control::Versioned;
 use surefoot_engine::live::{LiveClock, TickSink};
-use crate::config::EnvConfig;
 
 use crate::args::{OperatorInput, RecordRobotArgs};
 use crate::commands::rollout::{DrivenAll, check_episodes, drive};

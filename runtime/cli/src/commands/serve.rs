@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::EnvConfig;
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use surefoot_bridges::wire::SafetyStatus;
@@ -9,7 +10,6 @@ use surefoot_bridges::{RobotServer, ServeConfig, SessionConfig};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::contract::{LinkContract, LinkDialect, NativeLink, RmwZenohLink, Ros2ddsLink};
 use surefoot_core::{FaultyRobot, Robot, RobotContract, ScheduledFault, World};
-use crate::config::EnvConfig;
 use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
 
 use crate::args::{DialectName, ServeArgs};

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use crate::config::EnvConfig;
 use anyhow::anyhow;
 use surefoot_bridges::{Attached, LinkError, LinkStatus, SceneClient, attach};
 use surefoot_core::{EpisodeSink, Robot, RobotContract, RobotState, Stream, Task};
 use surefoot_datasets::EpisodeRecorder;
 use surefoot_engine::live::{Operator, Scene, SessionParts, StandingScene, TickSink, Unattended};
-use crate::config::EnvConfig;
 
 use crate::args::OperatorInput;
 use crate::composition::robot_parts;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Error as IoError, Result as IoResult, Write};
 use std::path::Path;
 
+use crate::config::EnvConfig;
 use anyhow::Context;
 use surefoot_core::clock::{MonotonicClock, unix_time};
 use surefoot_core::{EnvSpec, Episode, RobotContract};
@@ -15,7 +16,6 @@ use surefoot_datasets::mcap::episodes::{DATASET, EpisodeTopics, Stamps, StepRow,
 use surefoot_datasets::mcap::{McapWriter, WriteOptions};
 use surefoot_engine::control::{MadeStep, Tick};
 use surefoot_engine::live::LiveClock;
-use crate::config::EnvConfig;
 
 use super::messages::{Clocks, TickTopics};
 use super::{Gaps, TickCounts, TicksHeader};

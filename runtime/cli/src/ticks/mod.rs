@@ -15,12 +15,12 @@ use std::io::{Error as IoError, Result as IoResult};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::config::EnvConfig;
 use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{Episode, RobotContract};
 use surefoot_engine::control::{Progress, Tick};
 use surefoot_engine::live::{LiveClock, TickSink};
-use crate::config::EnvConfig;
 
 pub use read::{TicksRead, read};
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
+use crate::config::EnvConfig;
 use surefoot_core::safety::Verdict;
 use surefoot_core::{Episode, Stream};
 use surefoot_datasets::mcap::metadata;
@@ -15,7 +16,6 @@ use surefoot_engine::control::{
 };
 use surefoot_engine::limits::{EpisodeLimit, LimitReached};
 use surefoot_engine::live::LiveClock;
-use crate::config::EnvConfig;
 
 use super::mcap::{About, Durable, TickFile};
 use super::recorder_thread::RecorderThread;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use surefoot_core::{EnvError, Episode, SamplePlan, VecEnv};
 use surefoot_engine::{
-    Baseline, DemonstrationSet, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, MakeFleet, Observer,
-    OfflineConfig, OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer, TrainerParts,
-    TrainingConfig,
+    Baseline, DemonstrationSet, EarlyStopConfig, EngineError, EvalConfig, Event, Interrupt, MakeFleet,
+    Observer, OfflineConfig, OnlineConfig, PhaseConfig, RunDir, RunInfo, StageKind, TrainEnd, Trainer,
+    TrainerParts, TrainingConfig,
 };
 
 use crate::actors::Depot;
