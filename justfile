@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test no_std libhdf5 h5py mcap gymnasium
+ci: fmt clippy test no_std libhdf5 h5py mcap
 
 # Formatting
 fmt:
@@ -46,7 +46,8 @@ mcap:
     cargo run -q -- rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
     python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap
 
-# The Python side of the lockstep link: its style and types, its tests, and our environments in Gymnasium's own checker
+# The Python side of the lockstep link: its style and types, its tests, and our environments in Gymnasium's own checker (needs
+# `pip install mujoco gymnasium-robotics -e 'bridges/python[test]'`)
 gymnasium:
     cd bridges/python && ruff format --check . && ruff check . && mypy
     cargo build -q

@@ -115,7 +115,7 @@ fn what_was_not_declared_is_refused_by_name() {
     let mut other = good.clone();
     other[3] = b'2';
     assert!(said(&other).unwrap_err().contains("same version"));
-    other = good.clone();
+    other = good;
     other[4] = 77;
     assert!(said(&other).unwrap_err().contains("found kind 77"));
     let wide = message(Kind::Step, 1, |out| Sizes::put_action(1, &[0.0, 0.0], out));
