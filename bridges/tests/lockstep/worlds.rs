@@ -95,7 +95,7 @@ impl Env for Walk {
             safety: SafetyCounts { ticks: 5, adjusted: self.steps as u64, stops: 0, violations: 0 },
             figures: StepFigures {
                 path: self.state[0].abs(),
-                energy_joules: (self.steps % 2 == 0).then_some(0.5),
+                energy_joules: self.steps.is_multiple_of(2).then_some(0.5),
                 filter_run_ticks: 3,
                 ..StepFigures::default()
             },

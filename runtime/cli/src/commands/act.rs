@@ -37,7 +37,7 @@ const LAST_DRAIN: Duration = Duration::from_secs(10);
 pub fn run(args: &ActArgs, output: Output) -> CommandResult {
     check(args)?;
     let named = args.env.as_deref().map(env_of_name).transpose()?;
-    let spec = named.as_ref().map(|env| composition::env_spec(env));
+    let spec = named.as_ref().map(composition::env_spec);
     let interrupt = super::train::on_interrupt()?;
     let link = ActorLink::start(ActorConfig {
         endpoints: composition::endpoints(&[], &args.meeting),

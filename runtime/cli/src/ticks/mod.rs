@@ -157,7 +157,7 @@ impl TickRecorder {
         Arc::clone(&self.counts)
     }
 
-    fn named(&self, error: IoError) -> IoError {
+    fn named(&self, error: &IoError) -> IoError {
         IoError::new(error.kind(), format!("{}: {error}", self.path.display()))
     }
 
@@ -185,7 +185,7 @@ impl TickSink for TickRecorder {
                 kept
             }
         };
-        kept.map_err(|e| self.named(e))
+        kept.map_err(|e| self.named(&e))
     }
 
     fn episode(&mut self, episode: &Episode) -> IoResult<()> {
@@ -194,7 +194,7 @@ impl TickSink for TickRecorder {
             Form::Mcap(file) => file.episode(episode),
             Form::Thread(thread) => thread.episode(episode),
         }
-        .map_err(|e| self.named(e))
+        .map_err(|e| self.named(&e))
     }
 
     fn flush(&mut self) -> IoResult<()> {
@@ -203,7 +203,7 @@ impl TickSink for TickRecorder {
             Form::Mcap(file) => file.flush(),
             Form::Thread(thread) => thread.flush(),
         }
-        .map_err(|e| self.named(e))
+        .map_err(|e| self.named(&e))
     }
 
     fn finish(&mut self) -> IoResult<()> {
@@ -212,7 +212,7 @@ impl TickSink for TickRecorder {
             Form::Mcap(file) => file.finish(),
             Form::Thread(thread) => thread.finish(),
         };
-        finished.map_err(|e| self.named(e))?;
+        finished.map_err(|e| self.named(&e))?;
         self.count();
         let missing = self.counts.lock().map_or(0, |c| c.missing);
         if missing > 0 {

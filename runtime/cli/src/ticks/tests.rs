@@ -141,7 +141,10 @@ fn numbers_that_are_none_keep_their_bits() {
 
 /// A disk that stands still until it is let go.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+struct Gate(Arc<(Mutex<Held>, Condvar)>);
+
+/// Whether it is let go, and what was written to it.
+type Held = (bool, Vec<u8>);
 
 impl Gate {
     fn set(&self, closed: bool) {

@@ -78,10 +78,15 @@ fn depot(n: u64) -> Depot {
 
 fn setup(depot: &Depot) -> Setup {
     let mut setup = Setup::small();
-    let PhaseConfig::Offline(offline) = &mut setup.phases[0] else { panic!() };
-    offline.early_stop = None;
-    let PhaseConfig::Online(online) = &mut setup.phases[1] else { panic!() };
-    online.schedule = Schedule::Fleet(FleetConfig { episodes_ahead: 8, checkpoint_every_episodes: 8 });
+    for phase in &mut setup.phases {
+        match phase {
+            PhaseConfig::Offline(offline) => offline.early_stop = None,
+            PhaseConfig::Online(online) => {
+                online.schedule =
+                    Schedule::Fleet(FleetConfig { episodes_ahead: 8, checkpoint_every_episodes: 8 });
+            }
+        }
+    }
     setup.depot = Some(depot.clone());
     setup
 }
