@@ -214,7 +214,7 @@ fn an_actor_that_is_killed_comes_back_with_what_it_had_finished() {
         }
         // In the middle of the next episode, or of an upload.
         let said = actor.kill();
-        let newest = said.iter().filter(|e| e["event"] == "driven").next_back().unwrap();
+        let newest = said.iter().rfind(|e| e["event"] == "driven").unwrap();
         acknowledged_before = acknowledged_before.max(count(newest, "number") + 1);
     }
     let survivor = actor(&workplace, &endpoint, "arm", &[]);

@@ -113,6 +113,7 @@ fn a_killed_client_gives_its_worlds_back() {
 }
 
 /// A Python with what Gymnasium's environments need, or `None`, said by name.
+#[cfg(test)]
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("SUREFOOT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let has = Command::new(&python)
