@@ -266,8 +266,12 @@ impl Supervisor {
             }
             // Asked again once it is claimed anew.
             (ModeOp::Acknowledge | ModeOp::Reset, Some(Refusal::NoLease)) => false,
-            (ModeOp::Acknowledge | ModeOp::Reset, _) => {
+            (ModeOp::Acknowledge | ModeOp::Reset, refusal) => {
                 shared.refuse(None);
+                if refusal.is_none() {
+                    // The epoch that the stop ended is over: what is written from now on begins another.
+                    shared.epoch.store(0, Ordering::Release);
+                }
                 true
             }
             (ModeOp::Hold | ModeOp::Release | ModeOp::Status, _) => false,
