@@ -41,9 +41,11 @@ pub(crate) struct Unnamed {
 
 impl Unnamed {
     pub(crate) fn beside(path: &Path) -> Result<Self, DataError> {
-        let (_, temporary) = beside(path)?;
+        let io = |source| DataError::Io { path: path.to_owned(), source };
+        let (directory, temporary) = beside(path)?;
+        std::fs::create_dir_all(directory).map_err(io)?;
         let file = std::fs::File::options().read(true).write(true).create_new(true).open(&temporary);
-        let file = file.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+        let file = file.map_err(io)?;
         let named = std::fs::remove_file(&temporary).is_err().then_some(temporary);
         Ok(Self { file, named })
     }
@@ -68,6 +70,7 @@ pub(crate) fn put_directory(
         return Err(exists(path));
     }
     let (directory, temporary) = beside(path)?;
+    std::fs::create_dir_all(directory).map_err(io)?;
     let attempt = || -> Result<(), DataError> {
         std::fs::create_dir(&temporary).map_err(io)?;
         write(&temporary)?;
