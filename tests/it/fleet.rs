@@ -164,7 +164,7 @@ fn assert_replays(workplace: &Workplace) {
 
 #[test]
 fn two_actors_and_a_learner_that_is_killed_in_between_lose_and_double_nothing() {
-    let workplace = with_actors("env_steps = 900");
+    let workplace = with_actors("env_steps = 1500");
     let (mut first, endpoint) = learner(&workplace, "fleet.toml", "tcp/127.0.0.1:0");
     let mut actors = [
         actor(&workplace, &endpoint, "left", &[]),

@@ -129,7 +129,8 @@ pub enum Event {
         /// Control ticks that were not recorded because nobody fetched them in time.
         dropped_ticks: u64,
     },
-    /// The actors of a run, when one comes or goes and a few times per second while the learner waits for them.
+    /// The actors of a run: when one comes or goes, after each round that was taken, and a few times per second while the learner waits
+    /// for them.
     Fleet {
         /// Episodes of actors that are kept.
         stored: u64,

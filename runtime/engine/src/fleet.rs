@@ -158,7 +158,7 @@ impl Trainer {
         let first = self.state.fleet_taken;
         let round = online.episodes_per_round as u64;
         loop {
-            self.look_at_fleet(observer)?;
+            self.look_at_fleet(false, observer)?;
             self.show(Activity::Collecting, observer)?;
             if interrupt.requested() {
                 return Err(EngineError::Interrupted);
@@ -183,6 +183,7 @@ impl Trainer {
         if let Some(line) = &mut self.fleet {
             line.fleet.taken(first + round);
         }
+        self.look_at_fleet(true, observer)?;
         self.pace.acting_secs = self.pace.since.elapsed().as_secs_f64();
         if counts != LimitCounts::default() {
             let env_steps = self.state.counters.env_steps;
@@ -232,8 +233,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Tells who is there, when that has changed, and how many episodes wait.
-    fn look_at_fleet(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
+    /// Tells who is there, when that has changed, and how many episodes wait: after each round, and now and then between.
+    fn look_at_fleet(&mut self, taken_a_round: bool, observer: &mut dyn Observer) -> Result<(), EngineError> {
         let Some(line) = &mut self.fleet else { return Ok(()) };
         let actors = line.fleet.actors();
         let connected: Vec<String> = actors.iter().filter(|a| a.connected).map(|a| a.name.clone()).collect();
@@ -246,7 +247,7 @@ impl Trainer {
         if changed {
             return self.emit(&event, observer);
         }
-        if self.progress_is_due() {
+        if taken_a_round || self.progress_is_due() {
             observer.event(&event);
         }
         Ok(())
