@@ -14,12 +14,13 @@ use surefoot_core::{
 };
 
 use crate::LearnerContext;
-use crate::nn::actor::{Actor, ActorConfig};
+use crate::nn::actor::{Actor, PolicyNet};
+use crate::nn::gaussian_net::{ActorConfig, GaussianNet};
 use crate::nn::inputs::{Inputs, tensor};
 use crate::nn::params::Arrays;
 use crate::nn::size::refuse_batch;
 use crate::nn::state::Counters;
-use crate::nn::{Context, gaussian, scalar};
+use crate::nn::{Context, gaussian, require, scalar};
 
 const NAME: &str = "bc";
 
@@ -103,20 +104,19 @@ impl Bc {
             observation_std_floor,
         } = config;
         let LearnerContext { spec, seed, threads: _ } = context;
-        let check = |ok: bool, key, reason: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(LearnError::Config { learner: NAME, key, reason: reason.to_owned() })
-            }
-        };
+        let check = |ok, key, reason: &str| require(NAME, ok, key, reason);
         if let Some(reason) = refuse_batch(*batch) {
             check(false, "batch", &reason)?;
         }
         check((0.0..1.0).contains(demo_action_margin), "demo_action_margin", "must be in [0, 1)")?;
         check(*observation_std_floor > 0.0, "observation_std_floor", "must be positive")?;
         Ok(Self {
-            actor: Actor::new(actor, [spec.observation_dim(), spec.action_dim()], *seed, NAME)?,
+            actor: Actor::<GaussianNet>::new(
+                actor,
+                [spec.observation_dim(), spec.action_dim()],
+                *seed,
+                NAME,
+            )?,
             inputs: Inputs {
                 spec: spec.clone(),
                 normalizer: Normalizer::default(),

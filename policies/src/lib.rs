@@ -1,12 +1,15 @@
-//! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), and the parts
-//! they share ([`nn`]).
+//! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), what they are compared
+//! with ([`iql`], [`sac`], [`td3_bc`]), and the parts they share ([`nn`]).
 //!
 //! A new algorithm is one file here and one line in [`LearnerConfig`]. Tensors stay inside this crate: rows of `f32` and
 //! safetensors bytes cross its border.
 
 pub mod awac;
 pub mod bc;
+pub mod iql;
 pub mod nn;
+pub mod sac;
+pub mod td3_bc;
 
 use serde::Serialize;
 use surefoot_core::{EnvSpec, LearnError, Learner, Policy, PolicyArtifact, PolicyError};
@@ -28,6 +31,11 @@ impl LearnerContext {
     pub const fn new(spec: EnvSpec, seed: u64) -> Self {
         Self { spec, seed, threads: 1 }
     }
+    /// `[observation_dim, action_dim]`.
+    #[must_use]
+    pub const fn dims(&self) -> [usize; 2] {
+        [self.spec.observation_dim(), self.spec.action_dim()]
+    }
     /// The same on `threads` threads (at least one).
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
@@ -43,6 +51,12 @@ surefoot_core::registry! {
         Awac(awac::AwacConfig) = "awac",
         /// Behaviour cloning.
         Bc(bc::BcConfig) = "bc",
+        /// Implicit Q-learning.
+        Iql(iql::IqlConfig) = "iql",
+        /// Soft actor-critic, RLPD by its options.
+        Sac(sac::SacConfig) = "sac",
+        /// TD3+BC, ReBRAC by its options.
+        Td3Bc(td3_bc::Td3BcConfig) = "td3_bc",
     }
 }
 

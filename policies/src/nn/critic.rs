@@ -1,17 +1,21 @@
 //! An ensemble of action values `Q_j(s, a)` with their slowly following targets. Each critic works on its own, so that they can
 //! share out the threads.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::LearnError;
+use surefoot_core::{LearnError, Stream};
 
-use super::Context;
 use super::adam::Adam;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Gradients, Params, gradient_norm};
+use super::size::{refuse_hidden, refuse_parameters};
 use super::threads::Threads;
 use super::value_bounds::QClamp;
+use super::{Context, mean, positive, require};
+
+/// Most critics: each is a pass over the batch.
+const MAX_CRITICS: usize = 64;
 
 /// The critics and how they learn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +25,8 @@ pub struct CriticConfig {
     pub hidden: Vec<usize>,
     /// Critics; the smallest of their values counts.
     pub count: usize,
+    /// Targets take the smallest of so many critics, drawn anew at each update (REDQ, RLPD); of all where absent.
+    pub min_over: Option<usize>,
     /// Layer normalisation before each ReLU.
     pub layer_norm: bool,
     /// Adam's learning rate.
@@ -38,6 +44,7 @@ impl Default for CriticConfig {
         Self {
             hidden: vec![256, 256],
             count: 2,
+            min_over: None,
             layer_norm: true,
             learning_rate: 3e-4,
             target_rate: 5e-3,
@@ -70,13 +77,14 @@ pub enum Weights {
 pub struct Critics {
     members: Vec<Member>,
     target_rate: f64,
+    min_over: Option<usize>,
 }
 
 /// What one critic says of a batch.
 #[derive(Debug)]
 pub struct Judgement {
-    /// `Qt_j(s', a')`, `[batch]`.
-    pub next: Vec<f32>,
+    /// `Qt_j` of the target's rows, `[batch]`; empty for a critic that was not drawn.
+    pub target: Vec<f32>,
     /// `Q_j(s, a)`, `[batch]`.
     pub taken: Vec<f32>,
     taken_pass: Pass,
@@ -84,11 +92,110 @@ pub struct Judgement {
     pub policy: Vec<Vec<f32>>,
 }
 
+/// What one critic says of the policy's actions.
+#[derive(Debug)]
+pub struct ActionPass {
+    /// `Q_j(s, a)`, `[batch]`.
+    pub q: Vec<f32>,
+    pass: Pass,
+    input: Var,
+}
+
+/// How one value comes of several critics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Judging {
+    /// The smallest of all.
+    #[default]
+    Min,
+    /// The first alone.
+    First,
+    /// The mean of all.
+    Mean,
+}
+
+impl Judging {
+    /// One number a row from one list per critic. A NaN wins: it must be seen.
+    #[must_use]
+    pub fn of(self, q: &[&Vec<f32>]) -> Vec<f32> {
+        let Some((first, others)) = q.split_first() else { return Vec::new() };
+        let mut judged = (*first).clone();
+        let pairs = |judged: &mut Vec<f32>, put: fn(f32, f32) -> f32| {
+            for other in others {
+                judged.iter_mut().zip(*other).for_each(|(j, q)| *j = put(*j, *q));
+            }
+        };
+        match self {
+            Self::Min => pairs(&mut judged, |j, q| if j < q || j.is_nan() { j } else { q }),
+            Self::First => {}
+            Self::Mean => {
+                pairs(&mut judged, |j, q| j + q);
+                judged.iter_mut().for_each(|j| *j /= q.len() as f32);
+            }
+        }
+        judged
+    }
+
+    /// The derivative of [`of`](Self::of) by each critic's value, times `factor`: one list per critic.
+    #[must_use]
+    pub fn gradient(self, q: &[&Vec<f32>], factor: f32) -> Vec<Vec<f32>> {
+        let rows = q.first().map_or(0, |q| q.len());
+        let mut gradient = vec![vec![0.0; rows]; q.len()];
+        for i in 0..rows {
+            match self {
+                Self::Min => {
+                    let smallest = (0..q.len()).min_by(|a, b| q[*a][i].total_cmp(&q[*b][i])).unwrap_or(0);
+                    gradient[smallest][i] = factor;
+                }
+                Self::First => gradient[0][i] = factor,
+                Self::Mean => gradient.iter_mut().for_each(|g| g[i] = factor / q.len() as f32),
+            }
+        }
+        gradient
+    }
+}
+
+/// `min Qt_j` of the target's rows over the critics that were drawn, `[batch]`.
+#[must_use]
+pub fn target_value(judgements: &[Judgement]) -> Vec<f32> {
+    let drawn: Vec<_> = judgements.iter().map(|j| &j.target).filter(|q| !q.is_empty()).collect();
+    Judging::Min.of(&drawn)
+}
+
+/// `Q(s, a)` of the data's actions, `[batch]`.
+#[must_use]
+pub fn taken_value(judgements: &[Judgement], judging: Judging) -> Vec<f32> {
+    judging.of(&judgements.iter().map(|j| &j.taken).collect::<Vec<_>>())
+}
+
+/// `sum_j mean_batch importance (Q_j(s, a) - y)^2`; no `importance` is 1 for every row.
+#[must_use]
+pub fn critic_loss(judgements: &[Judgement], y: &[f32], importance: &[f32]) -> f64 {
+    let squares = |j: &Judgement| {
+        let rows = j.taken.iter().zip(y).enumerate();
+        let counts = |i: usize| importance.get(i).map_or(1.0, |w| f64::from(*w));
+        mean(rows.map(|(i, (q, y))| counts(i) * f64::from(q - y).powi(2)))
+    };
+    judgements.iter().map(squares).sum()
+}
+
+/// `|Q_j(s, a) - y|` of each row, the mean over all critics.
+#[must_use]
+pub fn td_errors(judgements: &[Judgement], y: &[f32]) -> Vec<f32> {
+    let row = |(i, y): (usize, &f32)| {
+        let errors = judgements.iter().map(|j| (j.taken[i] - y).abs());
+        errors.sum::<f32>() / judgements.len().max(1) as f32
+    };
+    y.iter().enumerate().map(row).collect()
+}
+
 /// State-action rows `[batch, observation_dim + action_dim]`.
 #[derive(Debug)]
 pub struct Judged {
-    /// Next observations with sampled actions.
-    pub next: Tensor,
+    /// What the targets judge: next observations with sampled actions, or the data's own.
+    pub target: Tensor,
+    /// The targets that judge it, in order.
+    pub target_by: Vec<usize>,
     /// Observations with the data's actions.
     pub taken: Tensor,
     /// Observations with the policy's actions.
@@ -96,16 +203,42 @@ pub struct Judged {
 }
 
 impl Critics {
-    /// Seeded critics; targets start equal.
+    /// Seeded critics for `[observation_dim, action_dim]`; targets start equal.
     ///
     /// # Errors
-    /// When the tensor library fails.
+    /// [`LearnError::Config`] naming the offending key.
     pub fn new(
+        config: &CriticConfig,
+        dims: [usize; 2],
         seed: u64,
-        count: usize,
-        shape: &MlpShape,
-        [learning_rate, target_rate]: [f64; 2],
+        learner: &'static str,
     ) -> Result<Self, LearnError> {
+        let CriticConfig {
+            hidden,
+            count,
+            min_over,
+            layer_norm,
+            learning_rate,
+            target_rate,
+            q_clamp: _,
+            reset_optimizer_online: _,
+        } = config;
+        let check = |ok, key, reason: &str| require(learner, ok, key, reason);
+        check(positive(*learning_rate), "critic.learning_rate", "must be positive")?;
+        check(*target_rate > 0.0 && *target_rate <= 1.0, "critic.target_rate", "must be in (0, 1]")?;
+        let shape = Self::shape(hidden, dims[0] + dims[1], *layer_norm);
+        if let Some(reason) = refuse_hidden(hidden) {
+            check(false, "critic.hidden", &reason)?;
+        }
+        check((1..=MAX_CRITICS).contains(count), "critic.count", "must be 1 to 64")?;
+        check(
+            min_over.is_none_or(|n| (1..=*count).contains(&n)),
+            "critic.min_over",
+            "must be 1 to critic.count",
+        )?;
+        if let Some(reason) = refuse_parameters(&shape, *count) {
+            check(false, "critic.hidden", &reason)?;
+        }
         let member = |j| {
             let build = || {
                 let mut params = Params::default();
@@ -114,10 +247,32 @@ impl Critics {
             };
             let (params, network) = build().context("critic")?;
             let (target_params, target) = build().context("target critic")?;
-            let adam = Adam::new(&params, learning_rate, 0.0);
+            let adam = Adam::new(&params, *learning_rate, 0.0);
             Ok(Member { params, network, target_params, target, adam })
         };
-        Ok(Self { members: (0..count).map(member).collect::<Result<_, LearnError>>()?, target_rate })
+        let members = (0..*count).map(member).collect::<Result<_, LearnError>>()?;
+        Ok(Self { members, target_rate: *target_rate, min_over: *min_over })
+    }
+
+    /// A value network over rows of `input`.
+    #[must_use]
+    pub fn shape(hidden: &[usize], input: usize, layer_norm: bool) -> MlpShape {
+        MlpShape { widths: [&[input], hidden, &[1]].concat(), layer_norm, tanh_output: false }
+    }
+
+    /// The critics of an update's targets, in order: all, or `min_over` drawn ones.
+    #[must_use]
+    pub fn drawn(&self, stream: &mut Stream) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..self.members.len()).collect();
+        if let Some(n) = self.min_over {
+            for i in 0..n.min(all.len()) {
+                let other = i + stream.below(all.len() - i);
+                all.swap(i, other);
+            }
+            all.truncate(n);
+            all.sort_unstable();
+        }
+        all
     }
 
     /// Everything an update needs of the present weights, by critic.
@@ -125,16 +280,17 @@ impl Critics {
     /// # Errors
     /// When shapes do not fit.
     pub fn judge(&self, rows: &Judged, threads: &Threads) -> Result<Vec<Judgement>, LearnError> {
-        let one = |m: &Member| {
+        let one = |(j, m): (usize, &Member)| {
             let taken_pass = m.network.forward(&rows.taken)?;
+            let drawn = rows.target_by.contains(&j);
             Ok(Judgement {
-                next: m.target.infer(&rows.next)?,
+                target: if drawn { m.target.infer(&rows.target)? } else { Vec::new() },
                 taken: taken_pass.output.flatten_all()?.to_vec1()?,
                 taken_pass,
                 policy: rows.policy.iter().map(|x| m.network.infer(x)).collect::<candle_core::Result<_>>()?,
             })
         };
-        threads.map(self.members.iter().collect(), |m| one(m).context("critic forward"))
+        threads.map(self.members.iter().enumerate().collect(), |m| one(m).context("critic forward"))
     }
 
     /// `Q_j` of every critic for `[batch, observation_dim + action_dim]`, without gradients.
@@ -147,6 +303,51 @@ impl Critics {
             Weights::Target => m.target.infer(rows),
         };
         self.members.iter().map(|m| one(m).context("critic forward")).collect()
+    }
+
+    /// `Q_j(s, a)` of every critic, differentiable in the actions.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn judge_actions(&self, rows: &Tensor, threads: &Threads) -> Result<Vec<ActionPass>, LearnError> {
+        let one = |m: &Member| {
+            let input = Var::from_tensor(rows)?;
+            let pass = m.network.forward(&input)?;
+            Ok(ActionPass { q: pass.output.flatten_all()?.to_vec1()?, pass, input })
+        };
+        threads.map(self.members.iter().collect(), |m| one(m).context("critic of the policy"))
+    }
+
+    /// `sum_j c_j dQ_j(s, a)/da`, rows of `action_dim`; `coefficients` are `c_j`, `[batch]` each.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn action_gradient(
+        &self,
+        passes: &[ActionPass],
+        coefficients: Vec<Vec<f32>>,
+        action_dim: usize,
+        threads: &Threads,
+    ) -> Result<Vec<f32>, LearnError> {
+        let one = |((m, p), c): ((&Member, &ActionPass), Vec<f32>)| {
+            let c = Tensor::from_vec(c, p.pass.output.dims(), &Device::Cpu)?;
+            let store = (&p.pass.output * c)?.sum_all()?.backward()?;
+            if let Some(unused) = p.pass.take_gradient() {
+                m.network.recycle(unused);
+            }
+            match store.get(&p.input) {
+                Some(g) => g.narrow(1, g.dim(1)? - action_dim, action_dim)?.flatten_all()?.to_vec1(),
+                None => candle_core::bail!("the critic's input has no gradient"),
+            }
+        };
+        let jobs = self.members.iter().zip(passes).zip(coefficients).collect();
+        let by_critic = threads.map(jobs, |job| one(job).context("critic of the policy"))?;
+        let mut by_critic = by_critic.into_iter();
+        let mut sum = by_critic.next().unwrap_or_default();
+        for other in by_critic {
+            sum.iter_mut().zip(other).for_each(|(s, g)| *s += g);
+        }
+        Ok(sum)
     }
 
     /// Gradients of `mean importance (Q_j(s, a) - y)^2` by critic, with their norms; no `importance` is 1 for every row.
@@ -193,6 +394,12 @@ impl Critics {
         };
         threads.map(self.members.iter_mut().zip(gradients).collect(), one)?;
         Ok(())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.members.len()
     }
 
     /// Forgets the optimisers' moments.

@@ -123,6 +123,16 @@ impl Pass {
     pub fn take_gradient(&self) -> Option<Vec<f32>> {
         lock(&self.gradient).take()
     }
+
+    /// The gradient of the network's parameter for this gradient of the output, `[batch * output]`.
+    ///
+    /// # Errors
+    /// When its length does not fit, or the pass was differentiated before.
+    pub fn pull(&self, of_output: Vec<f32>) -> Result<Vec<f32>> {
+        let of_output = Tensor::from_vec(of_output, self.output.dims(), self.output.device())?;
+        (&self.output * of_output)?.sum_all()?.backward()?;
+        Ok(self.take_gradient().unwrap_or_default())
+    }
 }
 
 impl Mlp {

@@ -5,16 +5,21 @@ pub mod adam;
 pub mod critic;
 pub mod dense;
 pub mod gaussian;
+pub mod gaussian_net;
 pub mod gaussian_policy;
 pub mod init;
 pub mod inputs;
 pub mod kernels;
 pub mod mlp;
+pub mod off_policy;
 pub mod params;
 pub mod size;
+pub mod squashed;
 pub mod state;
 pub mod threads;
+pub mod trainable;
 pub mod value_bounds;
+pub mod weighted_likelihood;
 pub mod weights;
 
 use candle_core::Tensor;
@@ -34,4 +39,29 @@ impl<T> Context<T> for candle_core::Result<T> {
 /// The number in a tensor of one.
 pub(crate) fn scalar(tensor: &Tensor) -> candle_core::Result<f64> {
     Ok(f64::from(tensor.to_scalar::<f32>()?))
+}
+
+/// Refuses a setting of a learner.
+pub(crate) fn require(
+    learner: &'static str,
+    ok: bool,
+    key: &'static str,
+    reason: &str,
+) -> Result<(), LearnError> {
+    if ok { Ok(()) } else { Err(LearnError::Config { learner, key, reason: reason.to_owned() }) }
+}
+
+/// Positive and finite.
+pub(crate) const fn positive(x: f64) -> bool {
+    x > 0.0 && x.is_finite()
+}
+
+pub(crate) fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = numbers.len().max(1) as f64;
+    numbers.sum::<f64>() / n
+}
+
+/// The mean of a row, in `f64`.
+pub(crate) fn mean_of(rows: &[f32]) -> f64 {
+    mean(rows.iter().map(|x| f64::from(*x)))
 }

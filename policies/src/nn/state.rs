@@ -1,5 +1,7 @@
 //! A learner's state as files: `learner.safetensors` (weights, targets, moments) and `learner.json` (everything else).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use surefoot_core::{Blobs, LearnError, Normalizer};
 
@@ -25,6 +27,12 @@ pub struct Counters {
     pub actor_steps: u64,
     /// Optimiser steps of the critics since their last reset.
     pub critic_steps: u64,
+    /// Optimiser steps of what only some learners have, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_steps: BTreeMap<String, u64>,
+    /// Updates when the first online phase began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_since: Option<u64>,
     /// Smallest and largest reward seen or promised.
     pub reward_range: Option<(f32, f32)>,
     /// Applied to observations.
@@ -44,6 +52,8 @@ impl Counters {
             updates: 0,
             actor_steps: 0,
             critic_steps: 0,
+            other_steps: BTreeMap::new(),
+            online_since: None,
             reward_range: None,
             normalizer: inputs.normalizer.clone(),
             data_hashes: inputs.data_hashes.clone(),

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use surefoot_core::Batch;
 
 /// Whether values are kept within what the rewards allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +48,18 @@ impl ValueBounds {
             let (low, high) = self.reward_range.unwrap_or((*r, *r));
             self.reward_range = Some((low.min(*r), high.max(*r)));
         }
+    }
+
+    /// `y = clamp(r + discount d v)`, `[batch]`, for these values `v` of the next step; `d` is 0 after a termination alone.
+    #[must_use]
+    pub fn targets(&self, batch: &Batch, next_value: &[f32]) -> Vec<f32> {
+        let bounds = self.get();
+        let rows = batch.reward.iter().zip(&batch.continuation).zip(next_value);
+        rows.map(|((reward, continuation), q)| {
+            let y = reward + self.discount as f32 * continuation * q;
+            bounds.map_or(y, |(low, high)| y.clamp(low, high))
+        })
+        .collect()
     }
 
     /// Smallest and largest sum of discounted rewards over any horizon of at least one step, `None` where unbounded.

@@ -2,6 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use surefoot_core::LearnError;
+
+use super::{positive, require};
 
 /// How an advantage `A` becomes a weight `w`. `temperature` divides `A`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +40,17 @@ pub struct Weighting {
 const WHITEN_FLOOR: f64 = 1e-5;
 
 impl Weighting {
+    /// Refuses what cannot be a weighting.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] naming the offending key.
+    pub fn check(&self, learner: &'static str) -> Result<(), LearnError> {
+        let Self { mode: _, temperature, advantage_clip, weight_clip } = self;
+        require(learner, positive(*temperature), "temperature", "must be positive")?;
+        require(learner, positive(*weight_clip), "weight_clip", "must be positive")?;
+        require(learner, advantage_clip.is_none_or(f64::is_finite), "advantage_clip", "must be finite")
+    }
+
     /// Weights of a batch, `[batch]`. Computed in `f64`; NaN in gives NaN out.
     #[must_use]
     pub fn weights(&self, advantage: &[f32]) -> Vec<f32> {

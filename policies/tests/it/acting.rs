@@ -63,7 +63,8 @@ fn by_candle(artifact: &PolicyArtifact, observations: &[f32]) -> Vec<f32> {
             x = x.relu().unwrap();
         }
     }
-    x.tanh().unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    // A squashed policy's deviations come after its means.
+    x.narrow(1, 0, ACT).unwrap().tanh().unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]
@@ -105,11 +106,16 @@ fn a_loaded_artefact_acts_with_the_same_bits() {
 
 #[test]
 fn acting_does_not_allocate() {
-    let mut policy = learner("awac", small()).policy(4).unwrap();
-    policy.reset(0, ResetScope::Task, 1);
-    let observations = batch(4, OBS, ACT, 9).observation;
-    let mut actions = vec![0.0; 4 * ACT];
-    for mode in [ActMode::Explore, ActMode::Exploit] {
+    for (name, mode) in [
+        ("awac", ActMode::Explore),
+        ("awac", ActMode::Exploit),
+        ("sac", ActMode::Explore),
+        ("sac", ActMode::Exploit),
+    ] {
+        let mut policy = learner(name, small()).policy(4).unwrap();
+        policy.reset(0, ResetScope::Task, 1);
+        let observations = batch(4, OBS, ACT, 9).observation;
+        let mut actions = vec![0.0; 4 * ACT];
         let counted = allocation_counter::measure(|| {
             for _ in 0..100 {
                 let rows = RowsMut::new(&mut actions, ACT);
@@ -159,6 +165,21 @@ fn exploration_has_the_policys_deviation_up_to_the_cap() {
 }
 
 #[test]
+fn a_squashed_policys_exploration_obeys_its_cap() {
+    let spread = |cap: f64| {
+        let actor = serde_json::json!({ "hidden": [8], "learning_rate": 1e-9, "max_explore_std": cap });
+        let mut policy = learner("sac", actor).policy(1).unwrap();
+        let observation = [0.3; OBS];
+        let mean = act(policy.as_mut(), &observation, ActMode::Exploit)[0].atanh();
+        let square = |_| (act(policy.as_mut(), &observation, ActMode::Explore)[0].atanh() - mean).powi(2);
+        ((0..4000).map(square).sum::<f32>() / 4000.0).sqrt()
+    };
+    // The deviation begins in the middle of its bounds: exp((-5 + 2) / 2).
+    assert!((spread(10.0) - 0.223).abs() < 0.02);
+    assert!((spread(0.02) - 0.02).abs() < 0.002);
+}
+
+#[test]
 fn rows_of_another_shape_are_refused() {
     let mut policy = learner("bc", small()).policy(2).unwrap();
     let mut actions = [0.0; 9 * ACT];
@@ -175,11 +196,13 @@ fn rows_of_another_shape_are_refused() {
 
 #[test]
 fn a_nan_observation_gives_nan_actions_for_the_safety_chain_to_see() {
-    let mut policy = learner("bc", small()).policy(1).unwrap();
-    let mut observation = [0.0; OBS];
-    observation[2] = f32::NAN;
-    for mode in [ActMode::Exploit, ActMode::Explore] {
-        assert!(act(policy.as_mut(), &observation, mode).iter().all(|a| a.is_nan()));
+    for name in ["bc", "sac"] {
+        let mut policy = learner(name, small()).policy(1).unwrap();
+        let mut observation = [0.0; OBS];
+        observation[2] = f32::NAN;
+        for mode in [ActMode::Exploit, ActMode::Explore] {
+            assert!(act(policy.as_mut(), &observation, mode).iter().all(|a| a.is_nan()));
+        }
     }
 }
 
@@ -230,6 +253,9 @@ fn a_hostile_artefact_is_a_clear_error() {
         }
     };
     assert!(refused(&|a| a.weights = with(&nan)).contains("NaN"));
+    let bounds = |json: serde_json::Value| refused(&|a| a.card.architecture["log_std_bounds"] = json.clone());
+    assert!(bounds(serde_json::json!([-5.0, 2.0])).contains("architecture"), "a head with another's bounds");
+    assert!(refused(&|a| a.card.architecture["kind"] = "squashed_gaussian".into()).contains("bounds None"));
     for cut in [0, 7, 8, 100, artifact.weights.len() - 1] {
         refused(&|a| a.weights.truncate(cut));
     }

@@ -83,7 +83,7 @@ fn the_gradient_does_not_grow_with_a_batch_of_repeated_rows() {
                 ..rows
             };
             let draw = batch(8, 1, 3, 1).action.repeat(repeats);
-            let noise = Noise { next_action: draw.clone(), policy_action: vec![draw] };
+            let noise = Noise { next_action: draw.clone(), policy_action: vec![draw], ..Noise::default() };
             let metrics = learner.update_with_noise(&repeated, &noise).unwrap();
             ["train/actor_gradient_norm", "train/critic_gradient_norm"].map(|m| metrics.get(m).unwrap())
         };
@@ -118,7 +118,7 @@ fn importance_weights_scale_losses_and_gradients_row_by_row() {
         (names.map(|n| metrics.get(&format!("train/{n}")).unwrap()), squares, learner.save().unwrap())
     };
     let draw = |n| batch(n, 1, 3, 1).action;
-    let noise = Noise { next_action: draw(16), policy_action: vec![draw(16)] };
+    let noise = Noise { next_action: draw(16), policy_action: vec![draw(16)], ..Noise::default() };
     let rows = batch(16, 5, 3, 0);
     let (plain, squares, saved) = update(&rows, &noise);
     assert!((squares.iter().sum::<f64>() / 16.0 - plain[0]).abs() < 1e-6, "td errors are those of the loss");
@@ -256,7 +256,9 @@ fn life(config: &LearnerConfig) -> Vec<u8> {
         update(&mut learner, k);
     }
     learner.enter_phase(PhaseKind::Online).unwrap();
-    update(&mut learner, 3);
+    for k in 3..6 {
+        update(&mut learner, k);
+    }
     trace.extend(learner.save().unwrap().remove("learner.safetensors").unwrap());
     trace.extend(serde_json::to_vec(&learner.artifact().unwrap().card.architecture).unwrap());
     trace
@@ -291,6 +293,7 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         ("normalize_observations", json!(false)),
         ("observation_std_floor", json!(0.1)),
         ("count", json!(3)),
+        ("min_over", json!(1)),
         ("layer_norm", json!(false)),
         ("target_rate", json!(0.5)),
         ("q_clamp", json!("off")),
@@ -303,6 +306,18 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         ("advantage_q", json!("first")),
         ("value_estimate", json!("mean_action")),
         ("returns", json!("monte_carlo")),
+        ("expectile", json!(0.9)),
+        ("initial_temperature", json!(0.3)),
+        ("temperature_learning_rate", json!(1e-2)),
+        ("target_entropy", json!(3.0)),
+        ("backup_entropy", json!(false)),
+        ("actor_q", json!("mean")),
+        ("offline_actor", json!("sac")),
+        ("cloning", json!(0.1)),
+        ("cloning_decay", json!({ "to": 0.5, "updates": 4 })),
+        ("smoothing_std", json!(0.1)),
+        ("smoothing_clip", json!(0.1)),
+        ("actor_period", json!(1)),
         ("offline_batch", json!(7)),
         ("online_batch", json!(7)),
     ]);
@@ -313,9 +328,20 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         leaves(&default, "", &mut paths);
         for path in paths {
             let key = path.rsplit('/').next().unwrap();
-            let other = others.get(key).unwrap_or_else(|| panic!("{path}: say here what else it can be"));
+            let mut other =
+                others.get(key).unwrap_or_else(|| panic!("{path}: say here what else it can be")).clone();
             let mut changed = default.clone();
-            *changed.pointer_mut(&path).unwrap() = other.clone();
+            let here = changed.pointer_mut(&path).unwrap();
+            if *here == other {
+                other = match here {
+                    Value::Bool(on) => json!(!*on),
+                    Value::String(s) if s == "off" => json!("reward_bounds"),
+                    Value::String(s) if s == "exp" => json!("whiten"),
+                    Value::Number(_) => json!(0.2),
+                    _ => panic!("{path}: say here what else it can be"),
+                };
+            }
+            *here = other;
             assert!(life(&serde_json::from_value(changed).unwrap()) != base, "{path} changes nothing");
         }
     }
@@ -327,7 +353,8 @@ fn several_policy_samples_are_averaged() {
         let config = AwacConfig { value_estimate: ValueEstimate::PolicySamples(samples), ..small() };
         let mut learner = Awac::new(&config, &context(5, 3, 1)).unwrap();
         let draw = batch(16, 1, 3, 1).action;
-        let noise = Noise { next_action: draw.clone(), policy_action: vec![draw; samples] };
+        let noise =
+            Noise { next_action: draw.clone(), policy_action: vec![draw; samples], ..Noise::default() };
         learner.update_with_noise(&batch(16, 5, 3, 0), &noise).unwrap().get("train/advantage_mean").unwrap()
     };
     assert!((mean_advantage(1) - mean_advantage(4)).abs() < 1e-6);

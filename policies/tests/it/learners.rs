@@ -1,5 +1,6 @@
 //! What holds for every learner.
 
+use serde_json::json;
 use surefoot_core::{Batch, Blobs, LearnError, Learner, PhaseKind, Returns, SamplePlan};
 use surefoot_policies::LearnerConfig;
 
@@ -83,10 +84,12 @@ fn damaged_or_foreign_state_is_refused_and_changes_nothing() {
             assert_eq!(learner.save().unwrap(), before);
         }
     }
-    let configs = small();
-    let saved = build(&configs[0], 1).save().unwrap();
-    let text = build(&configs[1], 1).load(&saved).unwrap_err().to_string();
-    assert!(text.contains("expected bc, found awac"), "{text}");
+    for (mine, other) in small().iter().zip(small().iter().cycle().skip(1)) {
+        let saved = build(mine, 1).save().unwrap();
+        let text = build(other, 1).load(&saved).unwrap_err().to_string();
+        let expected = format!("expected {}, found {}", other.name(), mine.name());
+        assert!(text.contains(&expected), "{text}");
+    }
 }
 
 #[test]
@@ -133,5 +136,118 @@ fn every_learner_names_its_batch_and_evaluates_without_changing() {
         assert_eq!(learner.evaluate(&batch(50, 5, 3, 1)).unwrap(), first);
         assert!(first.get("heldout/log_likelihood").unwrap().is_finite());
         assert_eq!(learner.save().unwrap(), before);
+    }
+}
+
+#[test]
+fn results_are_the_same_bits_on_any_number_of_threads() {
+    for config in small() {
+        let run = |threads| {
+            let mut learner = config.build(&context(5, 3, 1).with_threads(threads)).unwrap();
+            learner.enter_phase(PhaseKind::Online).unwrap();
+            let metrics = update(learner.as_mut(), 0..4);
+            (metrics, learner.save().unwrap())
+        };
+        let one = run(1);
+        assert!(run(2) == one, "{} on 2 threads", config.name());
+        assert!(run(4) == one, "{} on 4 threads", config.name());
+    }
+}
+
+#[test]
+fn only_termination_stops_the_bootstrap_of_learners_with_critics() {
+    for config in small().iter().filter(|c| c.name() != "bc") {
+        let target_mean = |continuation: f32| {
+            let rows =
+                Batch { continuation: vec![continuation; 16], reward: vec![-1.0; 16], ..batch(16, 5, 3, 0) };
+            build(config, 1).update(&rows).unwrap().get("train/target_mean").unwrap()
+        };
+        assert_eq!(target_mean(0.0), -1.0, "{}", config.name());
+        assert_ne!(target_mean(1.0), -1.0, "{}", config.name());
+    }
+}
+
+#[test]
+fn an_unusable_setting_of_any_learner_names_its_key() {
+    let cases = [
+        ("iql", json!({ "expectile": 1.0 }), "expectile"),
+        ("iql", json!({ "temperature": 0.0 }), "temperature"),
+        ("iql", json!({ "discount": 1.0 }), "discount"),
+        ("sac", json!({ "initial_temperature": 0.0 }), "initial_temperature"),
+        ("sac", json!({ "temperature_learning_rate": -1.0 }), "temperature_learning_rate"),
+        ("sac", json!({ "actor": { "min_log_std": 3.0 } }), "actor.min_log_std"),
+        ("sac", json!({ "actor": { "hidden": [0] } }), "actor.hidden"),
+        ("sac", json!({ "critic": { "min_over": 3 } }), "critic.min_over"),
+        ("sac", json!({ "critic": { "min_over": 0 } }), "critic.min_over"),
+        ("td3_bc", json!({ "cloning": -0.1 }), "cloning"),
+        ("td3_bc", json!({ "cloning_decay": { "to": 2.0, "updates": 9 } }), "cloning_decay"),
+        ("td3_bc", json!({ "smoothing_clip": 0.0 }), "smoothing_clip"),
+        ("td3_bc", json!({ "actor_period": 0 }), "actor_period"),
+    ];
+    for (name, settings, key) in cases {
+        let config: LearnerConfig = serde_json::from_value(json!({ name: settings })).unwrap();
+        match config.build(&context(5, 3, 1)) {
+            Err(LearnError::Config { key: found, learner, .. }) => assert_eq!((learner, found), (name, key)),
+            Err(e) => panic!("{key}: {e}"),
+            Ok(_) => panic!("{key} was accepted"),
+        }
+    }
+}
+
+#[test]
+fn a_diverging_loss_names_its_tensor_and_changes_nothing() {
+    for config in small().iter().filter(|c| c.name() != "bc") {
+        let mut learner = build(config, 1);
+        update(learner.as_mut(), 0..2);
+        let before = learner.save().unwrap();
+        // Finite numbers, but the square of a critic's error is not.
+        let rows = Batch { reward: vec![-1e30; 32], continuation: vec![0.0; 32], ..batch(32, 5, 3, 2) };
+        let text = learner.update(&rows).unwrap_err().to_string();
+        assert!(text.contains("train/critic_"), "{}: {text}", config.name());
+        let arrays = |blobs: &Blobs| blobs["learner.safetensors"].clone();
+        let after = learner.save().unwrap();
+        let value_alone = config.name() == "iql";
+        assert!(value_alone || arrays(&after) == arrays(&before), "{}", config.name());
+        assert_eq!(learner.updates(), 2);
+    }
+}
+
+#[test]
+fn learners_with_critics_take_importance_weights_and_tell_their_errors() {
+    for config in small().iter().filter(|c| c.name() != "bc") {
+        let run = |weight: Vec<f32>| {
+            let mut learner = build(config, 1);
+            let rows = Batch { weight, ..batch(16, 5, 3, 0) };
+            let loss = learner.update(&rows).unwrap().get("train/critic_loss").unwrap();
+            let errors = learner.td_errors().unwrap().len();
+            (loss, errors, learner.save().unwrap())
+        };
+        let ((plain, errors, saved), (_, _, ones), (half, ..)) =
+            (run(Vec::new()), run(vec![1.0; 16]), run(vec![0.5; 16]));
+        assert!(ones == saved && errors == 16, "{}", config.name());
+        // IQL's value has stepped by then, which is part of its targets.
+        let within = if config.name() == "iql" { 1e-2 } else { 1e-6 };
+        assert!((half / plain - 0.5).abs() < within, "{}: {half} {plain}", config.name());
+    }
+}
+
+#[test]
+fn learners_with_critics_ask_for_returns_over_several_steps() {
+    for name in LearnerConfig::NAMES.iter().filter(|n| **n != "bc") {
+        let learner = |returns| {
+            let config: LearnerConfig =
+                serde_json::from_value(json!({ *name: { "returns": returns, "discount": 0.5 } })).unwrap();
+            config.build(&context(5, 3, 1))
+        };
+        let SamplePlan::Transitions { returns, .. } =
+            learner(json!({ "n_step": 3 })).unwrap().sample_plan(PhaseKind::Online)
+        else {
+            panic!("{name}")
+        };
+        assert_eq!(returns, Returns::NStep { n: 3, discount: 0.5 });
+        assert!(matches!(
+            learner(json!({ "n_step": 1 })),
+            Err(LearnError::Config { key: "returns.n_step", .. })
+        ));
     }
 }

@@ -1,8 +1,8 @@
-//! Both learners on a task small enough for a test: a point in a square is to come to the origin in eight steps.
+//! Learners on a task small enough for a test: a point in a square is to come to the origin in eight steps.
 
 use surefoot_core::{
-    ActMode, Batch, Env, EnvError, EnvSpec, EpisodeBuilder, Learner, Outcome, ReplayBuffer, ResetScope, Rows,
-    RowsMut, StepEnd, Stream,
+    ActMode, Batch, Env, EnvError, EnvSpec, EpisodeBuilder, Learner, Outcome, PhaseKind, ReplayBuffer,
+    ResetScope, Rows, RowsMut, StepEnd, Stream,
 };
 use surefoot_policies::{LearnerConfig, LearnerContext};
 
@@ -148,5 +148,87 @@ fn awac_is_far_better_than_cloning_when_half_of_the_demonstrated_steps_are_wrong
         let (cloned, weighted) = (evaluate(cloned.as_ref()), evaluate(weighted.as_ref()));
         assert!(weighted > -2.5, "seed {seed}: {weighted}; cloning {cloned}, demonstrations {demonstrated}");
         assert!(weighted > cloned + 2.0, "seed {seed}: {weighted} against {cloned}");
+    }
+}
+
+#[test]
+fn implicit_values_are_far_better_than_cloning_when_half_of_the_demonstrated_steps_are_wrong() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        let iql = serde_json::json!({ "iql": {
+            "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+            "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+            "discount": 0.9, "expectile": 0.8, "temperature": 0.1,
+        } });
+        let learned = evaluate(train(iql, &data, seed, 1500).as_ref());
+        assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+    }
+}
+
+#[test]
+fn td3_bc_climbs_above_demonstrations_of_which_half_of_the_steps_are_wrong() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        let td3_bc = serde_json::json!({ "td3_bc": {
+            "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+            "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+            "discount": 0.9, "cloning": 0.1,
+        } });
+        let learned = evaluate(train(td3_bc, &data, seed, 1500).as_ref());
+        assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+    }
+}
+
+/// Acts, learns, acts: `rounds` episodes with `updates` after each, into a buffer that may hold something already.
+fn train_online(
+    config: serde_json::Value,
+    buffer: &mut ReplayBuffer,
+    seed: u64,
+    rounds: u64,
+    updates: u64,
+) -> f64 {
+    let config: LearnerConfig = serde_json::from_value(config).unwrap();
+    let mut learner = config.build(&LearnerContext::new(Point::new().spec, seed)).unwrap();
+    learner.enter_phase(PhaseKind::Online).unwrap();
+    let mut batch = Batch::default();
+    for round in 0..rounds {
+        let mut policy = learner.policy(1).unwrap();
+        let act = |seed, t, observation: &[f32], action: &mut [f32]| {
+            if t == 0 {
+                policy.reset(0, ResetScope::Episode, seed);
+            }
+            policy.act(Rows::new(observation, 2), ActMode::Explore, RowsMut::new(action, 2)).unwrap();
+        };
+        rollouts(1, 10_000 * (seed + 1) + round, act, Some(buffer));
+        for _ in 0..updates {
+            batch.clear(2, 2);
+            buffer.sample(64, &mut Stream::new(seed, "sample", learner.updates()), &mut batch);
+            learner.update(&batch).unwrap();
+        }
+    }
+    evaluate(learner.as_ref())
+}
+
+#[test]
+fn soft_actor_critic_learns_from_nothing_and_by_the_options_of_rlpd() {
+    for seed in 0..3 {
+        let actor = serde_json::json!({ "hidden": HIDDEN, "learning_rate": 3e-3 });
+        let critic = serde_json::json!({ "hidden": HIDDEN, "learning_rate": 3e-3, "target_rate": 0.02, "layer_norm": false, "q_clamp": "off" });
+        let data = serde_json::json!({
+            "actor": actor, "critic": critic, "discount": 0.9, "initial_temperature": 0.1,
+            "temperature_learning_rate": 3e-3, "normalize_observations": false, "backup_entropy": true,
+        });
+        let mut ensemble = data.clone();
+        ensemble["critic"]["count"] = 4.into();
+        ensemble["critic"]["min_over"] = 2.into();
+        ensemble["critic"]["layer_norm"] = true.into();
+        ensemble["critic"]["q_clamp"] = "reward_bounds".into();
+        ensemble["actor_q"] = "mean".into();
+        ensemble["backup_entropy"] = false.into();
+        for config in [data, ensemble] {
+            let mut buffer = ReplayBuffer::new(2, 2, 10_000);
+            let learned = train_online(serde_json::json!({ "sac": config }), &mut buffer, seed, 150, 10);
+            assert!(learned > -2.5, "seed {seed}: {learned} with {config}");
+        }
     }
 }

@@ -1,0 +1,553 @@
+//! What all learners with critics share: a policy, an ensemble of critics, their optimiser steps, and the duties of a
+//! [`Learner`]: fitting to data, phases, evaluation, checkpoints. An [`Algorithm`] says what an update minimises.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_core::{
+    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, Returns,
+    SamplePlan, Stream, TransitionSource,
+};
+
+use super::actor::{Actor, PolicyNet};
+use super::critic::{CriticConfig, Critics, Judged, Judgement, Judging, Weights, td_errors};
+use super::gaussian_net::GaussianNet;
+use super::inputs::{BatchRows, Inputs, side_by_side, tensor};
+use super::params::{Arrays, Gradients};
+use super::size::refuse_batch;
+use super::state::Counters;
+use super::threads::Threads;
+use super::trainable::Trainable;
+use super::value_bounds::ValueBounds;
+use super::{Context, mean, mean_of, require};
+use crate::LearnerContext;
+
+/// Rewards of how many steps the critics' targets sum up before they bootstrap. More carry a reward back faster, and are those of the policy
+/// that recorded them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnSteps {
+    /// One.
+    #[default]
+    OneStep,
+    /// At most this many (2 to 1000).
+    NStep(usize),
+    /// All to the end of the episode; one that was cut off bootstraps there.
+    MonteCarlo,
+}
+
+/// Most steps of a target.
+const MAX_STEPS: usize = 1_000;
+
+/// How data comes in: the keys that every such learner has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataSettings {
+    /// Discount per step.
+    pub discount: f64,
+    /// Steps of the critics' targets.
+    pub returns: ReturnSteps,
+    /// Rows in an offline batch.
+    pub offline_batch: usize,
+    /// Rows in an online batch.
+    pub online_batch: usize,
+    /// Actions of the data are clipped to `1 - demo_action_margin` in size.
+    pub demo_action_margin: f64,
+    /// Whether observations are standardised by the demonstrations.
+    pub normalize_observations: bool,
+    /// Added to each observation's deviation when standardising.
+    pub observation_std_floor: f64,
+}
+
+/// Standard normal numbers of one update, and the critics that were drawn for its targets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Noise {
+    /// For `a'`, `[batch * action_dim]`.
+    pub next_action: Vec<f32>,
+    /// For every sample of the policy at `s`, `[batch * action_dim]` each.
+    pub policy_action: Vec<Vec<f32>>,
+    /// The critics whose smallest value is the target; all where empty.
+    pub target_critics: Vec<usize>,
+}
+
+/// How much noise an update needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoisePlan {
+    /// Whether actions are sampled at `s'`.
+    pub next_action: bool,
+    /// Samples at `s`.
+    pub policy_actions: usize,
+}
+
+/// What an update minimises.
+pub trait Algorithm: Send + Sync {
+    /// The policy's network.
+    type Net: PolicyNet;
+    /// Registry name.
+    const NAME: &'static str;
+    /// Metrics of [`evaluate`](Self::evaluate).
+    const HELDOUT: &'static [&'static str];
+    /// The noise of an update.
+    fn noise(&self) -> NoisePlan;
+    /// One update with this noise. Everything is checked before anything is changed, where the equations allow it.
+    ///
+    /// # Errors
+    /// When a loss is not finite or the tensor library fails.
+    fn update(
+        &mut self,
+        parts: &mut Parts<Self::Net>,
+        batch: &Batch,
+        noise: &Noise,
+    ) -> Result<Metrics, LearnError>;
+    /// Judges held-out rows; `heldout/log_likelihood` is there already.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    fn evaluate(
+        &self,
+        parts: &Parts<Self::Net>,
+        batch: &Batch,
+        rows: &BatchRows,
+        metrics: &mut Metrics,
+    ) -> Result<(), LearnError>;
+    /// Forgets the moments of a value that learns beside the critics.
+    fn reset_value_optimizer(&mut self) {}
+    /// What it learns besides policy and critics.
+    fn others(&self) -> Vec<&Trainable> {
+        Vec::new()
+    }
+    /// The same, to be changed.
+    fn others_mut(&mut self) -> Vec<&mut Trainable> {
+        Vec::new()
+    }
+}
+
+/// Policy, critics and data.
+#[derive(Clone, Debug)]
+pub struct Parts<N = GaussianNet> {
+    /// The policy.
+    pub actor: Actor<N>,
+    /// The critics.
+    pub critics: Critics,
+    /// How batches become rows.
+    pub inputs: Inputs,
+    /// Bounds of values, and targets.
+    pub bounds: ValueBounds,
+    /// What an update may use.
+    pub threads: Threads,
+    /// Updates so far.
+    pub updates: u64,
+    /// Updates when the first online phase began.
+    pub online_since: Option<u64>,
+    /// Of the last update, one for each row.
+    td_errors: Vec<f32>,
+    data: DataSettings,
+    reset_optimizer_online: bool,
+    seed: u64,
+}
+
+impl<N: PolicyNet> Parts<N> {
+    /// Fresh ones around this policy.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] naming the offending key.
+    pub fn new(
+        actor: Actor<N>,
+        critic: &CriticConfig,
+        data: DataSettings,
+        context: &LearnerContext,
+        learner: &'static str,
+    ) -> Result<Self, LearnError> {
+        let DataSettings {
+            discount,
+            returns,
+            offline_batch,
+            online_batch,
+            demo_action_margin,
+            normalize_observations: _,
+            observation_std_floor,
+        } = data;
+        let LearnerContext { spec, seed, threads } = context;
+        let check = |ok, key, reason: &str| require(learner, ok, key, reason);
+        check((0.0..1.0).contains(&discount), "discount", "must be in [0, 1)")?;
+        if let ReturnSteps::NStep(n) = returns {
+            check((2..=MAX_STEPS).contains(&n), "returns.n_step", "must be 2 to 1000")?;
+        }
+        for (key, rows) in [("offline_batch", offline_batch), ("online_batch", online_batch)] {
+            if let Some(reason) = refuse_batch(rows) {
+                check(false, key, &reason)?;
+            }
+        }
+        check((0.0..1.0).contains(&demo_action_margin), "demo_action_margin", "must be in [0, 1)")?;
+        check(observation_std_floor > 0.0, "observation_std_floor", "must be positive")?;
+        let dims = [spec.observation_dim(), spec.action_dim()];
+        Ok(Self {
+            actor,
+            critics: Critics::new(critic, dims, *seed, learner)?,
+            inputs: Inputs {
+                spec: spec.clone(),
+                normalizer: Normalizer::default(),
+                data_hashes: Vec::new(),
+                action_bound: (1.0 - demo_action_margin) as f32,
+            },
+            bounds: ValueBounds::new(critic.q_clamp, discount, spec.reward_range),
+            threads: Threads::new(*threads)?,
+            updates: 0,
+            online_since: None,
+            td_errors: Vec::new(),
+            data,
+            reset_optimizer_online: critic.reset_optimizer_online,
+            seed: *seed,
+        })
+    }
+
+    /// `[observation_dim, action_dim]`.
+    #[must_use]
+    pub const fn dims(&self) -> [usize; 2] {
+        [self.inputs.spec.observation_dim(), self.inputs.spec.action_dim()]
+    }
+
+    /// The batch as rows for networks; its rewards widen the bounds of values.
+    ///
+    /// # Errors
+    /// When the batch does not fit or is not finite.
+    pub fn take_in(&mut self, batch: &Batch) -> Result<BatchRows, LearnError> {
+        let rows = self.inputs.rows(batch, self.updates)?;
+        match self.data.returns {
+            ReturnSteps::OneStep => self.bounds.widen(&batch.reward),
+            // A sum of as many rewards of the range as there may be: only one beyond it tells of a reward beyond the range.
+            ReturnSteps::NStep(_) | ReturnSteps::MonteCarlo => {
+                let steps = self.most_steps();
+                self.bounds.widen(&batch.reward.iter().map(|sum| sum / steps).collect::<Vec<_>>());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What the reward of one step is multiplied with, at most, in the sum of a target.
+    fn most_steps(&self) -> f32 {
+        let horizon = 1.0 / (1.0 - self.data.discount);
+        match self.data.returns {
+            ReturnSteps::OneStep => 1.0,
+            ReturnSteps::NStep(n) => (horizon * (1.0 - self.data.discount.powf(n as f64))) as f32,
+            ReturnSteps::MonteCarlo => horizon as f32,
+        }
+    }
+
+    /// How a batch's rewards are to be summed up.
+    const fn returns(&self) -> Returns {
+        let discount = self.data.discount as f32;
+        match self.data.returns {
+            ReturnSteps::OneStep => Returns::OneStep,
+            ReturnSteps::NStep(n) => Returns::NStep { n, discount },
+            ReturnSteps::MonteCarlo => Returns::MonteCarlo { discount },
+        }
+    }
+
+    /// Observations beside actions, for a critic.
+    ///
+    /// # Errors
+    /// When the rows are not whole.
+    pub fn pair(&self, observation: &[f32], action: &[f32]) -> Result<Tensor, LearnError> {
+        side_by_side(observation, action, self.dims()).context("critic input")
+    }
+
+    /// Every critic on the data's actions and on these of the policy; the targets on rows of their own.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn judge(
+        &self,
+        rows: &BatchRows,
+        target: Tensor,
+        policy_actions: &[Vec<f32>],
+        noise: &Noise,
+    ) -> Result<Vec<Judgement>, LearnError> {
+        let mut target_by = noise.target_critics.clone();
+        if target_by.is_empty() {
+            target_by = (0..self.critics.count()).collect();
+        }
+        let judged = Judged {
+            target,
+            target_by,
+            taken: self.pair(&rows.observation, &rows.action)?,
+            policy: policy_actions
+                .iter()
+                .map(|a| self.pair(&rows.observation, a))
+                .collect::<Result<_, LearnError>>()?,
+        };
+        self.critics.judge(&judged, &self.threads)
+    }
+
+    /// One value a row of these weights.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn value(
+        &self,
+        weights: Weights,
+        observation: &[f32],
+        action: &[f32],
+        judging: Judging,
+    ) -> Result<Vec<f32>, LearnError> {
+        let q = self.critics.infer(weights, &self.pair(observation, action)?)?;
+        Ok(judging.of(&q.iter().collect::<Vec<_>>()))
+    }
+
+    /// What the policy that acts does without noise.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn acting_mean(&self, observation: &[f32]) -> Result<Vec<f32>, LearnError> {
+        let rows = tensor(observation.to_vec(), self.dims()[0]).context("evaluation")?;
+        self.actor.acting().mean_action(&rows)
+    }
+
+    /// The value itself, or an error that names it.
+    ///
+    /// # Errors
+    /// [`LearnError::NotFinite`].
+    pub fn finite(&self, what: &'static str, value: f64) -> Result<f64, LearnError> {
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err(LearnError::NotFinite { what, value, updates: self.updates })
+        }
+    }
+
+    /// The critics step towards `y`, each row by its `importance` (1 where there is none), the actor down `actor_gradient` (where this update has one), targets and average follow.
+    /// Norms of both gradients. Nothing is changed when one is not finite.
+    ///
+    /// # Errors
+    /// When a gradient is not finite or the tensor library fails.
+    pub fn descend(
+        &mut self,
+        judgements: &[Judgement],
+        y: &[f32],
+        importance: &[f32],
+        actor_gradient: impl FnOnce(&Self) -> Result<Option<(Gradients, f64)>, LearnError> + Send,
+    ) -> Result<Norms, LearnError> {
+        let this = &*self;
+        let (critic_gradients, actor_gradient) = this.threads.join(
+            || this.critics.gradients(judgements, y, importance, &this.threads),
+            || actor_gradient(this),
+        );
+        let (critic_gradients, actor_gradient) = (critic_gradients?, actor_gradient?);
+        let critic = critic_gradients.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
+        self.finite("train/critic_gradient_norm", critic)?;
+        let actor = actor_gradient.as_ref().map(|(_, norm)| *norm);
+        self.finite("train/actor_gradient_norm", actor.unwrap_or_default())?;
+        let (critics, policy, threads) = (&mut self.critics, &mut self.actor, &self.threads);
+        let (critics, policy) = threads.join(
+            || critics.step(critic_gradients, threads),
+            || actor_gradient.map_or(Ok(()), |(gradient, _)| policy.step(gradient)),
+        );
+        critics?;
+        policy?;
+        self.updates += 1;
+        self.td_errors = td_errors(judgements, y);
+        Ok(Norms { critic, actor })
+    }
+}
+
+/// Norms of the gradients of an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norms {
+    /// Of all critics together.
+    pub critic: f64,
+    /// Of the policy, where it moved.
+    pub actor: Option<f64>,
+}
+
+/// `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean}`; those of the actor where it
+/// moved.
+#[must_use]
+pub fn loss_metrics(
+    critic_loss: f64,
+    actor_loss: Option<f64>,
+    norms: Norms,
+    q: &[f32],
+    y: &[f32],
+) -> Metrics {
+    let mut metrics = Metrics::new();
+    metrics.push("train/critic_loss", critic_loss);
+    if let Some(actor_loss) = actor_loss {
+        metrics.push("train/actor_loss", actor_loss);
+    }
+    metrics.push("train/critic_gradient_norm", norms.critic);
+    if let Some(actor) = norms.actor {
+        metrics.push("train/actor_gradient_norm", actor);
+    }
+    metrics.push("train/q_mean", mean_of(q));
+    metrics.push("train/target_mean", mean_of(y));
+    metrics
+}
+
+/// Mean of `|q - y|`.
+#[must_use]
+pub fn td_error(q: &[f32], y: &[f32]) -> f64 {
+    mean(q.iter().zip(y).map(|(q, y)| f64::from((q - y).abs())))
+}
+
+/// A learner: an algorithm over its parts.
+#[derive(Clone, Debug)]
+pub struct OffPolicy<A: Algorithm> {
+    parts: Parts<A::Net>,
+    algorithm: A,
+}
+
+impl<A: Algorithm> OffPolicy<A> {
+    /// Of both.
+    #[must_use]
+    pub const fn of(parts: Parts<A::Net>, algorithm: A) -> Self {
+        Self { parts, algorithm }
+    }
+
+    /// [`Learner::update`] with given noise: what a test against another implementation needs.
+    ///
+    /// # Errors
+    /// As [`Learner::update`].
+    pub fn update_with_noise(&mut self, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {
+        let Self { parts, algorithm } = self;
+        parts.threads.clone().run(|| algorithm.update(parts, batch, noise))
+    }
+
+    /// The noise of the present update for a batch of `n` rows.
+    fn draw_noise(&self, n: usize) -> Noise {
+        let parts = &self.parts;
+        let draw = |purpose: &str, samples: usize| {
+            let mut stream = Stream::new(parts.seed, &format!("{}/{purpose}", A::NAME), parts.updates);
+            let one = |_| {
+                let mut row = vec![0.0; n * parts.dims()[1]];
+                stream.fill_normal(&mut row);
+                row
+            };
+            (0..samples).map(one).collect::<Vec<_>>()
+        };
+        let NoisePlan { next_action, policy_actions } = self.algorithm.noise();
+        let (next, policy_action) = parts
+            .threads
+            .join(|| draw("next_action", usize::from(next_action)), || draw("policy_action", policy_actions));
+        let mut stream = Stream::new(parts.seed, &format!("{}/target_critics", A::NAME), parts.updates);
+        let target_critics = parts.critics.drawn(&mut stream);
+        Noise { next_action: next.concat(), policy_action, target_critics }
+    }
+}
+
+impl<A: Algorithm> Learner for OffPolicy<A> {
+    fn name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn sample_plan(&self, phase: PhaseKind) -> SamplePlan {
+        let DataSettings { offline_batch, online_batch, .. } = self.parts.data;
+        let batch = match phase {
+            PhaseKind::Offline => offline_batch,
+            PhaseKind::Online => online_batch,
+        };
+        SamplePlan::Transitions { batch, returns: self.parts.returns() }
+    }
+
+    fn fit(
+        &mut self,
+        demonstrations: &dyn TransitionSource,
+        data_hashes: &[String],
+    ) -> Result<(), LearnError> {
+        let DataSettings { normalize_observations, observation_std_floor, .. } = self.parts.data;
+        let Parts { inputs, bounds, .. } = &mut self.parts;
+        let widen = |reward: f32| bounds.widen(&[reward]);
+        let floor = observation_std_floor as f32;
+        inputs.fit(demonstrations, data_hashes, normalize_observations, floor, widen)
+    }
+
+    fn td_errors(&self) -> Option<&[f32]> {
+        Some(&self.parts.td_errors)
+    }
+
+    fn enter_phase(&mut self, phase: PhaseKind) -> Result<(), LearnError> {
+        if phase == PhaseKind::Online {
+            if self.parts.reset_optimizer_online {
+                self.parts.critics.reset_optimizer();
+                self.algorithm.reset_value_optimizer();
+            }
+            self.parts.online_since.get_or_insert(self.parts.updates);
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, batch: &Batch) -> Result<Metrics, LearnError> {
+        self.parts.threads.clone().run(|| {
+            let noise = self.draw_noise(batch.n);
+            self.algorithm.update(&mut self.parts, batch, &noise)
+        })
+    }
+
+    fn heldout_metrics(&self) -> &'static [&'static str] {
+        A::HELDOUT
+    }
+
+    fn evaluate(&self, batch: &Batch) -> Result<Metrics, LearnError> {
+        let Self { parts, algorithm } = self;
+        parts.threads.run(|| {
+            let rows = parts.inputs.rows(batch, parts.updates)?;
+            let mut metrics = Metrics::new();
+            let likelihood = parts.actor.acting().log_likelihood(rows.observation.clone(), &rows.action)?;
+            metrics.push("heldout/log_likelihood", likelihood);
+            algorithm.evaluate(parts, batch, &rows, &mut metrics)?;
+            Ok(metrics)
+        })
+    }
+
+    fn updates(&self) -> u64 {
+        self.parts.updates
+    }
+
+    fn policy(&self, slots: usize) -> Result<Box<dyn Policy>, LearnError> {
+        Ok(Box::new(self.parts.actor.policy(&self.parts.inputs, A::NAME, self.parts.updates, slots)?))
+    }
+
+    fn artifact(&self) -> Result<PolicyArtifact, LearnError> {
+        self.parts.actor.artifact(&self.parts.inputs, A::NAME, self.parts.updates)
+    }
+
+    fn save(&self) -> Result<Blobs, LearnError> {
+        let parts = &self.parts;
+        let mut arrays = Arrays::new();
+        parts.actor.export(&mut arrays)?;
+        parts.critics.export(&mut arrays)?;
+        let mut other_steps = BTreeMap::new();
+        for other in self.algorithm.others() {
+            other.export(&mut arrays)?;
+            other_steps.insert(other.name().to_owned(), other.steps());
+        }
+        let mut counters = Counters::new(A::NAME, parts.seed, &parts.inputs);
+        counters.updates = parts.updates;
+        counters.actor_steps = parts.actor.steps();
+        counters.critic_steps = parts.critics.steps();
+        counters.other_steps = other_steps;
+        counters.online_since = parts.online_since;
+        counters.reward_range = parts.bounds.reward_range();
+        counters.save(&arrays)
+    }
+
+    fn load(&mut self, blobs: &Blobs) -> Result<(), LearnError> {
+        let Self { parts, algorithm } = self;
+        let (counters, arrays) = Counters::load(blobs, A::NAME, &parts.inputs)?;
+        parts.actor.check(&arrays)?;
+        parts.critics.check(&arrays)?;
+        for other in algorithm.others() {
+            other.check(&arrays)?;
+        }
+        parts.actor.import(&arrays, counters.actor_steps)?;
+        parts.critics.import(&arrays, counters.critic_steps)?;
+        for other in algorithm.others_mut() {
+            let steps = counters.other_steps.get(other.name()).copied().unwrap_or_default();
+            other.import(&arrays, steps)?;
+        }
+        parts.bounds.restore(counters.reward_range);
+        parts.online_since = counters.online_since;
+        (parts.seed, parts.updates) = counters.give_back(&mut parts.inputs);
+        Ok(())
+    }
+}

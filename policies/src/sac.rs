@@ -1,0 +1,348 @@
+//! Soft actor-critic (SAC; Haarnoja et al. 2018, arXiv 1812.05905) with an automatic entropy temperature, and by its options REDQ
+//! (arXiv 2101.05982) and RLPD (Ball et al. 2023, arXiv 2302.02948).
+//!
+//! One update, all losses from the networks before it, `d` the continuation (0 only after a termination):
+//! ```text
+//! a' ~ pi(.|s')
+//! y  = clamp(r + discount * d * (min_j Qt_j(s', a') - alpha log pi(a'|s')))      j over the critics that were drawn
+//! Lq = sum_j mean_batch (Q_j(s, a) - y)^2
+//! Lp = mean_batch (alpha log pi(a_pi|s) - actor_q_j Q_j(s, a_pi))                reparameterised
+//! La = -log alpha * mean_batch (log pi(a_pi|s) + target_entropy)
+//! critics, actor and log alpha step, targets follow: Qt <- Qt + target_rate (Q - Qt)
+//! ```
+//!
+//! | form | how |
+//! |---|---|
+//! | SAC from scratch | an online phase with `offline_ratio = 0` |
+//! | SACfD (prior) | an online phase alone; demonstrations are in the buffer |
+//! | SACfD (pretrained) | an offline phase before it, in which `offline_actor = "cloning"` has the policy clone while critics learn |
+//! | RLPD | `actor_q = "mean"`, `backup_entropy = false`, `critic = { count = 10, min_over = 2, layer_norm = true }`, `utd_ratio` and `offline_ratio = 0.5` in the phase |
+//!
+//! | tensor | shape |
+//! |---|---|
+//! | `actor/layerI` | observation to `hidden` to means and deviations, 2 x action |
+//! | `criticJ/layerI` (and `normI`), `target/criticJ` | observation + action to `hidden` to 1 |
+//! | `log_temperature` | 1 |
+//!
+//! | setting | default | source |
+//! |---|---|---|
+//! | `target_entropy` | minus the actions' dimension | paper |
+//! | `initial_temperature` | 1 | rlkit; RLPD 0.1 |
+//! | rates, `discount`, `target_rate`, networks, batch | 3e-4, 0.99, 5e-3, 2x256, 256 | paper |
+//! | `backup_entropy` | off | RLPD on sparse tasks; the paper has it on |
+//! | `critic.layer_norm`, `critic.q_clamp` | on, reward bounds | RLPD, and the other learners here; the paper has neither |
+//! | `offline_actor` | `cloning` | the pretrained form |
+//!
+//! The paper's form is `backup_entropy = true, critic = { layer_norm = false, q_clamp = "off" }`. Differences beside that: deviations are bounded smoothly to `[exp(-5), exp(2)]` and not clipped to `[exp(-20), exp(2)]`;
+//! the temperature's step uses the losses from before the other steps. `q_clamp = "reward_bounds"` bounds targets with their
+//! entropy in them, so it fits `backup_entropy = false`. RLPD takes the policy's gradient once for several critic updates; here
+//! every update moves both.
+//!
+//! `returns` sums up several rewards, as AWAC's; importance weights of a batch (prioritised sampling) multiply each row's share in
+//! the critics' loss; entropies of the steps between are left out.
+//!
+//! Metrics: `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean, temperature,
+//! temperature_loss, entropy, std_mean, log_likelihood}` (entropy: of the samples, nats; the loss of the temperature where it moved);
+//! `heldout/{log_likelihood, td_error}`.
+
+use candle_core::Var;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_core::{Batch, LearnError, Learner, Metrics};
+
+use crate::LearnerContext;
+use crate::nn::actor::{Actor, network_gradient};
+use crate::nn::critic::{CriticConfig, Judging, Weights, critic_loss, taken_value, target_value};
+use crate::nn::inputs::{BatchRows, tensor};
+use crate::nn::off_policy::{
+    Algorithm, DataSettings, Noise, NoisePlan, OffPolicy, Parts, ReturnSteps, loss_metrics, td_error,
+};
+use crate::nn::params::{Gradients, Params, Part};
+use crate::nn::squashed::{Sampled, SquashedActorConfig, SquashedNet};
+use crate::nn::trainable::Trainable;
+use crate::nn::{Context, mean, mean_of, positive, require};
+
+const NAME: &str = "sac";
+const TEMPERATURE: &str = "log_temperature";
+
+/// What the policy does in an offline phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OfflineActor {
+    /// Clones the data: `-mean log pi(a|s)`. The temperature stands still.
+    #[default]
+    Cloning,
+    /// What it does online.
+    Sac,
+}
+
+/// Soft actor-critic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SacConfig {
+    /// The policy network.
+    pub actor: SquashedActorConfig,
+    /// The critics.
+    pub critic: CriticConfig,
+    /// Discount per step (the paper's gamma).
+    pub discount: f64,
+    /// The entropy temperature (the paper's alpha) at the start.
+    pub initial_temperature: f64,
+    /// Adam's learning rate of the temperature's logarithm; 0 keeps the temperature as it is.
+    pub temperature_learning_rate: f64,
+    /// Entropy that the temperature works towards, nats; minus the actions' dimension where absent.
+    pub target_entropy: Option<f64>,
+    /// Whether targets count the entropy of the next step.
+    pub backup_entropy: bool,
+    /// How critics judge the policy's actions.
+    pub actor_q: Judging,
+    /// What the policy does in an offline phase.
+    pub offline_actor: OfflineActor,
+    /// Steps of the critics' targets.
+    pub returns: ReturnSteps,
+    /// Rows in an offline batch.
+    pub offline_batch: usize,
+    /// Rows in an online batch.
+    pub online_batch: usize,
+    /// Actions of the data are clipped to `1 - demo_action_margin` in size.
+    pub demo_action_margin: f64,
+    /// Whether observations are standardised by the demonstrations.
+    pub normalize_observations: bool,
+    /// Added to each observation's deviation when standardising.
+    pub observation_std_floor: f64,
+}
+
+impl Default for SacConfig {
+    fn default() -> Self {
+        Self {
+            actor: SquashedActorConfig::default(),
+            critic: CriticConfig::default(),
+            discount: 0.99,
+            initial_temperature: 1.0,
+            temperature_learning_rate: 3e-4,
+            target_entropy: None,
+            backup_entropy: false,
+            actor_q: Judging::Min,
+            offline_actor: OfflineActor::default(),
+            returns: ReturnSteps::OneStep,
+            offline_batch: 256,
+            online_batch: 256,
+            demo_action_margin: 1e-5,
+            normalize_observations: true,
+            observation_std_floor: 1e-3,
+        }
+    }
+}
+
+impl SacConfig {
+    /// Builds the learner.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] naming the offending key.
+    pub fn build(&self, context: &LearnerContext) -> Result<Box<dyn Learner>, LearnError> {
+        Ok(Box::new(Sac::new(self, context)?))
+    }
+}
+
+/// The learner.
+pub type Sac = OffPolicy<MaximumEntropy>;
+
+/// What makes an actor-critic SAC.
+#[derive(Clone, Debug)]
+pub struct MaximumEntropy {
+    log_temperature: Var,
+    trained: Trainable,
+    learns_temperature: bool,
+    target_entropy: f64,
+    backup_entropy: bool,
+    actor_q: Judging,
+    offline_actor: OfflineActor,
+}
+
+impl Sac {
+    /// A fresh learner.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] naming the offending key.
+    pub fn new(config: &SacConfig, context: &LearnerContext) -> Result<Self, LearnError> {
+        let SacConfig {
+            actor,
+            critic,
+            discount,
+            initial_temperature,
+            temperature_learning_rate,
+            target_entropy,
+            backup_entropy,
+            actor_q,
+            offline_actor,
+            returns,
+            offline_batch,
+            online_batch,
+            demo_action_margin,
+            normalize_observations,
+            observation_std_floor,
+        } = config;
+        let check = |ok, key, reason| require(NAME, ok, key, reason);
+        check(positive(*initial_temperature), "initial_temperature", "must be positive")?;
+        let rate = *temperature_learning_rate;
+        check(rate >= 0.0 && rate.is_finite(), "temperature_learning_rate", "must not be negative")?;
+        check(target_entropy.is_none_or(f64::is_finite), "target_entropy", "must be finite")?;
+        let data = DataSettings {
+            discount: *discount,
+            returns: *returns,
+            offline_batch: *offline_batch,
+            online_batch: *online_batch,
+            demo_action_margin: *demo_action_margin,
+            normalize_observations: *normalize_observations,
+            observation_std_floor: *observation_std_floor,
+        };
+        let actor = Actor::<SquashedNet>::new(actor, context.dims(), context.seed, NAME)?;
+        let parts = Parts::new(actor, critic, data, context, NAME)?;
+        let mut params = Params::default();
+        let part = Part { name: TEMPERATURE.into(), dims: vec![1], at: 0 };
+        let start = initial_temperature.ln() as f32;
+        let log_temperature = params.add(TEMPERATURE, vec![part], &[start]).context("temperature")?;
+        let algorithm = MaximumEntropy {
+            log_temperature,
+            trained: Trainable::new(TEMPERATURE, params, rate),
+            learns_temperature: rate > 0.0,
+            target_entropy: target_entropy.unwrap_or(-(context.dims()[1] as f64)),
+            backup_entropy: *backup_entropy,
+            actor_q: *actor_q,
+            offline_actor: *offline_actor,
+        };
+        Ok(Self::of(parts, algorithm))
+    }
+}
+
+/// What moves the policy.
+struct PolicyLoss {
+    loss: f64,
+    /// Of the network's output.
+    gradient: Vec<f32>,
+}
+
+impl MaximumEntropy {
+    fn temperature(&self) -> Result<f64, LearnError> {
+        let log: Vec<f32> = self.log_temperature.to_vec1().context("temperature")?;
+        Ok(log.first().map_or(0.0, |l| f64::from(*l).exp()))
+    }
+
+    /// `Lp` and its derivative by the network's output.
+    fn entropy_loss(
+        &self,
+        parts: &Parts<SquashedNet>,
+        rows: &BatchRows,
+        (output, noise): (&[f32], &[f32]),
+        sampled: &Sampled,
+        temperature: f64,
+    ) -> Result<PolicyLoss, LearnError> {
+        let pairs = parts.pair(&rows.observation, &sampled.action)?;
+        let passes = parts.critics.judge_actions(&pairs, &parts.threads)?;
+        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.q).collect();
+        let q = self.actor_q.of(&by_critic);
+        let rows = q.iter().zip(&sampled.log_prob);
+        let loss = mean(rows.map(|(q, l)| temperature * f64::from(*l) - f64::from(*q)));
+        let n = q.len() as f64;
+        let coefficients = self.actor_q.gradient(&by_critic, (-1.0 / n) as f32);
+        let action_dim = parts.dims()[1];
+        let of_action = parts.critics.action_gradient(&passes, coefficients, action_dim, &parts.threads)?;
+        let gradient = parts.actor.net().sample_gradient(output, noise, &of_action, temperature / n);
+        Ok(PolicyLoss { loss, gradient })
+    }
+}
+
+impl Algorithm for MaximumEntropy {
+    type Net = SquashedNet;
+    const NAME: &'static str = NAME;
+    const HELDOUT: &'static [&'static str] = &["heldout/log_likelihood", "heldout/td_error"];
+
+    fn noise(&self) -> NoisePlan {
+        NoisePlan { next_action: true, policy_actions: 1 }
+    }
+
+    fn update(
+        &mut self,
+        parts: &mut Parts<SquashedNet>,
+        batch: &Batch,
+        noise: &Noise,
+    ) -> Result<Metrics, LearnError> {
+        let rows = parts.take_in(batch)?;
+        let (net, dim) = (parts.actor.net(), parts.dims()[0]);
+        let temperature = self.temperature()?;
+        let observed = |rows: &[f32]| tensor(rows.to_vec(), dim).context("policy forward");
+        let (next, here) = parts.threads.join(
+            || net.infer(&observed(&rows.next_observation)?),
+            || net.forward(&observed(&rows.observation)?),
+        );
+        let (next, (pass, output)) = (next?, here?);
+        let next = net.sample(&next, &noise.next_action);
+        let policy_noise = noise.policy_action.concat();
+        let sampled = net.sample(&output, &policy_noise);
+        let likelihood = net.log_prob(&output, &rows.action);
+
+        let pair = parts.pair(&rows.next_observation, &next.action)?;
+        let judgements = parts.judge(&rows, pair, &[], noise)?;
+        let entropy = if self.backup_entropy { temperature as f32 } else { 0.0 };
+        let value = target_value(&judgements);
+        let soft: Vec<f32> = value.iter().zip(&next.log_prob).map(|(q, l)| q - entropy * l).collect();
+        let y = parts.bounds.targets(batch, &soft);
+
+        let clones = parts.online_since.is_none() && self.offline_actor == OfflineActor::Cloning;
+        let policy = if clones {
+            let factor = -1.0 / batch.n as f64;
+            let gradient = net.log_prob_gradient(&output, &rows.action, factor);
+            PolicyLoss { loss: -mean_of(&likelihood), gradient }
+        } else {
+            self.entropy_loss(parts, &rows, (&output, &policy_noise), &sampled, temperature)?
+        };
+        let critic_loss = critic_loss(&judgements, &y, &batch.weight);
+        parts.finite("train/critic_loss", critic_loss)?;
+        parts.finite("train/actor_loss", policy.loss)?;
+        let missing = mean_of(&sampled.log_prob) + self.target_entropy;
+        let moves_temperature = self.learns_temperature && !clones;
+        let temperature_loss = parts.finite("train/temperature_loss", -temperature.ln() * missing)?;
+        let std_mean = net.std_mean(&output);
+
+        let PolicyLoss { loss, gradient } = policy;
+        let norms =
+            parts.descend(&judgements, &y, &batch.weight, |_| network_gradient(&pass, gradient).map(Some))?;
+        if moves_temperature {
+            self.trained.step(&Gradients::from([(TEMPERATURE.to_owned(), vec![-missing as f32])]))?;
+        }
+
+        let q = taken_value(&judgements, Judging::Min);
+        let mut metrics = loss_metrics(critic_loss, Some(loss), norms, &q, &y);
+        metrics.push("train/temperature", self.temperature()?);
+        if moves_temperature {
+            metrics.push("train/temperature_loss", temperature_loss);
+        }
+        metrics.push("train/entropy", -mean_of(&sampled.log_prob));
+        metrics.push("train/std_mean", std_mean);
+        metrics.push("train/log_likelihood", mean_of(&likelihood));
+        Ok(metrics)
+    }
+
+    fn evaluate(
+        &self,
+        parts: &Parts<SquashedNet>,
+        batch: &Batch,
+        rows: &BatchRows,
+        metrics: &mut Metrics,
+    ) -> Result<(), LearnError> {
+        let there = &rows.next_observation;
+        let next = parts.value(Weights::Target, there, &parts.acting_mean(there)?, Judging::Min)?;
+        let y = parts.bounds.targets(batch, &next);
+        let q = parts.value(Weights::Online, &rows.observation, &rows.action, Judging::Min)?;
+        metrics.push("heldout/td_error", td_error(&q, &y));
+        Ok(())
+    }
+
+    fn others(&self) -> Vec<&Trainable> {
+        vec![&self.trained]
+    }
+
+    fn others_mut(&mut self) -> Vec<&mut Trainable> {
+        vec![&mut self.trained]
+    }
+}
