@@ -15,8 +15,8 @@ pub(crate) fn exists(path: &Path) -> DataError {
 /// Tells the temporary files of concurrent writers in one process apart.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// The directory that `path` is in, and a name beside it that nobody else uses.
-pub(crate) fn beside(path: &Path) -> Result<(&Path, PathBuf), DataError> {
+/// The directory that `path` is in, and its name there.
+fn directory_and_name(path: &Path) -> Result<(&Path, String), DataError> {
     let directory = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
@@ -25,8 +25,16 @@ pub(crate) fn beside(path: &Path) -> Result<(&Path, PathBuf), DataError> {
         let source = IoError::new(ErrorKind::InvalidInput, "this is not the name of a file");
         return Err(DataError::Io { path: path.to_owned(), source });
     };
+    Ok((directory, name.to_string_lossy().into_owned()))
+}
+
+/// The directory that `path` is in, made where it is not there, and a name beside it that nobody else uses.
+pub(crate) fn beside(path: &Path) -> Result<(&Path, PathBuf), DataError> {
+    let (directory, name) = directory_and_name(path)?;
+    std::fs::create_dir_all(directory)
+        .map_err(|source| DataError::Io { path: directory.to_owned(), source })?;
     let unique = WRITES.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".{}.{}-{unique}.tmp", name.to_string_lossy(), std::process::id());
+    let name = format!(".{name}.{}-{unique}.tmp", std::process::id());
     Ok((directory, directory.join(name)))
 }
 
@@ -42,8 +50,7 @@ pub(crate) struct Unnamed {
 impl Unnamed {
     pub(crate) fn beside(path: &Path) -> Result<Self, DataError> {
         let io = |source| DataError::Io { path: path.to_owned(), source };
-        let (directory, temporary) = beside(path)?;
-        std::fs::create_dir_all(directory).map_err(io)?;
+        let (_, temporary) = beside(path)?;
         let file = std::fs::File::options().read(true).write(true).create_new(true).open(&temporary);
         let file = file.map_err(io)?;
         let named = std::fs::remove_file(&temporary).is_err().then_some(temporary);
@@ -70,7 +77,6 @@ pub(crate) fn put_directory(
         return Err(exists(path));
     }
     let (directory, temporary) = beside(path)?;
-    std::fs::create_dir_all(directory).map_err(io)?;
     let attempt = || -> Result<(), DataError> {
         std::fs::create_dir(&temporary).map_err(io)?;
         write(&temporary)?;
@@ -172,14 +178,11 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), DataError> {
 /// too.
 #[must_use]
 pub fn leftovers(path: &Path) -> Vec<PathBuf> {
-    let Ok((directory, temporary)) = beside(path) else { return Vec::new() };
-    // `.NAME.` is the beginning of all of them.
-    let own = temporary.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let Some(begin) = own.get(..name.len() + 2) else { return Vec::new() };
+    let Ok((directory, name)) = directory_and_name(path) else { return Vec::new() };
+    let begin = format!(".{name}.");
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_one = |name: &str| {
-        let middle = name.strip_prefix(begin).and_then(|rest| rest.strip_suffix(".tmp"));
+        let middle = name.strip_prefix(begin.as_str()).and_then(|rest| rest.strip_suffix(".tmp"));
         middle.and_then(|m| m.split_once('-')).is_some_and(|(process, unique)| {
             [process, unique].iter().all(|part| part.bytes().all(|b| b.is_ascii_digit()) && !part.is_empty())
         })
@@ -206,5 +209,7 @@ mod tests {
         }
         assert_eq!(leftovers(&path), [left]);
         assert!(leftovers(&directory.path().join("new")).is_empty());
+        assert!(leftovers(&directory.path().join("not-there/new")).is_empty());
+        assert!(!directory.path().join("not-there").exists(), "looking makes no directory");
     }
 }

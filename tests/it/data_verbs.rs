@@ -32,6 +32,8 @@ fn what_is_converted_there_and_back_is_the_same_to_the_bit() {
         ["push.hdf5", "sets/back.hdf5"].map(|f| surefoot_datasets::open(&workplace.path(f)).unwrap());
     assert_eq!(there.meta().spec, back.meta().spec);
     assert!((0..there.len()).all(|i| there.episode(i).unwrap() == back.episode(i).unwrap()));
+    // A directory that is not there is made, whatever the format.
+    workplace.succeed(&["data", "convert", "push.hdf5", "--to", "not/yet/there.hdf5"]);
     workplace.fail(&["data", "convert", "push.hdf5", "--to", "back.hdf5"], 1, &["back.hdf5"]);
     workplace.fail(&["data", "convert", "push.hdf5", "--to", "x", "--as", "excel"], 2, &["robomimic"]);
 }

@@ -75,7 +75,7 @@ fn check(args: &ActArgs) -> CommandResult {
 
 fn env_of_name(name: &str) -> Result<EnvConfig, Failure> {
     EnvConfig::default_of(name).ok_or_else(|| {
-        let hint = nearest(name, EnvConfig::names().into_iter())
+        let hint = nearest(name, EnvConfig::local_names().iter().copied())
             .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
         usage(anyhow!("--env {name}: there is no such environment{hint}"))
     })

@@ -41,7 +41,7 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
         return Err(usage(anyhow!("--operator none: nobody would drive\n\nhint: keyboard or panel")));
     }
     let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
-        let names = EnvConfig::names().join(", ");
+        let names = EnvConfig::local_names().join(", ");
         usage(anyhow!("unknown environment {:?}: expected one of {names}", args.env))
     })?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed }.seeds();

@@ -33,9 +33,9 @@ struct Faults {
 /// Runs the verb.
 pub fn run(args: &ServeArgs, output: Output) -> CommandResult {
     let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
-        let hint = nearest(&args.env, EnvConfig::names().into_iter())
+        let hint = nearest(&args.env, EnvConfig::local_names().iter().copied())
             .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-        let names = EnvConfig::names().join(", ");
+        let names = EnvConfig::local_names().join(", ");
         usage(anyhow!("unknown environment {:?}: expected one of {names}{hint}", args.env))
     })?;
     let (_, world) = composition::robot_parts(&env)?;

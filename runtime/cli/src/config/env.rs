@@ -24,6 +24,11 @@ impl EnvConfig {
         [surefoot_sim::EnvConfig::NAMES, LinkedEnvConfig::NAMES].concat()
     }
 
+    /// The names of the worlds of this process: those with a robot that can be served or driven.
+    pub const fn local_names() -> &'static [&'static str] {
+        surefoot_sim::EnvConfig::NAMES
+    }
+
     /// The registered name of this choice.
     pub const fn name(&self) -> &'static str {
         match self {
