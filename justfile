@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test no_std libhdf5 h5py mcap
+ci: fmt clippy test no_std libhdf5 h5py mcap export
 
 # Formatting
 fmt:
@@ -45,6 +45,15 @@ mcap:
     cd target/mcap && cargo run -q -- train ../../tests/it/tiny.toml --run-dir run --quiet
     cargo run -q -- rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
     python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap
+
+# An exported policy in onnxruntime, and its weights in numpy (needs Python with onnx, onnxruntime and safetensors)
+export:
+    rm -rf target/export && mkdir -p target/export
+    for learner in awac sac; do \
+        sed "s/^.learner.awac.$/[learner.$learner]/" tests/it/tiny.toml > "target/export/$learner.toml" && \
+        (cd target/export && cargo run -q -- train "$learner.toml" --run-dir "$learner" --quiet && \
+        cargo run -q -- export "$learner" --to "$learner.onnx" --quiet) && \
+        python3 policies/tests/export_reads.py "target/export/$learner/checkpoints/last/policy" "target/export/$learner.onnx" || exit 1; done
 
 # The Python side of the lockstep link: its style and types, its tests, and our environments in Gymnasium's own checker (needs
 # `pip install mujoco gymnasium-robotics -e 'bridges/python[test]'`)

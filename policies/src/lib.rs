@@ -8,6 +8,7 @@ pub mod awac;
 pub mod bc;
 pub mod iql;
 pub mod nn;
+pub mod onnx;
 pub mod sac;
 pub mod td3_bc;
 

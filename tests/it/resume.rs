@@ -11,7 +11,7 @@ fn interrupt_at(workplace: &Workplace, args: &[&str], word: &str, nth: usize) ->
 }
 
 /// Starts the run, sends a signal when a line of its event stream contains `word` for the `nth` time, and gives the exit code.
-fn signal_at(workplace: &Workplace, args: &[&str], signal: &str, word: &str, nth: usize) -> i32 {
+pub fn signal_at(workplace: &Workplace, args: &[&str], signal: &str, word: &str, nth: usize) -> i32 {
     let mut child =
         workplace.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
     let stdout = BufReader::new(child.stdout.take().expect("piped"));

@@ -203,19 +203,29 @@ impl Lints {
     }
 
     fn notes(&mut self, meta: &DatasetMeta) {
+        const CODES: [(&str, &str, &str); 3] = [
+            (AMBIGUOUS_DONE, "dones", "store `terminations` and `truncations`, or choose with done_means"),
+            (
+                BAD_ENV_ARGS,
+                "data@env_args",
+                "write env_args as a JSON object with env_name, type and env_kwargs, as robomimic does",
+            ),
+            (
+                INCOMPLETE,
+                "the recording",
+                "what is there is good; recording into the same directory goes on where it was cut off, in a file there is no going on",
+            ),
+        ];
         for note in &meta.notes {
-            if note.starts_with(AMBIGUOUS_DONE) {
-                let mend = "store `terminations` and `truncations`, or choose with done_means";
-                self.warning(AMBIGUOUS_DONE, "dones".into(), note.clone(), mend);
-            } else if note.starts_with(BAD_ENV_ARGS) {
-                let mend =
-                    "write env_args as a JSON object with env_name, type and env_kwargs, as robomimic does";
-                self.warning(BAD_ENV_ARGS, "data@env_args".into(), note.clone(), mend);
-            } else if note.starts_with(INCOMPLETE) {
-                let mend = "what is there is good; recording into the same directory goes on where it was cut off, in a file there is no going on";
-                self.warning(INCOMPLETE, "the recording".into(), note.clone(), mend);
-            } else {
-                self.info("note", "the file".into(), note.clone(), "nothing to do if it is meant");
+            let coded = CODES.iter().find_map(|(code, place, mend)| {
+                // The code is said beside the severity already.
+                Some((code, place, note.strip_prefix(code)?.trim_start_matches([':', ' ']), mend))
+            });
+            match coded {
+                Some((code, place, message, mend)) => {
+                    self.warning(code, (*place).into(), message.to_owned(), mend);
+                }
+                None => self.info("note", "the file".into(), note.clone(), "nothing to do if it is meant"),
             }
         }
     }

@@ -3,8 +3,11 @@
 use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 
+use surefoot_core::ros::messages::{Header, JointState, Time};
+use surefoot_core::ros::{Cdr, RosMessage};
 use surefoot_core::{Episode, RobotContract, StepEnd};
 use surefoot_datasets::import::{Imported, Plan, import};
+use surefoot_datasets::mcap::{McapWriter, WriteOptions};
 use surefoot_datasets::streams::LogOptions;
 use surefoot_datasets::{OpenOptions, Recording, open_with, read_all, write};
 
@@ -263,6 +266,37 @@ fn gaps_cut_and_unstamped_messages_are_refused() {
     );
     let error = run(&bare, &[log("teleop.mcap")]).unwrap_err();
     assert!(error.contains("timeline of /success: expected messages with a header"), "{error}");
+}
+
+#[test]
+fn messages_without_a_stamp_are_dropped_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("half_stamped.mcap");
+    let mut file = McapWriter::new(std::fs::File::create(&path).unwrap(), WriteOptions::default()).unwrap();
+    let states = file.topic("/joint_states", JointState::TYPE, JointState::DEFINITION).unwrap();
+    let mut payload = Vec::new();
+    // What is not stamped says something else, so that it would show.
+    for k in 0..60_i64 {
+        let at = 1_000_000_000 + k * 50_000_000;
+        let stamped = k % 4 != 3;
+        let header = Header { stamp: Time::from_nanos(if stamped { at } else { 0 }), ..Header::default() };
+        let position = vec![if stamped { 0.01 * k as f64 } else { 99.0 }];
+        JointState { header, name: vec!["q".into()], position, ..JointState::default() }.encode(&mut payload);
+        file.message(states, at as u64, at as u64, &payload).unwrap();
+    }
+    file.finish().unwrap();
+    let section = RESTS
+        .replace("topic = \"table\"", "topic = \"/joint_states\"")
+        .replace("timeline = \"receive\"", "timeline = \"header\"")
+        .replace("[\"q\"]", "[\"position.q\"]")
+        .replace("table = { time = \"t\", time_unit = \"s\" }\n", "");
+    let imported = run(&section, &[path]).unwrap();
+    let [observed, commanded] = imported.report.logs[0].streams.as_slice() else { panic!() };
+    for stream in [observed, commanded] {
+        assert_eq!((stream.messages, stream.taken, stream.unstamped), (60, 45, 15), "{}", imported.report);
+    }
+    let [episode] = imported.episodes.as_slice() else { panic!("{}", imported.report) };
+    assert!(episode.observation.iter().all(|q| *q < 1.0), "{:?}", episode.observation);
 }
 
 #[test]

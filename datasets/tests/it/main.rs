@@ -18,6 +18,7 @@ mod mcap_written;
 mod named_cases;
 mod open;
 mod peers;
+mod quirk_table;
 mod quirks;
 mod recording;
 mod round_trip;

@@ -6,10 +6,11 @@ use surefoot_core::{LearnError, PolicyArtifact, PolicyCard};
 
 use super::adam::Adam;
 use super::gaussian_net::GaussianNet;
-use super::gaussian_policy::{Architecture, GaussianPolicy};
+use super::gaussian_policy::GaussianPolicy;
 use super::inputs::Inputs;
 use super::mlp::Pass;
 use super::params::{Arrays, Gradients, Params, gradient_norm, to_safetensors};
+use super::policy_network::Architecture;
 use super::{Context, positive, require};
 
 /// Name of the flat parameter of every policy's perceptron.

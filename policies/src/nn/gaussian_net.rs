@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
 use super::actor::{Actor, ActorRates, NETWORK, PolicyNet};
-use super::gaussian_policy::Architecture;
 use super::inputs::tensor;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Gradients, Params, Part, gradient_norm};
+use super::policy_network::Architecture;
 use super::size::{refuse_hidden, refuse_parameters};
 use super::{Context, gaussian, require, scalar};
 

@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod mlp;
 pub mod off_policy;
 pub mod params;
+pub mod policy_network;
 pub mod size;
 pub mod squashed;
 pub mod state;

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
 use super::actor::{Actor, ActorRates, NETWORK, PolicyNet};
-use super::gaussian_policy::Architecture;
 use super::inputs::tensor;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Params};
+use super::policy_network::Architecture;
 use super::size::{refuse_hidden, refuse_parameters};
 use super::{Context, mean_of, require};
 

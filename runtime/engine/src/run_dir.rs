@@ -177,10 +177,11 @@ pub fn read_config(run: &Path) -> Result<String, EngineError> {
     if expected == found { Ok(text) } else { Err(EngineError::ConfigChanged { path, expected, found }) }
 }
 
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
-    path: &Path,
-    expected: &str,
-) -> Result<T, EngineError> {
+/// Reads a JSON file that should hold `expected`.
+///
+/// # Errors
+/// When it cannot be read or is something else.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path, expected: &str) -> Result<T, EngineError> {
     let bytes = std::fs::read(path).map_err(EngineError::io("read", path))?;
     serde_json::from_slice(&bytes).map_err(|e| EngineError::RunDamaged {
         path: path.to_owned(),
@@ -215,7 +216,11 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), EngineError> {
     File::open(path).and_then(|d| d.sync_all()).map_err(EngineError::io("sync", path))
 }
 
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+/// Writes a file whole, in place of one that may be there: a reader finds the old one or the new one.
+///
+/// # Errors
+/// When the system refuses.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);

@@ -64,6 +64,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Continue an interrupted run, bit for bit.
     Resume(ResumeArgs),
+    /// Train several learners with several seeds and compare them: curves, tables, intervals.
+    Bench(BenchArgs),
     /// Evaluate a trained policy on fixed seeds.
     Eval(EvalArgs),
     /// Let a trained policy drive a robot through the whole control loop.
@@ -82,6 +84,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Write a run's report.html again.
     Report(ReportArgs),
+    /// Write a trained policy as an ONNX model.
+    Export(ExportArgs),
     /// Look at recorded data.
     #[command(subcommand)]
     Data(DataCommand),
@@ -173,6 +177,40 @@ pub struct EvalArgs {
     /// Write an animation of the first episode here (GIF).
     #[arg(long)]
     pub film: Option<PathBuf>,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs that are finished are taken as they are, interrupted ones go on, so the verb can be called again until it is through.
+Example:
+  surefoot bench configs/bench/push_learners.toml --to bench/push
+  surefoot bench configs/bench/push_learners.toml --to smoke phase.0.offline.updates=200 phase.1.online.env_steps=600")]
+pub struct BenchArgs {
+    /// The suite, a TOML file: contenders, seeds, what a score is.
+    pub suite: PathBuf,
+    /// Overrides for every run.
+    pub overrides: Vec<String>,
+    /// Where its runs, report.html, comparison.json and table.md stand; by default bench/NAME.
+    #[arg(long)]
+    pub to: Option<PathBuf>,
+    /// Compare the runs that are finished, and start none.
+    #[arg(long)]
+    pub report_only: bool,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The model takes `observation` [n, observation_dim] in the units of policy.json and gives `action` [n, action_dim] in [-1, 1],
+without noise. Example:
+  surefoot export runs/push-s0-20260203T040506Z --to push.onnx")]
+pub struct ExportArgs {
+    /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
+    pub policy: PathBuf,
+    /// The file to write; it must not exist.
+    #[arg(long)]
+    pub to: PathBuf,
 }
 
 /// Arguments of `rollout`.
@@ -384,4 +422,6 @@ pub enum SchemaKind {
     Run,
     /// A robot contract (`configs/robots/*.toml`).
     Robot,
+    /// A suite of `surefoot bench` (`configs/bench/*.toml`).
+    Bench,
 }

@@ -8,7 +8,7 @@ use surefoot_core::RobotContract;
 use crate::args::{ConfigCommand, SchemaKind};
 use crate::commands::train::Learners;
 use crate::composition;
-use crate::config::{self, RunConfig};
+use crate::config::{self, BenchConfig, RunConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -19,6 +19,12 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
             match kind_of(file, *kind) {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
                 SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
+                SchemaKind::Bench => {
+                    let (_, contenders) = config::load_bench(file, overrides)?;
+                    for run in contenders.iter().flat_map(|c| &c.runs) {
+                        check_run(&run.loaded.config)?;
+                    }
+                }
             }
             if output.json() {
                 output.value(&serde_json::json!({ "event": "checked", "path": file, "valid": true }));
@@ -36,6 +42,14 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 if let Some(hash) = contract.import_hash() {
                     output.note(&format!("import hash {hash}"));
                 }
+            }
+        }
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Bench => {
+            let (suite, _) = config::load_bench(file, overrides)?;
+            if output.json() {
+                output.value(&suite);
+            } else {
+                output.text(&toml::to_string_pretty(&suite).context("cannot write the suite")?);
             }
         }
         ConfigCommand::Show { file, overrides, .. } => {
@@ -58,12 +72,16 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     Ok(())
 }
 
-/// What a file is, where nobody says it: a robot has joints, and an experiment has none.
+/// What a file is, where nobody says it: a robot has joints, a suite has contenders, and an experiment has neither.
 fn kind_of(file: &Path, stated: Option<SchemaKind>) -> SchemaKind {
     stated.unwrap_or_else(|| {
         let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
-        let robot = table.is_some_and(|t| t.contains_key("joints") && !t.contains_key("phase"));
-        if robot { SchemaKind::Robot } else { SchemaKind::Run }
+        let has = |key: &str| table.as_ref().is_some_and(|t| t.contains_key(key) && !t.contains_key("phase"));
+        match (has("joints"), has("contender")) {
+            (true, _) => SchemaKind::Robot,
+            (_, true) => SchemaKind::Bench,
+            _ => SchemaKind::Run,
+        }
     })
 }
 
@@ -97,6 +115,7 @@ pub fn schema(kind: SchemaKind) -> Result<String, serde_json::Error> {
     let schema = match kind {
         SchemaKind::Run => schemars::schema_for!(RunConfig),
         SchemaKind::Robot => schemars::schema_for!(RobotContract),
+        SchemaKind::Bench => schemars::schema_for!(BenchConfig),
     };
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
@@ -107,7 +126,9 @@ mod tests {
 
     #[test]
     fn checked_in_schemas_are_those_of_the_code() {
-        for (kind, name) in [(SchemaKind::Run, "run"), (SchemaKind::Robot, "robot")] {
+        for (kind, name) in
+            [(SchemaKind::Run, "run"), (SchemaKind::Robot, "robot"), (SchemaKind::Bench, "bench")]
+        {
             let path = format!("{}/../../configs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(
@@ -136,6 +157,20 @@ mod tests {
         let run = format!("{}/../../configs/push.toml", env!("CARGO_MANIFEST_DIR"));
         assert_eq!(kind_of(Path::new(&run), None), SchemaKind::Run);
         assert!(robot(Path::new(&run), &["name=x".into()]).is_err());
+    }
+
+    #[test]
+    fn every_suite_is_valid() {
+        let directory = format!("{}/../../configs/bench", env!("CARGO_MANIFEST_DIR"));
+        let mut checked = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(kind_of(&path, None), SchemaKind::Bench, "{}", path.display());
+            let loaded = config::load_bench(&path, &[]);
+            assert!(loaded.is_ok(), "{}: {:?}", path.display(), loaded.err());
+            checked += 1;
+        }
+        assert!(checked > 0);
     }
 
     #[test]

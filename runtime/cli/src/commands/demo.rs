@@ -20,5 +20,6 @@ pub fn run(args: &DemoArgs, output: Output) -> CommandResult {
     if let Some((aside, damage)) = put_aside_if_damaged(&data)? {
         output.note(&format!("{damage}\nwarning: kept as {}, recording anew", aside.display()));
     }
-    start(&loaded, &args.runs, None, Surroundings::alone(output), &on_interrupt()?, output)
+    start(&loaded, &args.runs, None, Surroundings::alone(output), &on_interrupt()?, output)?.print(output);
+    Ok(())
 }

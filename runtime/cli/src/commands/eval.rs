@@ -122,6 +122,15 @@ fn environment(
     }
 }
 
+/// Finds and reads a policy alone: its files and their directory.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub fn read_policy(policy: &Path) -> Result<(PolicyArtifact, PathBuf), Failure> {
+    let (directory, _) = locate(policy)?;
+    Ok((read_artifact(&directory)?, directory))
+}
+
 /// The directory with `policy.json`, and the run it belongs to, if any.
 fn locate(given: &Path) -> Result<(PathBuf, Option<PathBuf>), Failure> {
     let candidates = [given.to_owned(), given.join("policy"), given.join("checkpoints/last/policy")];

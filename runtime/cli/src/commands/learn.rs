@@ -22,7 +22,10 @@ pub fn run(args: &LearnArgs, output: Output) -> CommandResult {
         if !args.overrides.is_empty() || args.run_dir.is_some() {
             return Err(usage(anyhow!("a run goes on with the settings that it began with")));
         }
-        return resume::go_on(&args.what, args.checkpoint.as_deref(), surroundings, output);
+        let interrupt = on_interrupt()?;
+        resume::go_on(&args.what, args.checkpoint.as_deref(), surroundings, &interrupt, output)?
+            .print(output);
+        return Ok(());
     }
     if args.checkpoint.is_some() {
         return Err(usage(anyhow!("--checkpoint: name the directory of a run to go on with")));
@@ -30,5 +33,6 @@ pub fn run(args: &LearnArgs, output: Output) -> CommandResult {
     let loaded = config::load(&args.what, &args.overrides)?;
     let surroundings = surroundings(&loaded.config)?;
     let interrupt = on_interrupt()?;
-    start(&loaded, &args.runs, args.run_dir.as_deref(), surroundings, &interrupt, output)
+    start(&loaded, &args.runs, args.run_dir.as_deref(), surroundings, &interrupt, output)?.print(output);
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! One file per verb.
 
 mod act;
+mod bench;
 mod config;
 mod data;
 mod demo;
 mod doctor;
 mod eval;
+mod export;
 mod learn;
 mod list;
 mod record;
@@ -30,6 +32,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Demo(args) => demo::run(args, output),
         Command::Train(args) => train::run(args, output),
         Command::Resume(args) => resume::run(args, output),
+        Command::Bench(args) => bench::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),
         Command::Serve(args) => serve::run(args, output),
@@ -39,6 +42,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::ServeEnv(args) => serve_env::run(args, output),
         Command::Replay(args) => replay::run(args, output),
         Command::Report(args) => report::run(args, output),
+        Command::Export(args) => export::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Data(command) => data::run(command, output),
         Command::List => list::run(output),

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use surefoot_engine::{RunDir, Trainer, run_dir};
+use surefoot_engine::{Interrupt, RunDir, Trainer, run_dir};
 
 use crate::args::ResumeArgs;
 use crate::commands::train::{
-    Learners, Surroundings, carry_on, configuration, no_actors, on_interrupt, person_can_act, with_parts,
+    Finished, Learners, Surroundings, carry_on, configuration, no_actors, on_interrupt, person_can_act,
+    with_parts,
 };
 use crate::composition;
 use crate::config::{self, RunConfig};
@@ -33,10 +34,11 @@ pub fn run(args: &ResumeArgs, output: Output) -> CommandResult {
         no_actors(config, "learn")?;
         Ok(Surroundings { input: args.operator, ..Surroundings::alone(output) })
     };
-    go_on(&args.run, args.checkpoint.as_deref(), surroundings, output)
+    go_on(&args.run, args.checkpoint.as_deref(), surroundings, &on_interrupt()?, output)?.print(output);
+    Ok(())
 }
 
-/// Goes on with a run, from a checkpoint of it.
+/// Goes on with a run, from a checkpoint of it, and sees it to its end.
 ///
 /// # Errors
 /// When the run is in use, damaged, or not what it began as, and what comes of it.
@@ -44,14 +46,14 @@ pub fn go_on(
     path: &Path,
     checkpoint: Option<&str>,
     surroundings: impl FnOnce(&RunConfig) -> Result<Surroundings, Failure>,
+    interrupt: &Interrupt,
     output: Output,
-) -> CommandResult {
+) -> Result<Finished, Failure> {
     let info = run_dir::read_info(path)?;
     let run = RunDir::open(path)?;
     let text = run_dir::read_config(path)?;
     let loaded = config::parse(&text, &path.join("config.toml").display().to_string(), &[])?;
     let surroundings = surroundings(&loaded.config)?;
-    let interrupt = on_interrupt()?;
     // A run continues on the data it began with: a missing file is not recorded anew here.
     let mut config = loaded.config;
     for data in &mut config.data {
@@ -59,7 +61,7 @@ pub fn go_on(
     }
     let spec = composition::spec(&config)?;
     let learners = Learners::build(&config, &spec)?;
-    let demonstrations = composition::load(&config, &spec, learners.needs(), &interrupt, output)?;
+    let demonstrations = composition::load(&config, &spec, learners.needs(), interrupt, output)?;
     for (path, hash) in &demonstrations.hashes {
         if info.datasets.get(path).is_some_and(|recorded| recorded != hash) {
             return Err(anyhow!(
@@ -71,6 +73,6 @@ pub fn go_on(
     }
     with_parts(&config, &spec, learners, demonstrations, surroundings, |parts| {
         let trainer = Trainer::resume(parts, run, checkpoint).map_err(configuration)?;
-        carry_on(trainer, &interrupt, output)
+        carry_on(trainer, interrupt, output)
     })
 }

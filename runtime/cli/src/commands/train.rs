@@ -1,15 +1,15 @@
 //! `surefoot train`: a run from a config file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use surefoot_core::{EnvSpec, Learner, PhaseKind, Returns, SamplePlan};
 use surefoot_datasets::CacheOptions;
 use surefoot_engine::limits::{SessionLimit, SessionLimitReached};
 use surefoot_engine::live::{LiveClock, Start};
 use surefoot_engine::{
-    Baseline, EngineError, Interrupt, MakeFleet, OnlineConfig, PhaseConfig, RunDir, RunInfo, Schedule,
-    TrainEnd, Trainer, TrainerParts, check_plan, report,
+    Baseline, EngineError, Interrupt, MakeFleet, OnlineConfig, PhaseConfig, Results, RunDir, RunInfo,
+    Schedule, TrainEnd, Trainer, TrainerParts, check_plan, report,
 };
 
 use crate::args::{OperatorInput, TrainArgs};
@@ -33,7 +33,8 @@ pub fn run(args: &TrainArgs, output: Output) -> CommandResult {
     person_can_act(&loaded.config, args.operator)?;
     no_actors(&loaded.config, "learn")?;
     let surroundings = Surroundings { input: args.operator, ..Surroundings::alone(output) };
-    start(&loaded, &args.runs, args.run_dir.as_deref(), surroundings, &interrupt, output)
+    start(&loaded, &args.runs, args.run_dir.as_deref(), surroundings, &interrupt, output)?.print(output);
+    Ok(())
 }
 
 /// Who is around a run.
@@ -111,7 +112,25 @@ fn exit_now() {
     std::process::exit(130);
 }
 
-/// Starts a new run.
+/// A run that has come to its end.
+pub struct Finished {
+    /// What it found.
+    pub results: Results,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+impl Finished {
+    /// Prints the results.
+    pub fn print(&self, output: Output) {
+        summary::print(&self.results, &self.path, output);
+    }
+}
+
+/// Starts a new run and sees it to its end.
+///
+/// # Errors
+/// When it cannot be begun, was interrupted, or stopped for safety.
 pub fn start(
     loaded: &LoadedConfig,
     runs: &Path,
@@ -119,7 +138,7 @@ pub fn start(
     surroundings: Surroundings,
     interrupt: &Interrupt,
     output: Output,
-) -> CommandResult {
+) -> Result<Finished, Failure> {
     let config = &loaded.config;
     if let Some(path) = run_dir.filter(|p| p.exists()) {
         return Err(EngineError::RunExists { path: path.to_owned() }.into());
@@ -225,8 +244,11 @@ pub fn with_parts<T>(
     })
 }
 
-/// Trains to the end or to an interrupt, writes the report and prints the results.
-pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> CommandResult {
+/// Trains to the end or to an interrupt, and writes the report.
+///
+/// # Errors
+/// When it was interrupted, stopped for safety, or failed.
+pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> Result<Finished, Failure> {
     let mut reporter = Reporter::new(output);
     let end = trainer.run(interrupt, &mut reporter)?;
     let run = trainer.run_dir().path().to_owned();
@@ -252,8 +274,7 @@ pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> 
         }
         TrainEnd::Finished => {
             report::write_report(&run)?;
-            summary::print(trainer.results(), &run, output);
-            Ok(())
+            Ok(Finished { results: trainer.results().clone(), path: run })
         }
     }
 }

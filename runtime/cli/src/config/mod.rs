@@ -1,9 +1,11 @@
 //! The experiment file: what a run is made of. Defaults live in code, files list deviations.
 
+mod bench;
 mod env;
 mod overrides;
 mod suggest;
 
+pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
 pub use env::EnvConfig;
 pub use suggest::nearest;
 

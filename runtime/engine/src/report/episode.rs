@@ -72,7 +72,7 @@ pub fn episode_page(title: &str, summary: &str, channels: &[EpisodeChannel], epi
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " · surefoot" }
-                style { (PreEscaped(include_str!("style.css"))) }
+                style { (PreEscaped(super::STYLE)) }
             }
             body {
                 main {

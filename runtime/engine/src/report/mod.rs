@@ -1,7 +1,7 @@
 //! The report: one HTML file that needs nothing else, made from a run directory alone.
 
 mod animation;
-mod chart;
+pub(crate) mod chart;
 mod episode;
 mod history;
 mod page;
@@ -12,11 +12,15 @@ use base64::Engine as _;
 
 pub use animation::animation;
 pub use episode::{EpisodeChannel, episode_page};
+pub(crate) use page::SAFETY_NOTICE;
 
 use crate::EngineError;
 use crate::results::Results;
 use crate::run_dir::{RunInfo, read_config, read_info, read_json, write_atomic};
 use history::History;
+
+/// How all pages look.
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// A filmed episode, ready to be put into a page.
 struct Animation {

@@ -29,7 +29,7 @@ pub fn page(source: &Source) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " · surefoot" }
-                style { (PreEscaped(include_str!("style.css"))) }
+                style { (PreEscaped(super::STYLE)) }
             }
             body {
                 main {
