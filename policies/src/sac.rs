@@ -199,7 +199,7 @@ impl Sac {
         let actor = Actor::<SquashedNet>::new(actor, context.dims(), context.seed, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let mut params = Params::default();
-        let part = Part { name: TEMPERATURE.into(), dims: vec![1], at: 0 };
+        let part = Part { name: TEMPERATURE.into(), dims: vec![1], at: 0, by_columns: false };
         let start = initial_temperature.ln() as f32;
         let log_temperature = params.add(TEMPERATURE, vec![part], &[start]).context("temperature")?;
         let algorithm = MaximumEntropy {

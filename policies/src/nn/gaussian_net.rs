@@ -103,9 +103,9 @@ impl GaussianNet {
         )?;
         let build = || {
             let mut params = Params::default();
-            let mlp = Mlp::new(&mut params, seed, NETWORK, shape)?;
+            let mlp = Mlp::new(&mut params, seed, NETWORK, shape)?.in_halves();
             let start = (part / (1.0 - part)).ln() as f32;
-            let part = Part { name: LOG_STD.into(), dims: vec![action_dim], at: 0 };
+            let part = Part { name: LOG_STD.into(), dims: vec![action_dim], at: 0, by_columns: false };
             let log_std_parameter = params.add(LOG_STD, vec![part], &vec![start; action_dim])?;
             let log_std_bounds = [*min_log_std, *max_log_std];
             Ok(Self { params, mlp, log_std_parameter, log_std_bounds })

@@ -3,21 +3,20 @@
 //! An eager graph of single operations spends most of its time on intermediate tensors; candle sees one node per network here,
 //! and its autograd carries the gradients between networks and losses.
 
+mod passes;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, Var, bail};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 
 use super::gaussian::contiguous;
 use super::init::uniform;
-use super::kernels::{self, Norm};
-use super::params::{Params, Part};
+use super::kernels;
+use super::params::{Params, Part, transposed};
+use passes::{Backward, Trace, WayBack, Workspace, forward};
 
 /// Bound of the last layer's initial weights: outputs start near zero.
 const LAST_LAYER_BOUND: f64 = 3e-3;
-/// Added to the variance in layer normalisation.
-const NORM_EPSILON: f32 = 1e-5;
 
 /// Sizes and kinds of the layers: `x W^T + b`, normalisation where asked for, ReLU; then a last layer without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub struct MlpShape {
 struct LayerAt {
     input: usize,
     output: usize,
-    /// Weight `[output, input]` at this offset, bias `[output]` after it, then scale and shift where normalised.
+    /// Weight `[input, output]` (so that the way forward, the most frequent, reads it as it stands) at this offset, bias `[output]` after it, then scale and shift where normalised.
     weight: usize,
     normalised: bool,
 }
@@ -87,8 +86,14 @@ impl MlpShape {
     fn parts(&self, name: &str) -> Vec<Part> {
         let mut parts = Vec::new();
         for (i, l) in self.layers().into_iter().enumerate() {
-            let mut part = |name: String, dims: Vec<usize>, at| parts.push(Part { name, dims, at });
-            part(format!("{name}/layer{i}/weight"), vec![l.output, l.input], l.weight);
+            parts.push(Part {
+                name: format!("{name}/layer{i}/weight"),
+                dims: vec![l.output, l.input],
+                at: l.weight,
+                by_columns: true,
+            });
+            let mut part =
+                |name: String, dims: Vec<usize>, at| parts.push(Part { name, dims, at, by_columns: false });
             part(format!("{name}/layer{i}/bias"), vec![l.output], l.bias());
             if l.normalised {
                 part(format!("{name}/norm{i}/scale"), vec![l.output], l.scale());
@@ -106,6 +111,7 @@ pub struct Mlp {
     /// `[parameters]`.
     theta: Var,
     workspace: Arc<Workspace>,
+    halves: bool,
 }
 
 /// An output on its way to a loss.
@@ -147,13 +153,21 @@ impl Mlp {
         for (i, l) in layers.iter().enumerate() {
             let bound = if i + 1 == layers.len() { LAST_LAYER_BOUND } else { 1.0 / (l.input as f64).sqrt() };
             let weight = uniform(seed, &format!("{name}/layer{i}/weight"), l.output * l.input, bound);
-            values[l.weight..l.bias()].copy_from_slice(&weight);
+            values[l.weight..l.bias()].copy_from_slice(&transposed(&weight, [l.output, l.input]));
             if l.normalised {
                 values[l.scale()..l.shift()].fill(1.0);
             }
         }
         let theta = params.add(name, shape.parts(name), &values)?;
-        Ok(Self { shape, theta, workspace: Arc::default() })
+        Ok(Self { shape, theta, workspace: Arc::default(), halves: false })
+    }
+
+    /// The same network, whose gradients are sums over two halves of the batch: for one that learns beside an even number of others, so that
+    /// two threads have the same to do. Whether it is so changes the rounding, the number of threads does not.
+    #[must_use]
+    pub fn in_halves(mut self) -> Self {
+        self.halves = true;
+        self
     }
 
     /// The parameter, `[parameters]`.
@@ -173,6 +187,7 @@ impl Mlp {
             workspace: Arc::clone(&self.workspace),
             trace: Mutex::new(None),
             gradient: Arc::clone(&gradient),
+            halves: self.halves,
         };
         Ok(Pass { output: x.apply_op2(&self.theta, op)?, gradient })
     }
@@ -196,30 +211,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Buffers that are used again: fresh ones would cost page faults and zeroing at every update.
-#[derive(Debug, Default)]
-struct Workspace(Mutex<Vec<Vec<f32>>>);
-
-impl Workspace {
-    /// More would only be held by networks fed with ever new batch sizes.
-    const MOST: usize = 64;
-
-    /// `n` numbers of no particular value.
-    fn take(&self, n: usize) -> Vec<f32> {
-        let mut free = lock(&self.0);
-        let fitting = free.iter().position(|buffer| buffer.len() == n);
-        fitting.map_or_else(|| vec![0.0; n], |i| free.swap_remove(i))
-    }
-
-    fn give(&self, buffer: Vec<f32>) {
-        let mut free = lock(&self.0);
-        if free.len() == Self::MOST {
-            free.remove(0);
-        }
-        free.push(buffer);
-    }
-}
-
 /// Runs on a contiguous tensor's numbers.
 fn read<R>(tensor: &Tensor, run: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let (guard, layout) = tensor.storage_and_layout();
@@ -227,174 +218,12 @@ fn read<R>(tensor: &Tensor, run: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> 
     run(contiguous(storage, layout)?)
 }
 
-/// Rows that go through all layers together: few enough to stay in the processor's cache on the way.
-const BLOCK: usize = 256;
-
-/// What the way back needs of the way forward: per block of rows, per hidden layer.
-type Trace = Vec<Vec<HiddenTrace>>;
-
-#[derive(Debug)]
-struct HiddenTrace {
-    /// After the ReLU, `[rows, out]`.
-    output: Vec<f32>,
-    /// Normalised rows and the inverse of their deviations.
-    norm: Option<(Vec<f32>, Vec<f32>)>,
-}
-
-impl HiddenTrace {
-    fn give(self, workspace: &Workspace) {
-        workspace.give(self.output);
-        if let Some((normal, inverse_std)) = self.norm {
-            workspace.give(normal);
-            workspace.give(inverse_std);
-        }
-    }
-}
-
-fn product(
-    out: &mut [f32],
-    [rows, columns]: [usize; 2],
-    accumulate: Accum,
-    left: MatRef<'_, f32>,
-    right: MatRef<'_, f32>,
-) {
-    let out = MatMut::from_row_major_slice_mut(out, rows, columns);
-    matmul(out, accumulate, left, right, 1.0, Par::Seq);
-}
-
-fn forward(
-    shape: &MlpShape,
-    x: &[f32],
-    theta: &[f32],
-    workspace: &Workspace,
-    mut trace: Option<&mut Trace>,
-) -> Vec<f32> {
-    let layers = shape.layers();
-    let (Some(first), Some(last)) = (layers.first(), layers.last()) else { return Vec::new() };
-    let mut y = Vec::with_capacity(x.len() / first.input * last.output);
-    for rows in x.chunks(BLOCK * first.input) {
-        let mut hidden: Vec<HiddenTrace> = Vec::with_capacity(layers.len());
-        for l in &layers {
-            let from = hidden.last().map_or(rows, |h| &h.output);
-            let is_last = l.end() == theta.len();
-            let out = layer(shape, *l, is_last, from, theta, workspace);
-            if trace.is_none() {
-                // The rows before are needed no more.
-                hidden.drain(..).for_each(|h| h.give(workspace));
-            }
-            if is_last {
-                y.extend_from_slice(&out.output);
-                out.give(workspace);
-            } else {
-                hidden.push(out);
-            }
-        }
-        if let Some(trace) = &mut trace {
-            trace.push(hidden);
-        }
-    }
-    y
-}
-
-fn layer(
-    shape: &MlpShape,
-    l: LayerAt,
-    is_last: bool,
-    from: &[f32],
-    theta: &[f32],
-    workspace: &Workspace,
-) -> HiddenTrace {
-    let n = from.len() / l.input;
-    let weight = &theta[l.weight..l.bias()];
-    let mut y = workspace.take(n * l.output);
-    if l.output == 1 {
-        kernels::row_products(from, weight, &mut y);
-    } else {
-        // `W` is `[out, in]` by rows, so `W^T` is `[in, out]` by columns.
-        let weight = MatRef::from_column_major_slice(weight, l.input, l.output);
-        let rows = MatRef::from_row_major_slice(from, n, l.input);
-        product(&mut y, [n, l.output], Accum::Replace, rows, weight);
-    }
-    let bias = &theta[l.bias()..l.scale()];
-    let mut norm = None;
-    if is_last && shape.tanh_output {
-        kernels::add_bias_tanh(&mut y, bias);
-    } else if is_last {
-        kernels::add_bias(&mut y, bias);
-    } else if l.normalised {
-        let scale = &theta[l.scale()..l.shift()];
-        let parts = Norm { scale, shift: &theta[l.shift()..l.end()], epsilon: NORM_EPSILON };
-        let (mut out, mut inverse_std) = (workspace.take(y.len()), workspace.take(n));
-        kernels::norm_relu(&mut y, bias, parts, &mut out, &mut inverse_std);
-        norm = Some((std::mem::replace(&mut y, out), inverse_std));
-    } else {
-        kernels::add_bias_relu(&mut y, bias);
-    }
-    HiddenTrace { output: y, norm }
-}
-
-/// Gradients of the parameter, and of the input where asked for.
-fn backward(
-    shape: &MlpShape,
-    x: &[f32],
-    theta: &[f32],
-    workspace: &Workspace,
-    trace: Trace,
-    gradient: &[f32],
-    of_input: bool,
-) -> (Vec<f32>, Option<Vec<f32>>) {
-    let layers = shape.layers();
-    let mut of_theta = workspace.take(theta.len());
-    of_theta.fill(0.0);
-    let mut of_x = of_input.then(|| Vec::with_capacity(x.len()));
-    let (Some(first), Some(last)) = (layers.first(), layers.last()) else { return (of_theta, of_x) };
-    let blocks = x.chunks(BLOCK * first.input).zip(gradient.chunks(BLOCK * last.output)).zip(trace);
-    for ((x, gradient), hidden) in blocks {
-        let mut g = workspace.take(gradient.len());
-        g.copy_from_slice(gradient);
-        for (i, l) in layers.iter().enumerate().rev() {
-            let n = g.len() / l.output;
-            let weight = &theta[l.weight..l.bias()];
-            if let Some(hidden) = hidden.get(i) {
-                kernels::relu_backward(&mut g, &hidden.output);
-                if let Some((normal, inverse_std)) = &hidden.norm {
-                    let scale = &theta[l.scale()..l.shift()];
-                    let (of_scale, of_shift) = of_theta[l.scale()..l.end()].split_at_mut(l.output);
-                    kernels::norm_backward(&mut g, normal, inverse_std, scale, [of_scale, of_shift]);
-                }
-            }
-            kernels::add_column_sums(&g, &mut of_theta[l.bias()..l.scale()]);
-            let from = if i == 0 { x } else { &hidden[i - 1].output };
-            let of_weight = &mut of_theta[l.weight..l.bias()];
-            let mut next = workspace.take(if i > 0 || of_input { n * l.input } else { 0 });
-            if l.output == 1 {
-                kernels::add_weighted_rows(from, &g, of_weight);
-                kernels::outer_product(&g, weight, &mut next);
-            } else {
-                let transposed = MatRef::from_column_major_slice(&g, l.output, n);
-                let rows = MatRef::from_row_major_slice(from, n, l.input);
-                product(of_weight, [l.output, l.input], Accum::Add, transposed, rows);
-                if !next.is_empty() {
-                    let weight = MatRef::from_row_major_slice(weight, l.output, l.input);
-                    let g = MatRef::from_row_major_slice(&g, n, l.output);
-                    product(&mut next, [n, l.input], Accum::Replace, g, weight);
-                }
-            }
-            workspace.give(std::mem::replace(&mut g, next));
-        }
-        if let Some(of_x) = &mut of_x {
-            of_x.extend_from_slice(&g);
-        }
-        hidden.into_iter().for_each(|h| h.give(workspace));
-    }
-    (of_theta, of_x)
-}
-
 struct MlpOp {
     shape: MlpShape,
     workspace: Arc<Workspace>,
     trace: Mutex<Option<Trace>>,
     gradient: Arc<Mutex<Option<Vec<f32>>>>,
+    halves: bool,
 }
 
 impl CustomOp2 for MlpOp {
@@ -434,12 +263,21 @@ impl CustomOp2 for MlpOp {
                 Ok(())
             })?;
         }
-        let (of_theta, of_x) = read(x, |rows| {
+        let Backward { of_theta, of_x } = read(x, |rows| {
             read(theta, |theta| {
-                let of_input = x.track_op() || x.is_variable();
-                Ok(backward(&self.shape, rows, theta, &self.workspace, trace, &gradient, of_input))
+                let way = WayBack {
+                    layers: &self.shape.layers(),
+                    x: rows,
+                    theta,
+                    workspace: &self.workspace,
+                    trace: &trace,
+                    gradient: &gradient,
+                    of_input: x.track_op() || x.is_variable(),
+                };
+                Ok(way.run(self.halves))
             })
         })?;
+        trace.into_iter().flatten().for_each(|h| h.give(&self.workspace));
         *lock(&self.gradient) = Some(of_theta);
         Ok((of_x.map(|g| Tensor::from_vec(g, x.dims(), x.device())).transpose()?, None))
     }
@@ -449,6 +287,7 @@ impl CustomOp2 for MlpOp {
 mod tests {
     use candle_core::{Device, Tensor};
 
+    use super::passes::{BLOCK, NORM_EPSILON};
     use super::*;
     use crate::nn::params::Arrays;
 
@@ -489,7 +328,10 @@ mod tests {
             ] {
                 let shape = MlpShape { widths: widths.clone(), layer_norm, tanh_output };
                 let mut params = Params::default();
-                let net = Mlp::new(&mut params, 1, "net", shape.clone()).unwrap();
+                let mut net = Mlp::new(&mut params, 1, "net", shape.clone()).unwrap();
+                if tanh_output {
+                    net = net.in_halves();
+                }
                 // Away from the special initial values.
                 let theta: Vec<f32> = uniform(2, "theta", net.theta().elem_count(), 0.6);
                 net.theta().set(&Tensor::new(theta, &Device::Cpu).unwrap()).unwrap();
@@ -521,6 +363,11 @@ mod tests {
                 let flat = Tensor::new(pass.take_gradient().unwrap(), &Device::Cpu).unwrap();
                 for part in shape.parts("net") {
                     let theirs = theirs.get(&vars[&part.name]).unwrap();
+                    let theirs = if part.by_columns {
+                        theirs.t().unwrap().contiguous().unwrap()
+                    } else {
+                        theirs.clone()
+                    };
                     let part = flat.narrow(0, part.at, theirs.elem_count()).unwrap();
                     close(&part, &theirs.flatten_all().unwrap());
                 }

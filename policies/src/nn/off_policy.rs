@@ -329,20 +329,27 @@ impl<N: PolicyNet> Parts<N> {
         actor_gradient: impl FnOnce(&Self) -> Result<Option<(Gradients, f64)>, LearnError> + Send,
     ) -> Result<Norms, LearnError> {
         let this = &*self;
-        let (critic_gradients, actor_gradient) = this.threads.join(
-            || this.critics.gradients(judgements, y, importance, &this.threads),
-            || actor_gradient(this),
-        );
+        let of_critics = || this.critics.gradients(judgements, y, importance, &this.threads);
+        // Where critics fill the threads alone, the policy comes after them, in halves; beside them it would leave a thread idle.
+        let (critic_gradients, actor_gradient) = if this.threads.count() > this.critics.count() {
+            this.threads.join(of_critics, || actor_gradient(this))
+        } else {
+            (of_critics(), actor_gradient(this))
+        };
         let (critic_gradients, actor_gradient) = (critic_gradients?, actor_gradient?);
         let critic = critic_gradients.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
         self.finite("train/critic_gradient_norm", critic)?;
         let actor = actor_gradient.as_ref().map(|(_, norm)| *norm);
         self.finite("train/actor_gradient_norm", actor.unwrap_or_default())?;
         let (critics, policy, threads) = (&mut self.critics, &mut self.actor, &self.threads);
-        let (critics, policy) = threads.join(
-            || critics.step(critic_gradients, threads),
-            || actor_gradient.map_or(Ok(()), |(gradient, _)| policy.step(gradient)),
-        );
+        let count = critics.count();
+        let step_critics = || critics.step(critic_gradients, threads);
+        let step_policy = || actor_gradient.map_or(Ok(()), |(gradient, _)| policy.step(gradient));
+        let (critics, policy) = if threads.count() > count {
+            threads.join(step_critics, step_policy)
+        } else {
+            (step_critics(), step_policy())
+        };
         critics?;
         policy?;
         self.updates += 1;

@@ -30,11 +30,32 @@ pub struct Part {
     pub dims: Vec<usize>,
     /// Where it starts.
     pub at: usize,
+    /// Whether it stands there by columns: `[out, in]` outside, `[in, out]` in the parameter.
+    pub by_columns: bool,
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+#[must_use]
+pub fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for column in 0..columns {
+        out.extend((0..rows).map(|row| values[row * columns + column]));
+    }
+    out
 }
 
 impl Part {
     fn range(&self) -> Range<usize> {
         self.at..self.at + self.dims.iter().product::<usize>()
+    }
+
+    /// From its numbers in the parameter to those of the array, or back.
+    fn turned(&self, values: &[f32], back: bool) -> Vec<f32> {
+        match (self.by_columns, self.dims.as_slice()) {
+            (true, &[out, input]) if back => transposed(values, [out, input]),
+            (true, &[out, input]) => transposed(values, [input, out]),
+            _ => values.to_vec(),
+        }
     }
 }
 
@@ -73,7 +94,7 @@ impl Params {
         for (var, parts) in self.entries.values() {
             let values: Vec<f32> = var.to_vec1().context("parameter export")?;
             for part in parts {
-                let array = (part.dims.clone(), values[part.range()].to_vec());
+                let array = (part.dims.clone(), part.turned(&values[part.range()], false));
                 to.insert(format!("{prefix}{}", part.name), array);
             }
         }
@@ -100,7 +121,7 @@ impl Params {
             let mut values = vec![0.0; var.elem_count()];
             for part in parts {
                 let array = check_array(&format!("{prefix}{}", part.name), &part.dims, from)?;
-                values[part.range()].copy_from_slice(array);
+                values[part.range()].copy_from_slice(&part.turned(array, true));
             }
             let tensor = Tensor::from_vec(values, var.dims(), &Device::Cpu).context("parameter import")?;
             var.set(&tensor).context("parameter import")?;
@@ -210,6 +231,27 @@ mod tests {
             ("a".into(), (vec![2, 2], vec![1.0, -2.0, 0.5, f32::MIN_POSITIVE])),
             ("b".into(), (vec![1], vec![3.0])),
         ])
+    }
+
+    #[test]
+    fn what_stands_by_columns_is_exported_by_rows_and_comes_back() {
+        let part = |name: &str, dims: &[usize], at, by_columns| Part {
+            name: name.into(),
+            dims: dims.to_vec(),
+            at,
+            by_columns,
+        };
+        let parts = vec![part("w", &[2, 3], 0, true), part("b", &[2], 6, false)];
+        let mut params = Params::default();
+        let var = params.add("net", parts, &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0, 7.0, 8.0]).unwrap();
+        let mut arrays = Arrays::new();
+        params.export("", &mut arrays).unwrap();
+        assert_eq!(arrays["w"], (vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert_eq!(arrays["b"], (vec![2], vec![7.0, 8.0]));
+        let before: Vec<f32> = var.to_vec1().unwrap();
+        var.set(&var.zeros_like().unwrap()).unwrap();
+        params.import("", &arrays).unwrap();
+        assert_eq!(var.to_vec1::<f32>().unwrap(), before);
     }
 
     #[test]

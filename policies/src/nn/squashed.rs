@@ -115,7 +115,7 @@ impl SquashedNet {
         let bounds = min_log_std.is_finite() && max_log_std.is_finite() && min_log_std < max_log_std;
         require(learner, bounds, "actor.min_log_std", "must be below max_log_std")?;
         let mut params = Params::default();
-        let mlp = Mlp::new(&mut params, seed, NETWORK, shape).context("actor")?;
+        let mlp = Mlp::new(&mut params, seed, NETWORK, shape).context("actor")?.in_halves();
         Ok(Self { params, mlp, log_std_bounds: [*min_log_std, *max_log_std], action_dim })
     }
 

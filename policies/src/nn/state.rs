@@ -10,7 +10,7 @@ use super::params::{Arrays, from_safetensors, to_safetensors};
 
 const ARRAYS: &str = "learner.safetensors";
 const COUNTERS: &str = "learner.json";
-const FORMAT: &str = "surefoot-learner/1";
+const FORMAT: &str = "surefoot-learner/2";
 
 /// Everything of a learner that is not an array.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

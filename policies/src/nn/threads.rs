@@ -47,6 +47,12 @@ impl Threads {
         }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
+    }
+
     /// One task per item, results in the items' order; of several errors the first by order. To be called inside
     /// [`run`](Self::run).
     ///
@@ -65,4 +71,10 @@ impl Threads {
             None => items.into_iter().map(task).collect(),
         }
     }
+}
+
+/// Both, at the same time where this runs on [`Threads`]; one after the other where it does not.
+pub fn side_by_side<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    // Outside of a pool rayon would take one of the machine's size.
+    if rayon::current_thread_index().is_some() { rayon::join(a, b) } else { (a(), b()) }
 }
