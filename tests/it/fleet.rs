@@ -279,7 +279,15 @@ fn a_run_with_actors_is_for_learn_and_a_run_without_is_not() {
         &["no phase of this run is for actors"],
     );
     workplace.fail(&["learn", "fleet.toml"], 2, &["nothing says where actors are", "--listen"]);
-    workplace.fail(&["learn", "fleet.toml", "--listen", "nowhere"], 1, &["cannot listen for actors", "tcp/"]);
+    for nowhere in [["--listen", "nowhere"], ["--connect", "tcp/somewhere"]] {
+        let words = [nowhere[1], "PROTOCOL/ADDRESS:PORT"];
+        workplace.fail(&["learn", "fleet.toml", nowhere[0], nowhere[1]], 2, &words);
+        workplace.fail(&["act", "--name", "a", "--spool", "s", "--connect", nowhere[1]], 2, &words);
+    }
+    // In use: not the user's words are at fault.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("tcp/{}", taken.local_addr().unwrap());
+    workplace.fail(&["learn", "fleet.toml", "--listen", &taken], 1, &["cannot listen", &taken]);
     workplace.fail(&["learn", "fleet.toml", "--replay", "."], 2, &["no fleet.jsonl"]);
     let too_few = "phase.1.online.schedule.fleet.episodes_ahead=2";
     workplace.fail(

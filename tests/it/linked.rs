@@ -11,7 +11,9 @@ use surefoot_bridges::wire::{Message, ModeOp, ModeReply, ModeRequest, PanelKey, 
 use surefoot_bridges::{Panel, Purpose, SessionConfig};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::{RobotContract, StepEnd};
+use zenoh::Wait;
 
+use crate::fleet_routed::{free_port, router};
 use crate::program::{TINY, Workplace};
 
 #[path = "../../bridges/tests/proxy/mod.rs"]
@@ -161,6 +163,42 @@ fn a_policy_drives_a_served_robot_as_it_drives_one_in_its_own_process() {
 }
 
 #[test]
+fn a_robot_behind_a_router_is_driven_as_one_that_listens_also_when_the_router_was_away() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    let nobody = ["serve", "push", "--connect", "tcp/127.0.0.1:1"];
+    workplace.fail(&nobody, 1, &["no zenoh at tcp/127.0.0.1:1", "hint"]);
+    workplace.fail(&["serve", "push", "--connect", "nowhere"], 2, &["\"nowhere\"", "PROTOCOL/ADDRESS:PORT"]);
+    let at = format!("tcp/127.0.0.1:{}", free_port());
+    let router = router(&[&at]);
+    let served = Served::start(&workplace, &["--connect", &at]);
+    let link = contract(&workplace.path("served.toml")).link.unwrap();
+    assert_eq!((&served.endpoint, &link.endpoints), (&at, &vec![at.clone()]), "it is met at the router");
+    let rollout = ["rollout", "run", "--robot", "served.toml", "--episodes", "1", "--json"];
+    let out = workplace.succeed(&rollout);
+    let told: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&told["violations"], &told["evaluation"]["episodes"]), (&0.into(), &1.into()), "{told}");
+    // The router goes while somebody drives: the robot's side stops, as when any link dies.
+    let many = ["rollout", "run", "--robot", "served.toml", "--episodes", "1000", "--quiet"];
+    let mut child = workplace.command(&many).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("motion", || served.last().filter(|t| t.seq > 0 && t.velocity.iter().any(|v| v.abs() > 0.05)));
+    router.close().wait().unwrap();
+    wait_for("the stop", || served.last().filter(|t| t.mode == RobotMode::ProtectiveStop));
+    let code = child.wait().unwrap().code();
+    assert!(matches!(code, Some(1 | 3)), "{code:?}");
+    workplace.fail(&rollout, 1, &["no zenoh at", "hint"]);
+    let _router = self::router(&[&at]);
+    wait_for("the robot, back at its router and latched", || {
+        let (code, _, told) = workplace.run(&rollout);
+        let not_yet = told.contains("nobody answers") || told.contains("another controller");
+        assert!(code == 3 || code == 1 && not_yet, "{code}: {told}");
+        (code == 3).then_some(())
+    });
+    check_silence(&served.log());
+    served.end();
+}
+
+#[test]
 fn a_run_learns_beside_a_served_robot() {
     let workplace = Workplace::new();
     let served = Served::start(&workplace, &[]);
@@ -208,7 +246,6 @@ fn a_controller_that_is_killed_leaves_a_robot_at_rest_in_a_latched_stop() {
     let (session, _) = SessionConfig::to_robot(&link, Purpose::Control).open().unwrap();
     let request = ModeRequest { op: ModeOp::Acknowledge, who: 7, lease: 0, epoch: 0, contract_hash: [0; 32] };
     let reply = wait_for("the acknowledgement", || {
-        use zenoh::Wait;
         let reply = session.get("robot/arm7/clear").payload(request.bytes()).wait().unwrap().recv().ok()?;
         let reply = ModeReply::read(&reply.result().ok()?.payload().to_bytes()).ok()?;
         (reply.mode == RobotMode::Idle).then_some(reply)

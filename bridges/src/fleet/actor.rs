@@ -13,15 +13,16 @@ use surefoot_core::{EnvSpec, Episode};
 use zenoh::qos::Priority;
 use zenoh::{Session, Wait};
 
+use super::ask::{AskError, ask, zenoh_error};
 use super::fetched::{ActingPolicy, FetchError, LastGood, fetch};
 use super::ledger::POLICY_VERSION;
-use super::session::{FleetEndpoints, SessionError, ask, zenoh_error};
 use super::shipment::{ContentHash, Shipment, SpoolId};
 use super::spool::{Spool, SpoolError, Spooled};
 use super::wire::{
     CHUNK_BYTES, Chunk, Hello, JoinReply, Keys, Manifest, PROTOCOL, Refusal, UploadAnswer, UploadReply,
     Welcome, is_name, read_message,
 };
+use crate::session::{Endpoints, Purpose, SessionConfig, SessionError};
 
 /// How long a learner may take for an answer: it brings an episode to its disk first.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct ActorConfig {
     /// The learner, or a router.
-    pub endpoints: FleetEndpoints,
+    pub endpoints: Endpoints,
     /// First part of every key.
     pub namespace: String,
     /// The run, where more than one learner may answer.
@@ -49,6 +50,12 @@ pub struct ActorConfig {
     pub spec: Option<EnvSpec>,
 }
 
+impl ActorConfig {
+    fn session(&self) -> SessionConfig {
+        SessionConfig::new(self.endpoints.clone(), Purpose::Bulk)
+    }
+}
+
 /// Why an actor cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,6 +68,9 @@ pub enum ActorError {
         /// What was given.
         found: String,
     },
+    /// No session could be opened that way, whoever listens.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -174,7 +184,7 @@ impl ActorLink {
     /// Opens the spool and begins to look for the learner. A policy that an earlier program fetched acts at once.
     ///
     /// # Errors
-    /// When a name cannot be used, or the spool is in use, another actor's, or cannot be read.
+    /// When a name or an endpoint cannot be used, or the spool is in use, another actor's, or cannot be read.
     pub fn start(config: ActorConfig) -> Result<Self, ActorError> {
         for (what, name) in [("--namespace", &config.namespace), ("--name", &config.name)]
             .into_iter()
@@ -184,6 +194,7 @@ impl ActorLink {
                 return Err(ActorError::Name { what, found: name.clone() });
             }
         }
+        config.session().check()?;
         let spool = Spool::open(&config.spool, &config.name, config.max_spool_bytes, fresh_id("spool"))?;
         let mut notes = Vec::new();
         let mended = spool.mended();
@@ -341,6 +352,12 @@ impl From<SessionError> for Setback {
     }
 }
 
+impl From<AskError> for Setback {
+    fn from(error: AskError) -> Self {
+        Self::Gone(error.to_string())
+    }
+}
+
 struct Work<'a> {
     shared: &'a Arc<Shared>,
     kept: LastGood,
@@ -432,7 +449,7 @@ impl Work<'_> {
     /// Finds the learner and introduces this actor.
     fn join(&mut self) -> Result<(), Setback> {
         let Shared { config, instance, .. } = &**self.shared;
-        let (session, _) = config.endpoints.open()?;
+        let (session, _) = config.session().open()?;
         let spool = lock(&self.shared.spool);
         let (spool_id, spooled) = (spool.id(), spool.len() as u64);
         let bound = spool.run().filter(|_| spooled > 0).map(ToOwned::to_owned);
@@ -538,7 +555,7 @@ impl Work<'_> {
 }
 
 /// The runs whose learners answer, by the keys that they answer under.
-fn answering_runs(session: &Session, keys: &Keys, namespace: &str) -> Result<Vec<String>, SessionError> {
+fn answering_runs(session: &Session, keys: &Keys, namespace: &str) -> Result<Vec<String>, AskError> {
     let key = keys.manifest();
     let replies = session
         .get(&key)
@@ -605,7 +622,7 @@ impl Joined {
                 stored.map_err(|e| Setback::Trouble(format!("a policy could not be kept: {e}")))?;
                 Ok(true)
             }
-            Err(FetchError::Session(e)) if matches!(e, SessionError::Silent { .. }) => Err(e.into()),
+            Err(FetchError::Link(e)) if matches!(e, AskError::Silent { .. }) => Err(e.into()),
             Err(e) => {
                 self.failed = address.map(|hash| (hash, Stopwatch::start()));
                 // A policy that was taken off the shelf meanwhile is in no manifest any more.

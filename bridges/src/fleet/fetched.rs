@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::PolicyArtifact;
 
 use super::actor::kept_policy_directory;
+use super::ask::AskError;
 use super::bytes::DecodeError;
 use super::package::{architecture_hash, pack, unpack};
-use super::session::SessionError;
 use super::shipment::ContentHash;
 use super::spool::{SpoolError, put};
 use super::wire::{BLOB_CHUNK_BYTES, BlobRef, MAX_BLOB_BYTES, PolicyEntry, Welcome};
@@ -47,7 +47,7 @@ impl ActingPolicy {
 pub enum FetchError {
     /// The link.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Link(#[from] AskError),
     /// Bytes that are not what the manifest speaks of.
     #[error("policy {version}: {what}: expected {expected}, found {found}")]
     Damaged {
@@ -74,7 +74,7 @@ pub enum FetchError {
 }
 
 /// Gets a range of a blob.
-pub(crate) type GetRange<'a> = &'a dyn Fn(ContentHash, u64, u64) -> Result<Vec<u8>, SessionError>;
+pub(crate) type GetRange<'a> = &'a dyn Fn(ContentHash, u64, u64) -> Result<Vec<u8>, AskError>;
 
 /// Fetches what a manifest speaks of; what is the same in `present` is not fetched again.
 pub(crate) fn fetch(

@@ -33,9 +33,9 @@ pub fn link_failure(error: LinkError) -> Failure {
         LinkError::NoLink { .. }
         | LinkError::Setting { .. }
         | LinkError::Topic { .. }
-        | LinkError::SessionFile { .. }
         | LinkError::NotInDialect { .. }
         | LinkError::ContractUnusable(_) => usage(error),
+        LinkError::Session(error) if error.is_usage() => usage(error),
         other => other.into(),
     }
 }
