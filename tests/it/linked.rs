@@ -28,7 +28,7 @@ const BRAKING_TICKS: u64 = 7;
 /// `command_timeout_ms` in control periods.
 const TIMEOUT_TICKS: u64 = 13;
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = MonotonicClock::start();
     let until = clock.now_nanos() + PATIENCE_NANOS;
     loop {
@@ -41,14 +41,14 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// `surefoot serve push` as a process.
-struct Served<'a> {
+pub struct Served<'a> {
     workplace: &'a Workplace,
-    child: Child,
-    endpoint: String,
+    pub child: Child,
+    pub endpoint: String,
 }
 
 impl<'a> Served<'a> {
-    fn start(workplace: &'a Workplace, more: &[&str]) -> Self {
+    pub fn start(workplace: &'a Workplace, more: &[&str]) -> Self {
         let args = ["serve", "push", "--json", "--log", "executed.jsonl", "--write-contract", "served.toml"];
         let args: Vec<&str> = args.iter().chain(more).copied().collect();
         let mut child =
@@ -67,18 +67,18 @@ impl<'a> Served<'a> {
         std::fs::write(self.workplace.path(to), text.replace(&self.endpoint, endpoint)).unwrap();
     }
 
-    fn log(&self) -> Vec<ExecutedTick> {
+    pub fn log(&self) -> Vec<ExecutedTick> {
         let text = std::fs::read_to_string(self.workplace.path("executed.jsonl")).unwrap_or_default();
         // The last line may be half written.
         text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    fn last(&self) -> Option<ExecutedTick> {
+    pub fn last(&self) -> Option<ExecutedTick> {
         self.log().pop()
     }
 
     /// Ends it as a person does, and judges what it did.
-    fn end(mut self) -> Vec<ExecutedTick> {
+    pub fn end(mut self) -> Vec<ExecutedTick> {
         interrupt(&self.child);
         assert!(self.child.wait().unwrap().success());
         let log = self.log();
@@ -99,12 +99,12 @@ fn interrupt(child: &Child) {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
 }
 
-fn contract(path: &Path) -> RobotContract {
+pub fn contract(path: &Path) -> RobotContract {
     RobotContract::read(path).unwrap()
 }
 
 /// Limits by the differences of what was commanded, and every command once, in order, in its epoch.
-fn judge(log: &[ExecutedTick], contract: &RobotContract) {
+pub fn judge(log: &[ExecutedTick], contract: &RobotContract) {
     let h = contract.control_secs();
     let mut newest = (0, 0);
     for pair in log.windows(2) {

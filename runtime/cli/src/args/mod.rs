@@ -72,7 +72,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Record what a person does with a robot, episode by episode.
     Record(RecordRobotArgs),
-    /// Act for a learner elsewhere: a simulated robot whose episodes go to `surefoot learn`, and whose policies come from there.
+    /// Act for a learner elsewhere: a robot, or simulated ones, whose episodes go to `surefoot learn`, and whose policies come from there.
     Act(ActArgs),
     /// Learn from actors on any machine: as `train`, with `surefoot act` acting.
     Learn(LearnArgs),
