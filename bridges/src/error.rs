@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use surefoot_core::{ContractError, RobotError};
 
+use crate::bytes::CutOff;
 use crate::ros2::PeerProblem;
 use crate::session::SessionError;
 
@@ -219,6 +220,12 @@ impl Refusal {
         let Some(at) = usize::from(code).checked_sub(1) else { return Ok(None) };
         let found = Self::ALL.get(at).copied();
         found.map(Some).ok_or(WireError::Code { what: "refusal", found: u64::from(code) })
+    }
+}
+
+impl CutOff for WireError {
+    fn cut_off(field: &'static str, at: usize, _wanted: usize, _left: usize) -> Self {
+        Self::Truncated { at, what: field }
     }
 }
 

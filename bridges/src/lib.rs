@@ -7,6 +7,7 @@
 //!
 //! [`lockstep`] is the other kind of link: worlds in other processes, which wait for the action; [`envs`] are the environments behind it.
 
+mod bytes;
 pub mod channel;
 mod clock_offset;
 pub mod dialects;
