@@ -8,7 +8,8 @@ use surefoot_bridges::fleet::wire::{Chunk, UploadAnswer, UploadReply};
 use surefoot_bridges::lockstep::codec::{Header, Kind};
 use surefoot_bridges::ros2::{Attachment, Gid};
 use surefoot_bridges::wire::{
-    Estop, Heartbeat, Message, ModeOp, ModeRequest, PanelKey, PanelPress, TeleopAction,
+    Estop, Heartbeat, Message, ModeOp, ModeRequest, PanelKey, PanelPress, RobotMode, SafetyCounters,
+    SafetyStatus, StopCause, TeleopAction,
 };
 use surefoot_bridges_fuzz::{INSTANCE, Robot, SPOOL};
 use surefoot_core::ros::RosMessage;
@@ -35,8 +36,20 @@ fn main() -> std::io::Result<()> {
     put("native_messages", "heartbeat", &native(2, &Heartbeat::default().bytes()))?;
     put("native_messages", "request", &native(3, &request.bytes()))?;
     put("native_messages", "estop", &native(5, &estop.bytes()))?;
-    put("native_messages", "status", &native(6, &[0; 93]))?;
-    put("native_messages", "press", &native(7, &PanelPress { panel: 1, seq: 1, key: PanelKey::Hold }.bytes()))?;
+    let status = SafetyStatus {
+        mode: RobotMode::Idle,
+        cause: StopCause::None,
+        epoch: 1,
+        at_rest: true,
+        counters: SafetyCounters::default(),
+        margins: vec![0.5],
+    };
+    put("native_messages", "status", &native(6, &status.bytes()))?;
+    put(
+        "native_messages",
+        "press",
+        &native(7, &PanelPress { panel: 1, seq: 1, key: PanelKey::Hold }.bytes()),
+    )?;
     put("native_messages", "action", &native(8, &action.bytes()))?;
 
     for dialect in 0..9 {
@@ -61,8 +74,11 @@ fn main() -> std::io::Result<()> {
         .encode(&mut bytes);
     put("cdr", "state", &which(0, &bytes))?;
     let point = JointTrajectoryPoint { positions: vec![0.5], ..JointTrajectoryPoint::default() };
-    let trajectory =
-        JointTrajectory { joint_names: vec!["a".into()], points: vec![point; 2], ..JointTrajectory::default() };
+    let trajectory = JointTrajectory {
+        joint_names: vec!["a".into()],
+        points: vec![point; 2],
+        ..JointTrajectory::default()
+    };
     trajectory.encode(&mut bytes);
     put("cdr", "trajectory", &which(1, &bytes))?;
 
@@ -82,8 +98,7 @@ fn main() -> std::io::Result<()> {
         attributes: [("cost".to_owned(), "{}".to_owned())].into(),
         ..Episode::default()
     };
-    let shipment =
-        Shipment { actor: "arm".into(), spool: SPOOL, number: 0, policy_version: 4, episode };
+    let shipment = Shipment { actor: "arm".into(), spool: SPOOL, number: 0, policy_version: 4, episode };
     let (bytes, hash) = shipment.encode();
     let content = &bytes[..bytes.len() - 32];
     put("shipment", "one", content)?;

@@ -3,8 +3,8 @@
 use libfuzzer_sys::fuzz_target;
 use surefoot_core::ros::RosMessage;
 use surefoot_core::ros::messages::{
-    ControlTick, DiagnosticArray, Float64MultiArray, JointCommand, JointState, JointTrajectory, Joy, PoseStamped,
-    String, TwistStamped, WrenchStamped,
+    ControlTick, DiagnosticArray, Float64MultiArray, JointCommand, JointState, JointTrajectory, Joy,
+    PoseStamped, String, TwistStamped, WrenchStamped,
 };
 
 /// What can be read can be said again, and is then the same: no length in it is trusted, and none is lost.

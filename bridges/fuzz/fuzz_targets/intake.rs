@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
                     let hash = if kind == 2 { ContentHash([7; 32]) } else { ContentHash::of(part) };
                     let total = whole.len() as u64;
                     let (spool, instance) = (SPOOL, if kind == 3 { SpoolId([9; 16]) } else { INSTANCE });
-                    Chunk { spool, instance, number, hash, total, index: 0, spooled: 0, bytes: &whole }.encode()
+                    Chunk { spool, instance, number, hash, total, index: 0, spooled: 0, bytes: &whole }
+                        .encode()
                 }
             };
             let before = intake.stored();

@@ -6,9 +6,7 @@ use surefoot_bridges::dialects::{Codec, dialect};
 use surefoot_bridges::fleet::intake::{Intake, Terms};
 use surefoot_bridges::fleet::shipment::{ContentHash, SpoolId};
 use surefoot_bridges::fleet::wire::{Hello, PROTOCOL};
-use surefoot_core::contract::{
-    LinkContract, LinkDialect, NativeLink, RmwZenohLink, RosCommand, Ros2ddsLink,
-};
+use surefoot_core::contract::{LinkContract, LinkDialect, NativeLink, RmwZenohLink, Ros2ddsLink, RosCommand};
 use surefoot_core::{DataError, EnvSpec, Episode, EpisodeStore, Field, RobotContract};
 
 /// The spool and the program of an actor that was taken in.
@@ -34,7 +32,8 @@ impl Robot {
                  max_velocity = 2.0\nmax_acceleration = 5.0\n"
             )
         };
-        let text = format!("name = \"arm\"\ncontrol_hz = 100.0\npolicy_hz = 10.0\n{}{}", joint("a"), joint("b"));
+        let text =
+            format!("name = \"arm\"\ncontrol_hz = 100.0\npolicy_hz = 10.0\n{}{}", joint("a"), joint("b"));
         let contract = RobotContract::parse(&text, Path::new("arm.toml")).expect("a contract");
         let commands = [RosCommand::JointTrajectory, RosCommand::JointCommand, RosCommand::Float64MultiArray];
         let command = commands[usize::from(which / 3) % commands.len()];
