@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use surefoot_bridges::Endpoints;
 use surefoot_bridges::fleet::{LearnerConfig, LearnerLink};
+use surefoot_bridges::wire::PanelKey;
+use surefoot_bridges::{Endpoints, Panel, Purpose, SessionConfig};
 use surefoot_core::{Fleet, PolicyArtifact, PolicyOffer};
 use surefoot_datasets::{EpisodeRecorder, Recording};
 use surefoot_engine::fleet::ActingTerms;
 use surefoot_engine::limits::EpisodeLimitsConfig;
 
 use crate::fleet::{actor, assert_each_once, count, learner, spooled, with_actors};
-use crate::linked::{Served, contract, judge, wait_for};
+use crate::linked::{Served, contract, hearing, judge, wait_for};
 use crate::program::Workplace;
 
 /// Nothing here takes so long; a test that waits longer has failed.
@@ -160,5 +162,44 @@ fn an_actor_that_holds_for_long_looks_after_its_robot_and_goes_on() {
     assert_eq!(code, 130, "{words}");
     assert_eq!(count(said.last().unwrap(), "driven"), learner.stored(), "{words}");
     assert!(Path::new(&workplace.path("arm/policy/kept.json")).is_file());
+    served.end();
+}
+
+#[test]
+fn what_a_person_drives_while_an_actor_holds_is_brought_to_the_learner_at_once() {
+    let workplace = Workplace::new();
+    let mut learner = learner_by_hand(&workplace);
+    let endpoint = learner.endpoints()[0].clone();
+    let served = Served::start(&workplace, &[]);
+    let contract = contract(&workplace.path("served.toml"));
+    let link = contract.link.clone().unwrap();
+    let (session, _) = SessionConfig::to_robot(&link, Purpose::Control).open().unwrap();
+    let mut panel = Panel::new(&session, &contract, &link).unwrap();
+    let act = ["act", "--connect", &endpoint, "--name", "arm", "--spool", "arm"];
+    let act = [&act[..], &["--robot", "served.toml", "--operator", "panel"]].concat();
+    let mut child = workplace.command(&act).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut hear = hearing(&mut child);
+    // Each episode waits for its start: the second one, too, which was begun before the learner had enough.
+    for episode in 0..2 {
+        hear("[Holding]");
+        panel.press(PanelKey::Start).unwrap();
+        hear("[Running(Policy)]");
+        hear("[Holding]");
+        assert!(learner.wait_beyond(episode, LONG).unwrap());
+    }
+    // Now it holds.
+    panel.press(PanelKey::TakeOver).unwrap();
+    hear("[Running(Human)]");
+    let before = served.last().unwrap().tick;
+    wait_for("a second of driving", || {
+        panel.act(true, &[0.4, -0.3]).unwrap();
+        served.last().filter(|t| t.tick > before + 50)
+    });
+    panel.press(PanelKey::Success).unwrap();
+    assert!(learner.wait_beyond(2, LONG).unwrap(), "while it still holds");
+    let driven = learner.episode(2).unwrap();
+    assert!(driven.success == Some(true) && driven.human.iter().all(|h| *h), "{:?}", driven.human);
+    panel.press(PanelKey::Quit).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     served.end();
 }

@@ -94,6 +94,16 @@ impl Drop for Served<'_> {
     }
 }
 
+/// Listens to what a program says to people, and waits for a line with this in it.
+pub fn hearing(child: &mut Child) -> impl FnMut(&str) -> String + use<> {
+    let stderr = child.stderr.take().unwrap();
+    let (words, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| words.send(line).unwrap_or(()));
+    });
+    move |word: &str| wait_for(word, || said.try_recv().ok().filter(|line: &String| line.contains(word)))
+}
+
 fn interrupt(child: &Child) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
@@ -368,17 +378,7 @@ fn a_person_at_a_panel_records_an_episode_over_the_link() {
     let mut panel = Panel::new(&session, &contract, &link).unwrap();
     let record = ["record", "push", "--robot", "served.toml", "--to", "driven", "--operator", "panel"];
     let mut child = workplace.command(&record).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let stderr = child.stderr.take().unwrap();
-    let (words, said) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| words.send(line).unwrap_or(()));
-    });
-    let mut told = Vec::new();
-    let mut hear = |word: &str| {
-        wait_for(word, || {
-            said.try_recv().ok().inspect(|line| told.push(line.clone())).filter(|l| l.contains(word))
-        })
-    };
+    let mut hear = hearing(&mut child);
     hear("[Holding]");
     panel.press(PanelKey::TakeOver).unwrap();
     hear("[Running(Human)]");
