@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use surefoot_bridges::Endpoints;
 use surefoot_bridges::fleet::ledger::shipment_of;
 use surefoot_bridges::fleet::shipment::Shipment;
-use surefoot_bridges::fleet::{ActorConfig, ActorLink, FleetEndpoints, LearnerConfig, LearnerLink};
+use surefoot_bridges::fleet::{ActorConfig, ActorLink, LearnerConfig, LearnerLink};
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{
     DataError, EnvSpec, Episode, EpisodeStore, Field, Fleet, Normalizer, PolicyArtifact, PolicyCard,
@@ -115,7 +116,7 @@ fn measure(actors: usize, episodes: u64, steps: usize, directory: &Path) -> Resu
     for i in 0..actors {
         let name = format!("actor-{i}");
         let link = ActorLink::start(ActorConfig {
-            endpoints: FleetEndpoints { connect: vec![endpoint.clone()], ..FleetEndpoints::default() },
+            endpoints: Endpoints::connecting(&endpoint),
             namespace: "throughput".into(),
             run: None,
             spool: directory.join(&name),
@@ -132,7 +133,7 @@ fn measure(actors: usize, episodes: u64, steps: usize, directory: &Path) -> Resu
     let total = actors as u64 * episodes;
     let mut learner = LearnerLink::start(
         LearnerConfig {
-            endpoints: FleetEndpoints { listen: vec![endpoint], ..FleetEndpoints::default() },
+            endpoints: Endpoints::listening(endpoint),
             namespace: "throughput".into(),
             run: "run".into(),
             spec: spec(),

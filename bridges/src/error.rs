@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use surefoot_core::{ContractError, RobotError};
 
+use crate::bytes::CutOff;
 use crate::ros2::PeerProblem;
+use crate::session::SessionError;
 
 /// Why a robot cannot be attached, served or kept.
 #[derive(Debug, thiserror::Error)]
@@ -44,34 +46,9 @@ pub enum LinkError {
         /// What does not fit.
         problem: Box<PeerProblem>,
     },
-    /// The session file cannot be used.
-    #[error("zenoh session file {}: {reason}\n\nhint: `configs/zenoh/` has files to begin from", path.display())]
-    SessionFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Nothing answers at the endpoints.
-    #[error(
-        "no zenoh at {endpoints}: {reason}\n\nhint: is the robot (or its router) running, and is the port open? `surefoot serve ENV --listen tcp/127.0.0.1:7447` serves a simulated one"
-    )]
-    Unreachable {
-        /// Where.
-        endpoints: String,
-        /// What zenoh says.
-        reason: String,
-    },
-    /// The endpoint cannot be listened on.
-    #[error(
-        "cannot listen on {endpoint}: {reason}\n\nhint: is the port taken? Port 0 lets the system choose"
-    )]
-    Listen {
-        /// Where.
-        endpoint: String,
-        /// What zenoh says.
-        reason: String,
-    },
+    /// The session cannot be opened.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// zenoh refuses.
     #[error("zenoh, {what}: {reason}")]
     Zenoh {
@@ -243,6 +220,12 @@ impl Refusal {
         let Some(at) = usize::from(code).checked_sub(1) else { return Ok(None) };
         let found = Self::ALL.get(at).copied();
         found.map(Some).ok_or(WireError::Code { what: "refusal", found: u64::from(code) })
+    }
+}
+
+impl CutOff for WireError {
+    fn cut_off(field: &'static str, at: usize, _wanted: usize, _left: usize) -> Self {
+        Self::Truncated { at, what: field }
     }
 }
 

@@ -7,6 +7,8 @@
 //!
 //! [`lockstep`] is the other kind of link: worlds in other processes, which wait for the action; [`envs`] are the environments behind it.
 
+mod bytes;
+pub mod channel;
 mod clock_offset;
 pub mod dialects;
 pub mod envs;
@@ -22,6 +24,7 @@ pub mod session;
 pub mod survey;
 pub mod wire;
 
+pub use channel::Channel;
 pub use clock_offset::{ClockOffset, Exchange, Offset};
 pub use envs::{EnvContext, LinkedEnvConfig};
 pub use error::{LinkError, Refusal, WireError};
@@ -29,5 +32,5 @@ pub use mailbox::Mailbox;
 pub use panel::{Panel, PanelListener};
 pub use robot::{Attached, LinkReport, LinkStatus, SceneClient, ZenohRobot, attach};
 pub use server::{RealRobot, RobotServer, ServeConfig};
-pub use session::{Channel, Purpose, SessionConfig};
+pub use session::{Endpoints, Purpose, SessionConfig, SessionError};
 pub use zenoh::Session;

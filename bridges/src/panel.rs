@@ -17,8 +17,8 @@ use zenoh::pubsub::Publisher;
 use zenoh::sample::Sample;
 use zenoh::{Session, Wait};
 
+use crate::channel::{Channel, Keep};
 use crate::error::LinkError;
-use crate::session::{Channel, Keep};
 use crate::wire::{Message, PanelKey, PanelPress, TeleopAction};
 
 /// An action that is older than this holds still, ns: the dead man's switch of the network.

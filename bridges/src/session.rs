@@ -1,28 +1,18 @@
-//! Opening a zenoh session: explicit endpoints, nothing that scouts, and links that notice quickly when they are dead.
+//! Opening a zenoh session: explicit endpoints, nothing that scouts, and links that notice when they are dead.
 //!
-//! Control and bulk traffic have sessions of their own, so that a large transfer, or a receiver that stalls one, never touches the
-//! control link: zenoh waits for a slow receiver on the whole link.
+//! The one place where endpoints and session files become sessions, whatever they are for. Control and bulk traffic have sessions of
+//! their own, so that a large transfer, or a receiver that stalls one, never touches the control link: zenoh waits for a slow
+//! receiver on the whole link.
 
-use std::fmt;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use surefoot_core::contract::{LinkContract, LinkMode};
-use zenoh::qos::{CongestionControl, Priority};
 use zenoh::{Config, Session, Wait};
 
-use crate::error::LinkError;
-
-/// A link without a word for so long is dead, ms. Stops do not wait for it: they are timed by what robots and controllers hear.
-const LEASE_MS: u32 = 1000;
-/// Signs of life in a lease.
-const KEEP_ALIVE: u32 = 4;
-/// How long a message that may be dropped waits for room, us. zenoh's own 1 ms is a whole control period.
-const WAIT_BEFORE_DROP_US: u32 = 100;
-/// How long to try to connect, ms.
-const CONNECT_MS: u32 = 3000;
-/// Between two attempts, ms.
-const RETRY_MS: u32 = 100;
+/// Between two attempts to connect, ms: at first, and at most.
+const RETRY_MS: (u32, u32) = (100, 1_000);
 /// Ports that are tried where the system is to choose one.
 const PORTS: usize = 8;
 
@@ -31,88 +21,237 @@ const PORTS: usize = 8;
 pub enum Purpose {
     /// States and commands: what is late is dropped.
     Control,
-    /// Episodes, weights: what is large may wait.
+    /// Episodes and weights: what is large may wait.
     Bulk,
+    /// Worlds that wait for their actions: nothing is dropped, and a message has every world's rows.
+    Lockstep,
+}
+
+impl Purpose {
+    /// A link without a word for so long is dead, ms. Stops do not wait for it: they are timed by what robots and controllers hear.
+    const fn lease_ms(self) -> u32 {
+        match self {
+            Self::Control => 1_000,
+            Self::Bulk => 2_000,
+            // Who steps worlds may have every core busy meanwhile; a process that ends is noticed at once, by its connection.
+            Self::Lockstep => 10_000,
+        }
+    }
+
+    /// What else zenoh is told.
+    fn settings(self) -> Vec<(&'static str, serde_json::Value)> {
+        match self {
+            // How long a message that may be dropped waits for room, us. zenoh's own 1 ms is a whole control period.
+            Self::Control => {
+                vec![("transport/link/tx/queue/congestion_control/drop/wait_before_drop", 100.into())]
+            }
+            Self::Bulk => Vec::new(),
+            // Longest message, bytes, that is put together from fragments; beyond it zenoh drops what comes.
+            Self::Lockstep => vec![("transport/link/rx/max_message_size", (1 << 28).into())],
+        }
+    }
+
+    /// How long to try to connect, where nothing else is said.
+    const fn connect_timeout(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Control | Self::Lockstep => 3_000,
+            // An actor tries again by itself, and looks at its spool meanwhile.
+            Self::Bulk => 1_500,
+        })
+    }
+}
+
+/// Where those who share a session's keys meet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// To listen at, `tcp/0.0.0.0:7447`; port 0 lets the system choose.
+    pub listen: Vec<String>,
+    /// To connect to: whoever listens, or a router.
+    pub connect: Vec<String>,
+    /// A zenoh session file (JSON5) to begin from: certificates, access control. Its own endpoints stand where none is stated here.
+    pub file: Option<PathBuf>,
+}
+
+impl Endpoints {
+    /// To listen at one endpoint.
+    #[must_use]
+    pub fn listening(endpoint: impl Into<String>) -> Self {
+        Self { listen: vec![endpoint.into()], ..Self::default() }
+    }
+    /// To connect to one endpoint.
+    #[must_use]
+    pub fn connecting(endpoint: impl Into<String>) -> Self {
+        Self { connect: vec![endpoint.into()], ..Self::default() }
+    }
+
+    /// Refuses endpoints that no session could be opened with.
+    fn check(&self) -> Result<(), SessionError> {
+        let Self { listen, connect, file } = self;
+        if listen.is_empty() && connect.is_empty() && file.is_none() {
+            return Err(SessionError::NoEndpoint);
+        }
+        connect.iter().chain(listen).try_for_each(|endpoint| check_endpoint(endpoint))
+    }
+}
+
+/// Why a session cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Nothing says where.
+    #[error("no endpoint was given\n\nhint: an endpoint looks like tcp/10.0.0.7:7447")]
+    NoEndpoint,
+    /// An endpoint that is none.
+    #[error("endpoint {found:?}: expected PROTOCOL/ADDRESS:PORT, as \"tcp/10.0.0.7:7447\"")]
+    Endpoint {
+        /// What was given.
+        found: String,
+    },
+    /// A part of a key that cannot be one.
+    #[error("{part} {found:?}: expected a name without wild cards, as \"lab1\"")]
+    Name {
+        /// Which part.
+        part: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// The session file cannot be used.
+    #[error("zenoh session file {}: {reason}\n\nhint: `configs/zenoh/` has files to begin from", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// zenoh refuses a setting.
+    #[error("zenoh refuses {key} = {value}: {reason}")]
+    Setting {
+        /// Its key.
+        key: &'static str,
+        /// What it was to be.
+        value: String,
+        /// What zenoh says.
+        reason: String,
+    },
+    /// Nothing answers at the endpoints.
+    #[error(
+        "no zenoh at {endpoints}: {reason}\n\nhint: is what listens there (a robot, a learner, a router) running, and is the port open?"
+    )]
+    Unreachable {
+        /// Where.
+        endpoints: String,
+        /// What zenoh says.
+        reason: String,
+    },
+    /// An endpoint cannot be listened at.
+    #[error(
+        "cannot listen at {endpoint}: {reason}\n\nhint: is the port taken? Port 0 lets the system choose"
+    )]
+    Listen {
+        /// Where.
+        endpoint: String,
+        /// What zenoh says.
+        reason: String,
+    },
+}
+
+impl SessionError {
+    /// Whether the user's own words are at fault, and not the network.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            Self::NoEndpoint | Self::Endpoint { .. } | Self::Name { .. } | Self::File { .. } => true,
+            Self::Setting { .. } | Self::Unreachable { .. } | Self::Listen { .. } => false,
+        }
+    }
 }
 
 /// How to open a session.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
-    /// How it takes part.
-    pub mode: LinkMode,
-    /// Where to connect.
-    pub connect: Vec<String>,
-    /// Where to listen; port 0 lets the system choose one.
-    pub listen: Vec<String>,
-    /// A zenoh session file (JSON5) to begin from.
-    pub file: Option<PathBuf>,
+    /// Where.
+    pub at: Endpoints,
+    /// How it takes part; as a peer where it listens and as a client where it only connects, if nothing is said.
+    pub mode: Option<LinkMode>,
     /// First part of every key.
     pub namespace: Option<String>,
     /// What it is for.
     pub purpose: Purpose,
+    /// How long to try to connect.
+    pub connect_timeout: Duration,
 }
 
 impl SessionConfig {
+    /// With nothing but what its purpose asks for.
+    #[must_use]
+    pub fn new(at: Endpoints, purpose: Purpose) -> Self {
+        Self { at, mode: None, namespace: None, purpose, connect_timeout: purpose.connect_timeout() }
+    }
+
     /// To a robot, as its contract says.
     #[must_use]
     pub fn to_robot(link: &LinkContract, purpose: Purpose) -> Self {
         let LinkContract { endpoints, mode, session, namespace, .. } = link;
-        Self {
-            mode: *mode,
-            connect: endpoints.clone(),
-            listen: Vec::new(),
-            file: session.clone(),
-            namespace: namespace.clone(),
-            purpose,
-        }
+        let at = Endpoints { listen: Vec::new(), connect: endpoints.clone(), file: session.clone() };
+        Self { mode: Some(*mode), namespace: namespace.clone(), ..Self::new(at, purpose) }
     }
 
-    /// Listens at one endpoint, as a peer.
+    /// A robot's side that listens at one endpoint.
     #[must_use]
     pub fn listening(endpoint: impl Into<String>, namespace: Option<String>) -> Self {
-        Self {
-            mode: LinkMode::Peer,
-            connect: Vec::new(),
-            listen: vec![endpoint.into()],
-            file: None,
-            namespace,
-            purpose: Purpose::Control,
-        }
+        Self { namespace, ..Self::new(Endpoints::listening(endpoint), Purpose::Control) }
     }
 
     /// Everything that zenoh is told, in its own words.
-    fn zenoh(&self, listen: &[String]) -> Result<Config, LinkError> {
-        let Self { mode, connect, listen: _, file, namespace, purpose } = self;
+    fn zenoh(&self, listen: &[String]) -> Result<Config, SessionError> {
+        let Self { at: Endpoints { listen: _, connect, file }, mode, namespace, purpose, connect_timeout } =
+            self;
         let mut config = match file {
             None => Config::default(),
             Some(path) => Config::from_file(path)
-                .map_err(|e| LinkError::SessionFile { path: path.clone(), reason: e.to_string() })?,
+                .map_err(|e| SessionError::File { path: path.clone(), reason: e.to_string() })?,
         };
-        let mode = match mode {
-            LinkMode::Client => "client",
-            LinkMode::Peer => "peer",
+        let mut set = |key: &'static str, value: serde_json::Value| {
+            let value = value.to_string();
+            config.insert_json5(key, &value).map_err(|e| SessionError::Setting {
+                key,
+                reason: e.to_string(),
+                value: value.clone(),
+            })
         };
-        let mut set = |key: &str, value: serde_json::Value| {
-            config.insert_json5(key, &value.to_string()).map_err(|e| LinkError::zenoh("configuration", e))
-        };
-        set("mode", mode.into())?;
+        let stated = !listen.is_empty() || !connect.is_empty();
+        let usual = if listen.is_empty() { LinkMode::Client } else { LinkMode::Peer };
+        if let Some(mode) = mode.or((stated || file.is_none()).then_some(usual)) {
+            let mode = match mode {
+                LinkMode::Client => "client",
+                LinkMode::Peer => "peer",
+            };
+            set("mode", mode.into())?;
+        }
+        if stated {
+            set("listen/endpoints", listen.to_vec().into())?;
+        }
         if !connect.is_empty() {
             set("connect/endpoints", connect.clone().into())?;
-            set("connect/timeout_ms", CONNECT_MS.into())?;
-            set("connect/exit_on_failure", true.into())?;
-            let retry = serde_json::json!({
-                "period_init_ms": RETRY_MS, "period_max_ms": 10 * RETRY_MS, "period_increase_factor": 2,
-            });
-            set("connect/retry", retry)?;
         }
-        set("listen/endpoints", listen.to_vec().into())?;
-        set("scouting/multicast/enabled", false.into())?;
-        set("scouting/gossip/enabled", false.into())?;
-        set("transport/link/tx/lease", LEASE_MS.into())?;
-        set("transport/link/tx/keep_alive", KEEP_ALIVE.into())?;
-        if *purpose == Purpose::Control {
-            let key = "transport/link/tx/queue/congestion_control/drop/wait_before_drop";
-            set(key, WAIT_BEFORE_DROP_US.into())?;
+        let millis = u64::try_from(connect_timeout.as_millis()).unwrap_or(u64::MAX);
+        let (first, most) = RETRY_MS;
+        let retry = serde_json::json!({
+            "period_init_ms": first, "period_max_ms": most, "period_increase_factor": 2,
+        });
+        for (key, value) in [
+            ("connect/timeout_ms", millis.into()),
+            ("connect/exit_on_failure", true.into()),
+            ("connect/retry", retry),
+            ("scouting/multicast/enabled", false.into()),
+            ("scouting/gossip/enabled", false.into()),
+            ("transport/link/tx/lease", purpose.lease_ms().into()),
+            ("transport/link/tx/keep_alive", 4.into()),
+        ]
+        .into_iter()
+        .chain(purpose.settings())
+        {
+            set(key, value)?;
         }
         if let Some(namespace) = namespace {
             set("namespace", namespace.clone().into())?;
@@ -120,59 +259,66 @@ impl SessionConfig {
         Ok(config)
     }
 
-    /// Opens the session. Gives it and the endpoints that it listens on, with their ports.
+    /// Refuses what no session could be opened with, as far as that can be known without a network.
     ///
     /// # Errors
-    /// When the file or a setting cannot be used, nothing answers at the endpoints, or one cannot be listened on.
-    pub fn open(&self) -> Result<(Session, Vec<String>), LinkError> {
-        if self.connect.is_empty() && self.listen.is_empty() && self.file.is_none() {
-            let (expected, found) = ("at least one, as \"tcp/10.0.0.7:7447\"", "none".into());
-            return Err(LinkError::Setting { key: "endpoints", expected, found });
-        }
-        for endpoint in self.connect.iter().chain(&self.listen) {
-            check_endpoint(endpoint)?;
-        }
+    /// When nothing says where, an endpoint or the namespace is malformed, or the file or a setting cannot be used.
+    pub fn check(&self) -> Result<(), SessionError> {
+        self.at.check()?;
         if let Some(namespace) = &self.namespace {
-            check_key("namespace", namespace)?;
+            check_name("namespace", namespace)?;
         }
-        let chosen = self.listen.iter().any(|endpoint| port_is_open(endpoint));
+        self.zenoh(&self.at.listen).map(|_| ())
+    }
+
+    /// Opens the session. Gives it and where others meet it: what it listens at, with ports, or else what it connects to.
+    ///
+    /// # Errors
+    /// When the file or a setting cannot be used, nothing answers at the endpoints, or one cannot be listened at.
+    pub fn open(&self) -> Result<(Session, Vec<String>), SessionError> {
+        let Endpoints { listen, connect, .. } = &self.at;
+        self.check()?;
+        let chosen = listen.iter().any(|endpoint| port_is_open(endpoint));
         let mut last = None;
         for _ in 0..if chosen { PORTS } else { 1 } {
-            let listen = self.listen.iter().map(|e| with_port(e)).collect::<Result<Vec<_>, _>>()?;
+            let listen = listen.iter().map(|e| with_port(e)).collect::<Result<Vec<_>, _>>()?;
             match zenoh::open(self.zenoh(&listen)?).wait() {
-                Ok(session) => return Ok((session, listen)),
+                Ok(session) => {
+                    let met_at = if listen.is_empty() { connect.clone() } else { listen };
+                    return Ok((session, met_at));
+                }
                 // Another program may have taken the port meanwhile.
                 Err(e) => last = Some(e.to_string()),
             }
         }
         let reason = last.unwrap_or_default();
-        Err(if self.connect.is_empty() {
-            LinkError::Listen { endpoint: self.listen.join(", "), reason }
+        Err(if connect.is_empty() && !listen.is_empty() {
+            SessionError::Listen { endpoint: listen.join(", "), reason }
         } else {
-            LinkError::Unreachable { endpoints: self.connect.join(", "), reason }
+            let stated = self.at.file.as_ref().map_or(String::new(), |file| file.display().to_string());
+            let endpoints = if connect.is_empty() { stated } else { connect.join(", ") };
+            SessionError::Unreachable { endpoints, reason }
         })
     }
 }
 
 /// `tcp/HOST:PORT`, and what else zenoh knows.
-fn check_endpoint(endpoint: &str) -> Result<(), LinkError> {
+fn check_endpoint(endpoint: &str) -> Result<(), SessionError> {
     let parsed: Result<zenoh::config::EndPoint, _> = endpoint.parse();
     let address = endpoint.split_once('/').map(|(_, address)| address);
     if parsed.is_ok() && address.is_some_and(|a| a.contains(':')) {
         return Ok(());
     }
-    let expected = "PROTOCOL/ADDRESS:PORT, as \"tcp/10.0.0.7:7447\"";
-    Err(LinkError::Setting { key: "endpoints", expected, found: format!("{endpoint:?}") })
+    Err(SessionError::Endpoint { found: endpoint.to_owned() })
 }
 
 /// A part of a key: no wild cards, nothing empty.
-pub(crate) fn check_key(key: &'static str, part: &str) -> Result<(), LinkError> {
-    let plain = !part.contains(['*', '$', '?', '#', '@']) && zenoh::key_expr::KeyExpr::try_from(part).is_ok();
+pub(crate) fn check_name(part: &'static str, name: &str) -> Result<(), SessionError> {
+    let plain = !name.contains(['*', '$', '?', '#', '@']) && zenoh::key_expr::KeyExpr::try_from(name).is_ok();
     if plain {
         return Ok(());
     }
-    let expected = "a name without wild cards, as \"lab1\"";
-    Err(LinkError::Setting { key, expected, found: format!("{part:?}") })
+    Err(SessionError::Name { part, found: name.to_owned() })
 }
 
 fn port_is_open(endpoint: &str) -> bool {
@@ -180,91 +326,16 @@ fn port_is_open(endpoint: &str) -> bool {
 }
 
 /// The endpoint with a port that is free at this moment, where the system is to choose.
-fn with_port(endpoint: &str) -> Result<String, LinkError> {
+fn with_port(endpoint: &str) -> Result<String, SessionError> {
     let (Some((protocol, address)), true) = (endpoint.split_once('/'), port_is_open(endpoint)) else {
         return Ok(endpoint.to_owned());
     };
     let refused =
-        |e: std::io::Error| LinkError::Listen { endpoint: endpoint.to_owned(), reason: e.to_string() };
+        |e: std::io::Error| SessionError::Listen { endpoint: endpoint.to_owned(), reason: e.to_string() };
     let addresses: Vec<_> = address.to_socket_addrs().map_err(refused)?.collect();
     let bound = TcpListener::bind(addresses.as_slice()).map_err(refused)?.local_addr().map_err(refused)?;
     let host = address.strip_suffix(":0").unwrap_or(address);
     Ok(format!("{protocol}/{host}:{}", bound.port()))
-}
-
-/// How a received message waits for its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Only the newest is kept.
-    Newest,
-    /// In order, as many as there are places; then the newest is dropped and counted.
-    Places(usize),
-    /// Judged as it comes.
-    None,
-}
-
-/// A key and how what goes over it is treated: what zenoh was told, not what is hoped for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Channel {
-    /// The key, without the namespace of the session.
-    pub key: String,
-    /// Of all that waits to be sent.
-    pub priority: Priority,
-    /// What happens when there is no room.
-    pub congestion: CongestionControl,
-    /// Sent at once, not gathered with others.
-    pub express: bool,
-    /// At the receiver.
-    pub keep: Keep,
-}
-
-impl Channel {
-    /// States, commands and signs of life: before everything else, at once, and dropped rather than late.
-    #[must_use]
-    pub const fn control(key: String, keep: Keep) -> Self {
-        let (priority, congestion) = (Priority::RealTime, CongestionControl::Drop);
-        Self { key, priority, congestion, express: true, keep }
-    }
-    /// Stops and presses of keys: rare, and not to be lost.
-    #[must_use]
-    pub const fn stop(key: String) -> Self {
-        let (priority, congestion) = (Priority::InteractiveHigh, CongestionControl::Block);
-        Self { key, priority, congestion, express: true, keep: Keep::None }
-    }
-    /// Status for people.
-    #[must_use]
-    pub const fn status(key: String) -> Self {
-        let (priority, congestion) = (Priority::DataHigh, CongestionControl::Drop);
-        Self { key, priority, congestion, express: false, keep: Keep::Newest }
-    }
-
-    /// Declares a publisher of it.
-    ///
-    /// # Errors
-    /// When zenoh refuses the key.
-    pub fn publisher(&self, session: &Session) -> Result<zenoh::pubsub::Publisher<'static>, LinkError> {
-        let Self { key, priority, congestion, express, keep: _ } = self;
-        session
-            .declare_publisher(key.clone())
-            .priority(*priority)
-            .congestion_control(*congestion)
-            .express(*express)
-            .wait()
-            .map_err(|e| LinkError::zenoh("declaring a publisher", e))
-    }
-}
-
-impl fmt::Display for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, priority, congestion, express, keep } = self;
-        let keep = match keep {
-            Keep::Newest => "keeps the newest".to_owned(),
-            Keep::Places(places) => format!("keeps {places}"),
-            Keep::None => "judged as it comes".to_owned(),
-        };
-        let express = if *express { "express" } else { "batched" };
-        write!(f, "{key}  {priority:?}, {congestion:?}, {express}; {keep}")
-    }
 }
 
 #[cfg(test)]
@@ -274,35 +345,69 @@ mod tests {
     #[test]
     fn endpoints_and_names_that_cannot_be_used_are_named() {
         for endpoint in ["10.0.0.7:7447", "tcp/", "tcp/somewhere", "", "tcp/*"] {
-            let mut config = SessionConfig::listening("tcp/127.0.0.1:0", None);
-            config.connect = vec![endpoint.to_owned()];
-            let message = config.open().err().unwrap().to_string();
-            assert!(
-                message.contains("link.endpoints") && message.contains(endpoint),
-                "{endpoint}: {message}"
-            );
+            for at in [Endpoints::connecting(endpoint), Endpoints::listening(endpoint)] {
+                let error = SessionConfig::new(at, Purpose::Bulk).open().err().unwrap();
+                assert_eq!(error, SessionError::Endpoint { found: endpoint.into() });
+            }
         }
         for namespace in ["", "a/*", "a//b", "/a", "@x"] {
             let config = SessionConfig::listening("tcp/127.0.0.1:0", Some(namespace.to_owned()));
-            let message = config.open().err().unwrap().to_string();
-            assert!(message.contains("link.namespace"), "{namespace}: {message}");
+            let error = config.open().err().unwrap();
+            assert_eq!(error, SessionError::Name { part: "namespace", found: namespace.into() });
         }
+        let none = SessionConfig::new(Endpoints::default(), Purpose::Lockstep);
+        assert_eq!(none.open().err(), Some(SessionError::NoEndpoint));
     }
 
     #[test]
     fn what_zenoh_is_told_scouts_nothing_and_dies_quickly() {
-        let config = SessionConfig::listening("tcp/127.0.0.1:0", Some("lab1".to_owned()));
-        let told = config.zenoh(&config.listen).unwrap();
-        for (key, expected) in [
-            ("scouting/multicast/enabled", "false"),
-            ("scouting/gossip/enabled", "false"),
-            ("transport/link/tx/lease", "1000"),
-            ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", "100"),
-            ("namespace", "\"lab1\""),
-            ("mode", "\"peer\""),
-        ] {
-            assert_eq!(told.get_json(key).unwrap(), expected, "{key}");
+        for (purpose, lease) in
+            [(Purpose::Control, "1000"), (Purpose::Bulk, "2000"), (Purpose::Lockstep, "10000")]
+        {
+            let config = SessionConfig {
+                namespace: Some("lab1".to_owned()),
+                ..SessionConfig::new(Endpoints::listening("tcp/127.0.0.1:0"), purpose)
+            };
+            let told = config.zenoh(&config.at.listen).unwrap();
+            for (key, expected) in [
+                ("scouting/multicast/enabled", "false"),
+                ("scouting/gossip/enabled", "false"),
+                ("adminspace/enabled", "false"),
+                ("transport/link/tx/lease", lease),
+                ("namespace", "\"lab1\""),
+                ("mode", "\"peer\""),
+            ] {
+                assert_eq!(told.get_json(key).unwrap(), expected, "{purpose:?}: {key}");
+            }
+            let key = "transport/link/tx/queue/congestion_control/drop/wait_before_drop";
+            let expected = if purpose == Purpose::Control { "100" } else { "1000" };
+            assert_eq!(told.get_json(key).unwrap(), expected, "{purpose:?}");
         }
+    }
+
+    #[test]
+    fn what_is_stated_goes_over_the_file_and_without_it_the_file_stands() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("lab.json5");
+        let text = "{ mode: \"peer\", listen: { endpoints: [\"tcp/127.0.0.1:1\"] }, scouting: { multicast: { enabled: true } } }";
+        std::fs::write(&file, text).unwrap();
+        let told = |at: Endpoints, mode: Option<LinkMode>| {
+            let at = Endpoints { file: Some(file.clone()), ..at };
+            let config = SessionConfig { mode, ..SessionConfig::new(at, Purpose::Bulk) };
+            let told = config.zenoh(&config.at.listen).unwrap();
+            let [mode, listen, connect, scouting] =
+                ["mode", "listen/endpoints", "connect/endpoints", "scouting/multicast/enabled"]
+                    .map(|key| told.get_json(key).unwrap());
+            assert_eq!(scouting, "false");
+            (mode, listen, connect)
+        };
+        let three = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(told(Endpoints::default(), None), three("\"peer\"", "[\"tcp/127.0.0.1:1\"]", "[]"));
+        assert_eq!(told(Endpoints::default(), Some(LinkMode::Client)).0, "\"client\"");
+        let router = "tcp/127.0.0.1:2";
+        let expected = three("\"client\"", "[]", "[\"tcp/127.0.0.1:2\"]");
+        assert_eq!(told(Endpoints::connecting(router), None), expected);
+        assert_eq!(told(Endpoints::connecting(router), Some(LinkMode::Peer)).0, "\"peer\"");
     }
 
     #[test]
@@ -311,15 +416,14 @@ mod tests {
         let path = directory.path().join("lab.json5");
         std::fs::write(&path, "{ mode: \"clint\" }").unwrap();
         let mut config = SessionConfig::listening("tcp/127.0.0.1:0", None);
-        config.file = Some(path);
+        config.at.file = Some(path);
         let message = config.open().err().unwrap().to_string();
         assert!(message.contains("lab.json5"), "{message}");
         // Bound and not listening: refused at once.
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut config = SessionConfig::listening(format!("tcp/{}", taken.local_addr().unwrap()), None);
-        assert!(matches!(config.open(), Err(LinkError::Listen { .. })));
-        config.listen.clear();
-        (config.mode, config.connect) = (LinkMode::Client, vec!["tcp/127.0.0.1:1".to_owned()]);
+        let config = SessionConfig::listening(format!("tcp/{}", taken.local_addr().unwrap()), None);
+        assert!(matches!(config.open(), Err(SessionError::Listen { .. })));
+        let config = SessionConfig::new(Endpoints::connecting("tcp/127.0.0.1:1"), Purpose::Control);
         let message = config.open().err().unwrap().to_string();
         assert!(message.contains("tcp/127.0.0.1:1") && message.contains("hint"), "{message}");
     }

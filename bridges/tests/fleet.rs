@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use surefoot_bridges::Endpoints;
 use surefoot_bridges::fleet::ledger::{read_ledger, shipment_of};
 use surefoot_bridges::fleet::package::{architecture_hash, pack};
 use surefoot_bridges::fleet::shipment::{ContentHash, SpoolId};
@@ -14,9 +15,7 @@ use surefoot_bridges::fleet::wire::{
     BlobRef, Chunk, JoinReply, Keys, MAX_MESSAGE_BYTES, Manifest, PROTOCOL, PolicyEntry, UploadAnswer,
     UploadReply, Welcome,
 };
-use surefoot_bridges::fleet::{
-    ActorConfig, ActorLink, FleetEndpoints, LearnerConfig, LearnerLink, Situation,
-};
+use surefoot_bridges::fleet::{ActorConfig, ActorLink, LearnerConfig, LearnerLink, Situation};
 use surefoot_core::{
     DataError, EnvSpec, Episode, EpisodeStore, Field, Fleet, Normalizer, PolicyArtifact, PolicyCard,
     PolicyOffer, StepEnd, Stream,
@@ -103,7 +102,7 @@ fn episode(steps: usize, seed: u64) -> Episode {
 /// A learner at this endpoint. One that died may leave its port in use for a moment.
 fn learner(at: &str, shelf: &Shelf, directory: &Path) -> (LearnerLink, String) {
     let config = LearnerConfig {
-        endpoints: FleetEndpoints { listen: vec![at.to_owned()], ..FleetEndpoints::default() },
+        endpoints: Endpoints::listening(at),
         namespace: "test".into(),
         run: "run".into(),
         spec: spec(),
@@ -119,7 +118,7 @@ fn learner(at: &str, shelf: &Shelf, directory: &Path) -> (LearnerLink, String) {
 
 fn actor_config(endpoint: &str, name: &str, directory: &Path) -> ActorConfig {
     ActorConfig {
-        endpoints: FleetEndpoints { connect: vec![endpoint.to_owned()], ..FleetEndpoints::default() },
+        endpoints: Endpoints::connecting(endpoint),
         namespace: "test".into(),
         run: None,
         name: name.into(),

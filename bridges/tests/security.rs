@@ -341,7 +341,7 @@ fn a_robot_of_a_fleet_is_driven_by_a_runtime_and_its_stop_is_cleared_by_an_opera
     };
     let link = as_role("robot");
     let session = SessionConfig::to_robot(&link, Purpose::Control);
-    assert_eq!(session.mode, LinkMode::Client);
+    assert_eq!(session.mode, Some(LinkMode::Client));
     let config = ServeConfig { link, session, tracking_tolerance: 1e-9, resettable: false, log: None };
     let world = RealRobot(Box::new(IdealRobot::new(plain.clone()).live()));
     let server = RobotServer::start(Box::new(world), &config).unwrap();

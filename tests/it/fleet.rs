@@ -2,10 +2,11 @@
 //! once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use surefoot_bridges::fleet::ledger::{LedgerLine, read_ledger, shipment_of};
@@ -17,6 +18,7 @@ pub struct Program {
     child: Child,
     events: Receiver<Value>,
     seen: Vec<Value>,
+    words: Option<JoinHandle<String>>,
 }
 
 impl Program {
@@ -27,7 +29,14 @@ impl Program {
     }
 
     pub fn of(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut stderr = child.stderr.take().expect("piped");
+        let words = std::thread::spawn(move || {
+            let mut words = Vec::new();
+            // Of a killed program, what it said until then.
+            let _ = stderr.read_to_end(&mut words);
+            String::from_utf8_lossy(&words).into_owned()
+        });
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let (to, events) = channel();
         std::thread::spawn(move || {
@@ -39,7 +48,7 @@ impl Program {
                 }
             }
         });
-        Self { child, events, seen: Vec::new() }
+        Self { child, events, seen: Vec::new(), words: Some(words) }
     }
 
     fn next(&mut self) -> Option<Value> {
@@ -49,7 +58,7 @@ impl Program {
     }
 
     /// Reads on to an event for which this holds.
-    fn until(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         while let Some(event) = self.next() {
             if holds(&event) {
                 return event;
@@ -70,14 +79,21 @@ impl Program {
         std::mem::take(&mut self.seen)
     }
 
-    /// Reads to the end, and gives exit code and everything that was said.
-    pub fn end(mut self) -> (i32, Vec<Value>) {
-        while self.next().is_some() {}
-        let code = self.child.wait().expect("ends").code().unwrap_or(-1);
-        (code, std::mem::take(&mut self.seen))
+    /// Reads to the end, and gives exit code and every event.
+    pub fn end(self) -> (i32, Vec<Value>) {
+        let (code, said, _) = self.end_with_words();
+        (code, said)
     }
 
-    fn signal(&self, signal: &str) {
+    /// And what it said to people.
+    pub fn end_with_words(mut self) -> (i32, Vec<Value>, String) {
+        while self.next().is_some() {}
+        let code = self.child.wait().expect("ends").code().unwrap_or(-1);
+        let words = self.words.take().expect("taken once").join().expect("read");
+        (code, std::mem::take(&mut self.seen), words)
+    }
+
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
     }
@@ -108,7 +124,7 @@ pub fn with_actors(online: &str) -> Workplace {
     workplace
 }
 
-fn learner(workplace: &Workplace, what: &str, at: &str) -> (Program, String) {
+pub fn learner(workplace: &Workplace, what: &str, at: &str) -> (Program, String) {
     let mut args = vec!["learn", what, "--listen", at];
     if what.ends_with(".toml") {
         args.extend(["--run-dir", "run"]);
@@ -119,18 +135,18 @@ fn learner(workplace: &Workplace, what: &str, at: &str) -> (Program, String) {
     (learner, endpoint)
 }
 
-fn actor(workplace: &Workplace, at: &str, name: &str, more: &[&str]) -> Program {
+pub fn actor(workplace: &Workplace, at: &str, name: &str, more: &[&str]) -> Program {
     let mut args = vec!["act", "--connect", at, "--name", name, "--spool", name];
     args.extend(more);
     Program::start(workplace, &args)
 }
 
-fn count(event: &Value, key: &str) -> u64 {
+pub fn count(event: &Value, key: &str) -> u64 {
     event[key].as_u64().unwrap_or_else(|| panic!("no {key} in {event}"))
 }
 
 /// Episodes that wait in a spool.
-fn spooled(workplace: &Workplace, name: &str) -> usize {
+pub fn spooled(workplace: &Workplace, name: &str) -> usize {
     let entries = std::fs::read_dir(workplace.path(name)).unwrap().flatten();
     entries.filter(|e| e.file_name().to_string_lossy().ends_with(".sfep")).count()
 }
@@ -279,7 +295,15 @@ fn a_run_with_actors_is_for_learn_and_a_run_without_is_not() {
         &["no phase of this run is for actors"],
     );
     workplace.fail(&["learn", "fleet.toml"], 2, &["nothing says where actors are", "--listen"]);
-    workplace.fail(&["learn", "fleet.toml", "--listen", "nowhere"], 1, &["cannot listen for actors", "tcp/"]);
+    for nowhere in [["--listen", "nowhere"], ["--connect", "tcp/somewhere"]] {
+        let words = [nowhere[1], "PROTOCOL/ADDRESS:PORT"];
+        workplace.fail(&["learn", "fleet.toml", nowhere[0], nowhere[1]], 2, &words);
+        workplace.fail(&["act", "--name", "a", "--spool", "s", "--connect", nowhere[1]], 2, &words);
+    }
+    // In use: not the user's words are at fault.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("tcp/{}", taken.local_addr().unwrap());
+    workplace.fail(&["learn", "fleet.toml", "--listen", &taken], 1, &["cannot listen", &taken]);
     workplace.fail(&["learn", "fleet.toml", "--replay", "."], 2, &["no fleet.jsonl"]);
     let too_few = "phase.1.online.schedule.fleet.episodes_ahead=2";
     workplace.fail(

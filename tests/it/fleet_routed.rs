@@ -62,6 +62,20 @@ impl Drop for Machine {
     }
 }
 
+/// A port that nobody listens at, at this moment.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// zenoh's router, in this process.
+pub fn router(endpoints: &[&str]) -> zenoh::Session {
+    let config = format!(
+        "{{ mode: \"router\", listen: {{ endpoints: {} }}, scouting: {{ multicast: {{ enabled: false }} }} }}",
+        serde_json::json!(endpoints)
+    );
+    zenoh::open(zenoh::Config::from_json5(&config).unwrap()).wait().unwrap()
+}
+
 #[test]
 fn a_learner_and_an_actor_on_two_networks_meet_at_a_router() {
     let machines = Machine::new('a').and_then(|a| Ok((a, Machine::new('b')?)));
@@ -74,13 +88,8 @@ fn a_learner_and_an_actor_on_two_networks_meet_at_a_router() {
     };
     // Neither has a way to the other.
     assert!(ip(&["-n", &a.namespace, "route", "get", &format!("{}.2", b.subnet)]).is_err());
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!(
-        "{{ mode: \"router\", listen: {{ endpoints: [\"{}\", \"{}\"] }}, scouting: {{ multicast: {{ enabled: false }} }} }}",
-        a.router(port),
-        b.router(port)
-    );
-    let router = zenoh::open(zenoh::Config::from_json5(&config).unwrap()).wait().unwrap();
+    let port = free_port();
+    let router = router(&[&a.router(port), &b.router(port)]);
     let workplace = with_actors("env_steps = 300");
     let mut learner =
         a.start(&workplace, &["learn", "fleet.toml", "--run-dir", "run", "--connect", &a.router(port)]);

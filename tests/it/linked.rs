@@ -11,7 +11,9 @@ use surefoot_bridges::wire::{Message, ModeOp, ModeReply, ModeRequest, PanelKey, 
 use surefoot_bridges::{Panel, Purpose, SessionConfig};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::{RobotContract, StepEnd};
+use zenoh::Wait;
 
+use crate::fleet_routed::{free_port, router};
 use crate::program::{TINY, Workplace};
 
 #[path = "../../bridges/tests/proxy/mod.rs"]
@@ -26,7 +28,7 @@ const BRAKING_TICKS: u64 = 7;
 /// `command_timeout_ms` in control periods.
 const TIMEOUT_TICKS: u64 = 13;
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = MonotonicClock::start();
     let until = clock.now_nanos() + PATIENCE_NANOS;
     loop {
@@ -39,14 +41,14 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// `surefoot serve push` as a process.
-struct Served<'a> {
+pub struct Served<'a> {
     workplace: &'a Workplace,
-    child: Child,
-    endpoint: String,
+    pub child: Child,
+    pub endpoint: String,
 }
 
 impl<'a> Served<'a> {
-    fn start(workplace: &'a Workplace, more: &[&str]) -> Self {
+    pub fn start(workplace: &'a Workplace, more: &[&str]) -> Self {
         let args = ["serve", "push", "--json", "--log", "executed.jsonl", "--write-contract", "served.toml"];
         let args: Vec<&str> = args.iter().chain(more).copied().collect();
         let mut child =
@@ -65,18 +67,18 @@ impl<'a> Served<'a> {
         std::fs::write(self.workplace.path(to), text.replace(&self.endpoint, endpoint)).unwrap();
     }
 
-    fn log(&self) -> Vec<ExecutedTick> {
+    pub fn log(&self) -> Vec<ExecutedTick> {
         let text = std::fs::read_to_string(self.workplace.path("executed.jsonl")).unwrap_or_default();
         // The last line may be half written.
         text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    fn last(&self) -> Option<ExecutedTick> {
+    pub fn last(&self) -> Option<ExecutedTick> {
         self.log().pop()
     }
 
     /// Ends it as a person does, and judges what it did.
-    fn end(mut self) -> Vec<ExecutedTick> {
+    pub fn end(mut self) -> Vec<ExecutedTick> {
         interrupt(&self.child);
         assert!(self.child.wait().unwrap().success());
         let log = self.log();
@@ -92,17 +94,27 @@ impl Drop for Served<'_> {
     }
 }
 
+/// Listens to what a program says to people, and waits for a line with this in it.
+pub fn hearing(child: &mut Child) -> impl FnMut(&str) -> String + use<> {
+    let stderr = child.stderr.take().unwrap();
+    let (words, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| words.send(line).unwrap_or(()));
+    });
+    move |word: &str| wait_for(word, || said.try_recv().ok().filter(|line: &String| line.contains(word)))
+}
+
 fn interrupt(child: &Child) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
 }
 
-fn contract(path: &Path) -> RobotContract {
+pub fn contract(path: &Path) -> RobotContract {
     RobotContract::read(path).unwrap()
 }
 
 /// Limits by the differences of what was commanded, and every command once, in order, in its epoch.
-fn judge(log: &[ExecutedTick], contract: &RobotContract) {
+pub fn judge(log: &[ExecutedTick], contract: &RobotContract) {
     let h = contract.control_secs();
     let mut newest = (0, 0);
     for pair in log.windows(2) {
@@ -161,6 +173,42 @@ fn a_policy_drives_a_served_robot_as_it_drives_one_in_its_own_process() {
 }
 
 #[test]
+fn a_robot_behind_a_router_is_driven_as_one_that_listens_also_when_the_router_was_away() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    let nobody = ["serve", "push", "--connect", "tcp/127.0.0.1:1"];
+    workplace.fail(&nobody, 1, &["no zenoh at tcp/127.0.0.1:1", "hint"]);
+    workplace.fail(&["serve", "push", "--connect", "nowhere"], 2, &["\"nowhere\"", "PROTOCOL/ADDRESS:PORT"]);
+    let at = format!("tcp/127.0.0.1:{}", free_port());
+    let router = router(&[&at]);
+    let served = Served::start(&workplace, &["--connect", &at]);
+    let link = contract(&workplace.path("served.toml")).link.unwrap();
+    assert_eq!((&served.endpoint, &link.endpoints), (&at, &vec![at.clone()]), "it is met at the router");
+    let rollout = ["rollout", "run", "--robot", "served.toml", "--episodes", "1", "--json"];
+    let out = workplace.succeed(&rollout);
+    let told: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&told["violations"], &told["evaluation"]["episodes"]), (&0.into(), &1.into()), "{told}");
+    // The router goes while somebody drives: the robot's side stops, as when any link dies.
+    let many = ["rollout", "run", "--robot", "served.toml", "--episodes", "1000", "--quiet"];
+    let mut child = workplace.command(&many).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("motion", || served.last().filter(|t| t.seq > 0 && t.velocity.iter().any(|v| v.abs() > 0.05)));
+    router.close().wait().unwrap();
+    wait_for("the stop", || served.last().filter(|t| t.mode == RobotMode::ProtectiveStop));
+    let code = child.wait().unwrap().code();
+    assert!(matches!(code, Some(1 | 3)), "{code:?}");
+    workplace.fail(&rollout, 1, &["no zenoh at", "hint"]);
+    let _router = self::router(&[&at]);
+    wait_for("the robot, back at its router and latched", || {
+        let (code, _, told) = workplace.run(&rollout);
+        let not_yet = told.contains("nobody answers") || told.contains("another controller");
+        assert!(code == 3 || code == 1 && not_yet, "{code}: {told}");
+        (code == 3).then_some(())
+    });
+    check_silence(&served.log());
+    served.end();
+}
+
+#[test]
 fn a_run_learns_beside_a_served_robot() {
     let workplace = Workplace::new();
     let served = Served::start(&workplace, &[]);
@@ -208,7 +256,6 @@ fn a_controller_that_is_killed_leaves_a_robot_at_rest_in_a_latched_stop() {
     let (session, _) = SessionConfig::to_robot(&link, Purpose::Control).open().unwrap();
     let request = ModeRequest { op: ModeOp::Acknowledge, who: 7, lease: 0, epoch: 0, contract_hash: [0; 32] };
     let reply = wait_for("the acknowledgement", || {
-        use zenoh::Wait;
         let reply = session.get("robot/arm7/clear").payload(request.bytes()).wait().unwrap().recv().ok()?;
         let reply = ModeReply::read(&reply.result().ok()?.payload().to_bytes()).ok()?;
         (reply.mode == RobotMode::Idle).then_some(reply)
@@ -331,17 +378,7 @@ fn a_person_at_a_panel_records_an_episode_over_the_link() {
     let mut panel = Panel::new(&session, &contract, &link).unwrap();
     let record = ["record", "push", "--robot", "served.toml", "--to", "driven", "--operator", "panel"];
     let mut child = workplace.command(&record).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let stderr = child.stderr.take().unwrap();
-    let (words, said) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| words.send(line).unwrap_or(()));
-    });
-    let mut told = Vec::new();
-    let mut hear = |word: &str| {
-        wait_for(word, || {
-            said.try_recv().ok().inspect(|line| told.push(line.clone())).filter(|l| l.contains(word))
-        })
-    };
+    let mut hear = hearing(&mut child);
     hear("[Holding]");
     panel.press(PanelKey::TakeOver).unwrap();
     hear("[Running(Human)]");

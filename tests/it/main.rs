@@ -10,6 +10,7 @@ mod determinism;
 mod driven_episodes;
 mod fault_matrix;
 mod fleet;
+mod fleet_robot;
 mod fleet_routed;
 mod guarded_arm;
 mod gymnasium;

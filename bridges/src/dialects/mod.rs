@@ -12,9 +12,10 @@ mod ros_messages;
 use surefoot_core::contract::{LinkContract, LinkDialect};
 use surefoot_core::{RobotContract, RobotState};
 
+use crate::channel::Channel;
 use crate::error::{LinkError, WireError};
 use crate::ros2::Expected;
-use crate::session::{Channel, check_key};
+use crate::session::check_name;
 use crate::wire::{CommandMeta, RobotMode, Source, StateMeta, StopCause};
 
 /// A state on its way.
@@ -181,7 +182,7 @@ pub trait Dialect: Send + Sync {
 /// # Errors
 /// When contract and dialect do not fit together.
 pub fn dialect(contract: &RobotContract, link: &LinkContract) -> Result<Box<dyn Dialect>, LinkError> {
-    check_key("robot", link.robot.as_deref().unwrap_or(&contract.name))?;
+    check_name("robot", link.robot.as_deref().unwrap_or(&contract.name))?;
     Ok(match &link.dialect {
         LinkDialect::Native(_) => Box::new(native::Native::new(contract, link)),
         LinkDialect::RmwZenoh(settings) => Box::new(rmw_zenoh::RmwZenoh::new(contract, link, *settings)?),

@@ -17,10 +17,10 @@ use surefoot_core::contract::LinkContract;
 use surefoot_core::ros::messages::{Duration, JointState, JointTrajectory, JointTrajectoryPoint, Time};
 use surefoot_core::ros::{CdrError, RosMessage};
 
+use crate::channel::{Channel, Keep};
 use crate::dialects::joints::{JointOrder, check_length};
 use crate::dialects::{Codec, CommandFrame, Dialect, Packet, StateFrame, Supervision};
 use crate::error::{LinkError, WireError};
-use crate::session::{Channel, Keep};
 use crate::wire::{CommandMeta, Message, StateMeta};
 
 /// Commands that may wait for their period at the robot: what is early by a jitter of the network.

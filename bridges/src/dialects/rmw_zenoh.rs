@@ -17,9 +17,9 @@ use surefoot_core::ros::{RosMessage, TypeHash};
 
 use super::ros_messages::{self, RosMessages, USUAL_STATE_TOPIC};
 use super::{Codec, CommandFrame, Dialect, Packet, StateFrame, Supervision};
+use crate::channel::{Channel, Keep};
 use crate::error::{LinkError, WireError};
 use crate::ros2::{Attachment, Endpoint, EndpointKind, Expected, Gid, Node, Qos, Token, TypeName, names};
-use crate::session::{Channel, Keep};
 
 /// What ROS before Iron writes in the place of a hash.
 const NO_HASH: &str = "TypeHashNotSupported";

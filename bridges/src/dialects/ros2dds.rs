@@ -8,9 +8,9 @@ use surefoot_core::contract::{LinkContract, Ros2ddsLink};
 
 use super::ros_messages::{self, RosMessages, USUAL_STATE_TOPIC};
 use super::{Codec, CommandFrame, Dialect, Packet, StateFrame, Supervision};
+use crate::channel::{Channel, Keep};
 use crate::error::{LinkError, WireError};
 use crate::ros2::names;
-use crate::session::{Channel, Keep};
 
 /// Keys and codec.
 #[derive(Clone, Debug)]

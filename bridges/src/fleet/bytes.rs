@@ -1,4 +1,6 @@
-//! Reading little-endian fields out of bytes that anybody may have sent.
+//! Fields of episodes and policies: texts and rows behind their lengths, and what is wrong with them.
+
+use crate::bytes::{self, CutOff};
 
 /// Why bytes cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,57 +16,43 @@ pub struct DecodeError {
     pub found: String,
 }
 
-/// Reads from the front. Nothing is allocated before the bytes for it are known to be there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+impl CutOff for DecodeError {
+    fn cut_off(field: &'static str, at: usize, wanted: usize, left: usize) -> Self {
+        let (expected, found) = (format!("{wanted} bytes"), format!("{left} bytes to the end"));
+        Self { field, at, expected, found }
+    }
 }
 
+/// Takes fields off the front.
+pub(crate) type Reader<'a> = bytes::Reader<'a, DecodeError>;
+
 impl<'a> Reader<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    pub(crate) const fn left(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
     pub(crate) fn wrong(
         &self,
         field: &'static str,
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> DecodeError {
-        DecodeError { field, at: self.at, expected: expected.into(), found: found.into() }
+        DecodeError { field, at: self.at(), expected: expected.into(), found: found.into() }
     }
 
-    pub(crate) fn take(&mut self, field: &'static str, n: usize) -> Result<&'a [u8], DecodeError> {
-        if n > self.left() {
-            return Err(self.wrong(field, format!("{n} bytes"), format!("{} bytes to the end", self.left())));
+    /// The four letters that a message of this kind begins with.
+    pub(crate) fn magic(&mut self, expected: &[u8; 4]) -> Result<(), DecodeError> {
+        let at = *self;
+        let found = self.array::<4>("magic")?;
+        if found == *expected {
+            return Ok(());
         }
-        let taken = &self.bytes[self.at..self.at + n];
-        self.at += n;
-        Ok(taken)
+        let text = String::from_utf8_lossy;
+        Err(at.wrong("magic", text(expected), text(&found)))
     }
 
-    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(field, N)?);
-        Ok(array)
-    }
-
-    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
-        Ok(self.array::<1>(field)?[0])
-    }
-    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
-        Ok(u16::from_le_bytes(self.array(field)?))
-    }
-    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        Ok(u32::from_le_bytes(self.array(field)?))
-    }
-    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
-        Ok(u64::from_le_bytes(self.array(field)?))
+    /// Refuses another version than ours.
+    pub(crate) fn version(&self, field: &'static str, expected: u32, found: u32) -> Result<(), DecodeError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(self.wrong(field, expected.to_string(), found.to_string()))
     }
 
     /// `rows` times `width` numbers.

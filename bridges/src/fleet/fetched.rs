@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::PolicyArtifact;
 
 use super::actor::kept_policy_directory;
+use super::ask::AskError;
 use super::bytes::DecodeError;
 use super::package::{architecture_hash, pack, unpack};
-use super::session::SessionError;
 use super::shipment::ContentHash;
 use super::spool::{SpoolError, put};
 use super::wire::{BLOB_CHUNK_BYTES, BlobRef, MAX_BLOB_BYTES, PolicyEntry, Welcome};
@@ -47,7 +47,7 @@ impl ActingPolicy {
 pub enum FetchError {
     /// The link.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Link(#[from] AskError),
     /// Bytes that are not what the manifest speaks of.
     #[error("policy {version}: {what}: expected {expected}, found {found}")]
     Damaged {
@@ -74,7 +74,7 @@ pub enum FetchError {
 }
 
 /// Gets a range of a blob.
-pub(crate) type GetRange<'a> = &'a dyn Fn(ContentHash, u64, u64) -> Result<Vec<u8>, SessionError>;
+pub(crate) type GetRange<'a> = &'a dyn Fn(ContentHash, u64, u64) -> Result<Vec<u8>, AskError>;
 
 /// Fetches what a manifest speaks of; what is the same in `present` is not fetched again.
 pub(crate) fn fetch(
@@ -93,8 +93,7 @@ pub(crate) fn fetch(
         if let Some(artifact) = here {
             return Ok((artifact.clone(), hash));
         }
-        let bytes = fetch_blob(version, blob, hash, get)?;
-        Ok((unpack(&bytes).map_err(|source| FetchError::Decode { version, source })?, hash))
+        Ok((verified(version, hash, &fetch_blob(version, blob, hash, get)?)?, hash))
     };
     let ((policy, policy_hash), (reference, reference_hash)) = (one(&entry.policy)?, one(&entry.reference)?);
     let found = architecture_hash(&policy.card);
@@ -134,8 +133,6 @@ fn fetch_blob(
     hash: ContentHash,
     get: GetRange<'_>,
 ) -> Result<Vec<u8>, FetchError> {
-    let damaged =
-        |what, expected: String, found: String| FetchError::Damaged { version, what, expected, found };
     // Grows with what comes, not with what is said to come.
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < blob.bytes {
@@ -144,12 +141,22 @@ fn fetch_blob(
         let range = get(hash, offset, wanted)?;
         if range.len() as u64 != wanted {
             let expected = format!("{wanted} bytes from byte {offset}");
-            return Err(damaged("length", expected, format!("{} bytes", range.len())));
+            let found = format!("{} bytes", range.len());
+            return Err(FetchError::Damaged { version, what: "length", expected, found });
         }
         bytes.extend_from_slice(&range);
     }
-    let found = ContentHash::of(&bytes);
-    if found == hash { Ok(bytes) } else { Err(damaged("blake3", hash.to_string(), found.to_string())) }
+    Ok(bytes)
+}
+
+/// Nothing is done with bytes before their hash is the one that they were found under.
+fn verified(version: u64, hash: ContentHash, bytes: &[u8]) -> Result<PolicyArtifact, FetchError> {
+    let found = ContentHash::of(bytes);
+    if found != hash {
+        let (expected, found) = (hash.to_string(), found.to_string());
+        return Err(FetchError::Damaged { version, what: "blake3", expected, found });
+    }
+    unpack(bytes).map_err(|source| FetchError::Decode { version, source })
 }
 
 const FORMAT: &str = "surefoot-kept-policy/1";
@@ -241,12 +248,7 @@ impl LastGood {
             let hash = address(version, blob)?;
             let path = self.file(hash);
             let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
-            let found = ContentHash::of(&bytes);
-            if found != hash {
-                let (expected, found) = (hash.to_string(), found.to_string());
-                return Err(FetchError::Damaged { version, what: "blake3", expected, found });
-            }
-            Ok((unpack(&bytes).map_err(|source| FetchError::Decode { version, source })?, hash))
+            Ok((verified(version, hash, &bytes)?, hash))
         };
         let ((policy, policy_hash), (reference, reference_hash)) = (one(&policy)?, one(&reference)?);
         let architecture_hash = architecture_hash(&policy.card);

@@ -17,14 +17,15 @@ use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use super::actor::fresh_id;
+use super::ask::{AskError, zenoh_error};
 use super::intake::{Intake, Terms};
 use super::package::{architecture_hash, pack};
-use super::session::{FleetEndpoints, SessionError, zenoh_error};
 use super::shipment::{ContentHash, SpoolId};
 use super::wire::{
     BLOB_CHUNK_BYTES, BlobRef, Hello, JoinReply, Keys, Manifest, PROTOCOL, PolicyEntry, Refusal, UploadReply,
     Welcome, is_name, read_message,
 };
+use crate::session::{Endpoints, Purpose, SessionConfig, SessionError};
 
 /// Queries that wait to be answered, at most; others are dropped, and asked again by those who asked.
 const QUERIES: usize = 1024;
@@ -35,7 +36,7 @@ const LINGER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct LearnerConfig {
     /// Where.
-    pub endpoints: FleetEndpoints,
+    pub endpoints: Endpoints,
     /// First part of every key.
     pub namespace: String,
     /// The run's name, a part of every key.
@@ -70,6 +71,9 @@ pub enum LearnerError {
     /// The session.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// zenoh.
+    #[error(transparent)]
+    Zenoh(#[from] AskError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -179,7 +183,7 @@ impl LearnerLink {
         }
         let keys = Keys::new(&namespace, &run);
         let intake = Intake::open(Terms { run, spec, max_episode_bytes }, store, &ledger)?;
-        let (session, endpoints) = endpoints.open()?;
+        let (session, endpoints) = SessionConfig::new(endpoints, Purpose::Bulk).open()?;
         let mut board = Board { stored: intake.stored(), ..Board::default() };
         board.manifest.learner = fresh_id("learner").to_string();
         let shared = Arc::new(Shared {
@@ -239,7 +243,7 @@ impl LearnerLink {
         Ok(link)
     }
 
-    /// Where it listens.
+    /// Where actors meet it: what it listens at, with ports, or else what it connects to.
     #[must_use]
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints

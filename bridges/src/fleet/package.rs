@@ -32,14 +32,9 @@ pub fn pack(artifact: &PolicyArtifact) -> Result<(Vec<u8>, ContentHash), serde_j
 /// When these bytes are no policy of this version.
 pub fn unpack(bytes: &[u8]) -> Result<PolicyArtifact, DecodeError> {
     let mut r = Reader::new(bytes);
-    let magic = r.take("magic", 4)?;
-    if magic != MAGIC {
-        return Err(Reader::new(bytes).wrong("magic", "SFPL", String::from_utf8_lossy(magic)));
-    }
+    r.magic(MAGIC)?;
     let version = r.u32("version")?;
-    if version != VERSION {
-        return Err(r.wrong("version", VERSION.to_string(), version.to_string()));
-    }
+    r.version("version", VERSION, version)?;
     let length = usize::try_from(r.u64("card length")?).unwrap_or(usize::MAX);
     let at = r;
     let card: PolicyCard = serde_json::from_slice(r.take("card", length)?)

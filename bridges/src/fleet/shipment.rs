@@ -180,14 +180,9 @@ impl Shipment {
     /// When they are no whole shipment of this version: names the field, what was expected there and what was found.
     pub fn decode(bytes: &[u8]) -> Result<(Self, ContentHash), DecodeError> {
         let mut r = Reader::new(bytes);
-        let magic = r.take("magic", 4)?;
-        if magic != MAGIC {
-            return Err(Reader::new(bytes).wrong("magic", "SFEP", String::from_utf8_lossy(magic)));
-        }
+        r.magic(MAGIC)?;
         let version = r.u16("version")?;
-        if version != VERSION {
-            return Err(r.wrong("version", VERSION.to_string(), version.to_string()));
-        }
+        r.version("version", VERSION.into(), version.into())?;
         let content = bytes.len().saturating_sub(HASH_BYTES);
         let (content, stated) = bytes.split_at(content);
         let hash = ContentHash::of(content);

@@ -306,14 +306,9 @@ impl<'a> Chunk<'a> {
     /// When it is none, or does not have the length that its place asks for.
     pub fn decode(message: &'a [u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(message);
-        let magic = r.take("magic", 4)?;
-        if magic != CHUNK_MAGIC {
-            return Err(Reader::new(message).wrong("magic", "SFUP", String::from_utf8_lossy(magic)));
-        }
+        r.magic(CHUNK_MAGIC)?;
         let protocol = r.u32("protocol")?;
-        if protocol != PROTOCOL {
-            return Err(r.wrong("protocol", PROTOCOL.to_string(), protocol.to_string()));
-        }
+        r.version("protocol", PROTOCOL, protocol)?;
         let spool = SpoolId(r.array("spool")?);
         let instance = SpoolId(r.array("instance")?);
         let number = r.u64("number")?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use surefoot_core::{EnvError, SpecDifference};
 
 use super::codec::{CodecError, Refusal};
+use crate::session::SessionError;
 
 /// Why a link to worlds in another process cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum LockstepError {
         /// The name.
         found: String,
     },
+    /// The session cannot be opened.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// zenoh refused.
     #[error("zenoh cannot {action}: {reason}")]
     Zenoh {

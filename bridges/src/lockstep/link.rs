@@ -11,8 +11,8 @@ use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use super::codec::{self, Header, Kind, PartyId, party_name};
-use super::session;
 use super::{Keys, LockstepError, ServedSpec};
+use crate::session::{Endpoints, Purpose, SessionConfig, SessionError};
 
 /// Time between two attempts to be heard by a server, s.
 const RETRY: Duration = Duration::from_millis(100);
@@ -70,7 +70,13 @@ impl Link {
             at: endpoints.join(", "),
             secs: connect_timeout.as_secs_f64(),
         };
-        let session = session::connect(endpoints, *connect_timeout).map_err(|_| nobody())?;
+        let at = Endpoints { connect: endpoints.clone(), ..Endpoints::default() };
+        let session =
+            SessionConfig { connect_timeout: *connect_timeout, ..SessionConfig::new(at, Purpose::Lockstep) };
+        let (session, _) = session.open().map_err(|error| match error {
+            SessionError::Unreachable { .. } => nobody(),
+            other => other.into(),
+        })?;
         let served = loop {
             match ask(&session, &keys, id)? {
                 Some(served) => break served,

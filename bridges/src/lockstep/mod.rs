@@ -22,7 +22,6 @@ mod error;
 mod link;
 mod served_spec;
 mod server;
-mod session;
 mod spawn;
 
 pub use batch::{LockstepBatch, RewardSource};

@@ -13,7 +13,8 @@ use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use super::codec::{CodecError, Flags, Header, Kind, PartyId, Refusal, Sizes, party_name, refuse};
-use super::{Keys, LockstepError, PROTOCOL, ServedSpec, session};
+use super::{Keys, LockstepError, PROTOCOL, ServedSpec};
+use crate::session::{Endpoints, Purpose, SessionConfig};
 
 /// How often a server that nobody asks looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -93,8 +94,8 @@ impl LockstepServer {
     pub fn open(config: &ServeConfig, envs: VecEnv) -> Result<Self, LockstepError> {
         let ServeConfig { namespace, id, listen, connect, software } = config;
         let keys = Keys::new(namespace, id)?;
-        let session = session::serve(listen, connect)?;
-        let endpoints = if listen.is_empty() { connect.clone() } else { session::locators(&session)? };
+        let at = Endpoints { listen: listen.clone(), connect: connect.clone(), file: None };
+        let (session, endpoints) = SessionConfig::new(at, Purpose::Lockstep).open()?;
         let server = session.zid().to_le_bytes();
         let robot = envs.spec().contract_hash.is_some();
         let served = ServedSpec {

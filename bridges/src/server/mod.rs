@@ -46,9 +46,9 @@ const STATES: usize = 16;
 /// How a robot is served.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// Dialect, names, timeouts. Its endpoints are where others connect to: nothing is connected to here.
+    /// Dialect, names, timeouts. Its endpoints are not used here: `session` says where.
     pub link: LinkContract,
-    /// How to take part: where to listen, and with which session file.
+    /// How to take part: where to listen or connect, and with which session file.
     pub session: SessionConfig,
     /// How far measured positions may be beyond a limit that the commanded ones keep, rad or m.
     pub tracking_tolerance: f64,
@@ -162,7 +162,7 @@ impl RobotServer {
         })
     }
 
-    /// Where it listens, with ports.
+    /// Where others meet it: what it listens at, with ports, or else the router that it connects to.
     #[must_use]
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints

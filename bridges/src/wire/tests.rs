@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
+use super::layout::MAX_TEXT;
 use super::*;
+use crate::error::Refusal;
 
 fn any_code<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
     (0..all.len()).prop_map(move |at| all[at])
@@ -131,4 +133,72 @@ fn every_code_is_its_own_and_the_next_is_none() {
     }
     assert!(ModeOp::of(ModeOp::ALL.len() as u8).is_err());
     assert!(RobotMode::of(200).is_err() && StopCause::of(200).is_err() && PanelKey::of(200).is_err());
+}
+
+/// Robots and controllers of other builds read by place: the order of the fields is part of the version.
+#[test]
+fn fields_stand_in_the_order_of_the_first_version() {
+    fn at_places<M: Message>(message: &M, places: &[&[u8]]) {
+        assert_eq!(message.bytes(), [&[&[1][..]], places].concat().concat(), "{}", M::WHAT);
+    }
+    let (mode, cause) = (RobotMode::ProtectiveStop, StopCause::CommandSilence);
+    let command = CommandMeta {
+        epoch: 1,
+        lease: 2,
+        seq: 3,
+        stamp_nanos: -4,
+        valid_until_nanos: 5,
+        period_nanos: 6,
+        source: Source::Human,
+    };
+    let n = |x: u64| x.to_le_bytes();
+    let four = |x: u32| x.to_le_bytes();
+    at_places(&command, &[&four(1), &n(2), &n(3), &(-4_i64).to_le_bytes(), &n(5), &four(6), &[2]]);
+    let state = StateMeta {
+        boot_id: 1,
+        epoch: 2,
+        seq: 3,
+        stamp_nanos: 4,
+        mode,
+        cause,
+        executed_seq: 5,
+        executed_stamp_nanos: 6,
+    };
+    at_places(&state, &[&n(1), &four(2), &n(3), &n(4), &[2, 1], &n(5), &n(6)]);
+    let beat = Heartbeat {
+        boot_id: 1,
+        lease: 2,
+        seq: 3,
+        mono_nanos: 4,
+        echo_id: 5,
+        echo_seq: 6,
+        echo_mono_nanos: 7,
+        echo_received_nanos: 8,
+    };
+    at_places(&beat, &[&n(1), &n(2), &n(3), &n(4), &n(5), &n(6), &n(7), &n(8)]);
+    let request = ModeRequest { op: ModeOp::Reset, who: 1, lease: 2, epoch: 3, contract_hash: [9; 32] };
+    at_places(&request, &[&[4], &n(1), &n(2), &four(3), &[9; 32]]);
+    let refusal = Some(Refusal::Latched);
+    let reply = ModeReply { refusal, mode, cause, lease: 1, epoch: 2, boot_id: 3, mono_nanos: 4 };
+    at_places(&reply, &[&[2, 2, 1], &n(1), &four(2), &n(3), &n(4)]);
+    let estop = Estop { latched: true, cause: "why".into(), who: "me".into() };
+    at_places(&estop, &[&[1, 3], b"why", &[2], b"me"]);
+    let counters = SafetyCounters {
+        ticks: 1,
+        executed: 2,
+        missed: 3,
+        violations: 4,
+        refused_epoch: 5,
+        refused_lease: 6,
+        refused_order: 7,
+        refused_late: 8,
+        refused_malformed: 9,
+        skipped: 10,
+    };
+    let status = SafetyStatus { mode, cause, epoch: 1, at_rest: true, counters, margins: vec![0.5] };
+    let counted: Vec<u8> = (1..=10).flat_map(n).collect();
+    at_places(&status, &[&[2, 1], &four(1), &[1], &counted, &four(1), &0.5_f32.to_le_bytes()]);
+    at_places(&PanelPress { panel: 1, seq: 2, key: PanelKey::Success }, &[&n(1), &n(2), &[11]]);
+    let action = TeleopAction { panel: 1, seq: 2, deadman: true, action: vec![-0.5] };
+    at_places(&action, &[&n(1), &n(2), &[1], &four(1), &(-0.5_f32).to_le_bytes()]);
 }

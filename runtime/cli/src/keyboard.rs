@@ -10,7 +10,7 @@ use surefoot_core::clock::MonotonicClock;
 use surefoot_engine::control::{Driver, EmergencySwitch, Label, Mode, Refusal, Request};
 use surefoot_engine::live::{Operator, OperatorEvent};
 
-use crate::failure::{Failure, usage};
+use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
 /// How long a jog lasts after its key, ns: about as long as a terminal takes to begin repeating a key that is held.
@@ -117,17 +117,26 @@ pub struct Keyboard {
 }
 
 impl Keyboard {
+    /// Looks whether there is a terminal.
+    ///
+    /// # Errors
+    /// When stdin is none.
+    pub fn check() -> CommandResult {
+        if std::io::stdin().is_terminal() {
+            return Ok(());
+        }
+        Err(usage(anyhow::anyhow!(
+            "--operator keyboard: stdin is no terminal\n\nhint: start it in a terminal, or leave the option out"
+        )))
+    }
+
     /// Takes the terminal over until it is dropped.
     ///
     /// # Errors
     /// When stdin is no terminal.
     pub fn open(output: Output) -> Result<Self, Failure> {
+        Self::check()?;
         let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
-            return Err(usage(anyhow::anyhow!(
-                "--operator keyboard: stdin is no terminal\n\nhint: start it in a terminal, or leave the option out"
-            )));
-        }
         let before = tcgetattr(stdin.as_fd())?;
         let mut single = before.clone();
         single.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);

@@ -64,10 +64,10 @@ Finished episodes are on this disk (`--spool`) before anything else, and leave i
 learner answers, the newest policy goes on acting until the spool is full; then the actor holds. It may be killed at any
 moment and started again with the same spool.
 Exit codes: 0 the learner has finished or `--episodes` were acknowledged, 2 the learner refuses this actor (another contract, a
-name in use), 3 the robot is in a latched stop, 130 interrupted.
+name in use), 1 the robot is lost or cannot be attached, 3 it is in a latched stop, 130 interrupted.
 Examples:
   surefoot act --connect tcp/learner:7447 --name sim-1 --spool spool-1 --worlds 4
-  surefoot act --connect tcp/learner:7447 --name arm-1 --spool spool-arm --realtime --operator keyboard")]
+  surefoot act --connect tcp/learner:7447 --name arm-1 --spool spool-arm --robot arm.toml --operator keyboard")]
 pub struct ActArgs {
     /// Where they meet.
     #[command(flatten)]
@@ -96,6 +96,10 @@ pub struct ActArgs {
     /// In real time, through the whole control loop; otherwise on simulated time, as fast as it goes.
     #[arg(long)]
     pub realtime: bool,
+    /// Act on the robot of this contract (with [link]) over zenoh, in real time, on a session of its own beside the learner's.
+    /// Otherwise on a simulated one in this process.
+    #[arg(long, value_name = "CONTRACT")]
+    pub robot: Option<PathBuf>,
     /// A person beside the robot: may take over, mark and stop; each episode waits for their start.
     #[arg(long, value_enum, default_value_t)]
     pub operator: OperatorInput,

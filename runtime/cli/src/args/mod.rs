@@ -74,7 +74,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Record what a person does with a robot, episode by episode.
     Record(RecordRobotArgs),
-    /// Act for a learner elsewhere: a simulated robot whose episodes go to `surefoot learn`, and whose policies come from there.
+    /// Act for a learner elsewhere: a robot, or simulated ones, whose episodes go to `surefoot learn`, and whose policies come from there.
     Act(ActArgs),
     /// Learn from actors on any machine: as `train`, with `surefoot act` acting.
     Learn(LearnArgs),
@@ -261,16 +261,20 @@ pub struct RolloutArgs {
 Ctrl-C brings the robot to rest and ends. It is a motion limiter, not a certified safety function.
 Example:
   surefoot serve push --listen tcp/127.0.0.1:7447 --write-contract robot.toml
-  surefoot rollout RUN --robot robot.toml            in another terminal")]
+  surefoot rollout RUN --robot robot.toml            in another terminal
+  surefoot serve push --connect tcp/ROUTER:7447 --write-contract robot.toml      behind a router")]
 pub struct ServeArgs {
     /// The environment whose robot is served.
     pub env: String,
     /// Names, timeouts and dialect are those of this contract's [link].
     #[arg(long)]
     pub robot: Option<PathBuf>,
-    /// Where to listen; with port 0 the system chooses one, and it is printed.
-    #[arg(long, default_value = "tcp/127.0.0.1:0")]
-    pub listen: String,
+    /// Where to listen; with port 0 the system chooses one, and it is printed [default: tcp/127.0.0.1:0, without --connect].
+    #[arg(long, value_name = "ENDPOINT")]
+    pub listen: Option<String>,
+    /// Connect to a zenoh router instead, behind which the robot is met. May be given more than once.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub connect: Vec<String>,
     /// What is spoken; the contract's, if there is one.
     #[arg(long, value_enum)]
     pub dialect: Option<DialectName>,

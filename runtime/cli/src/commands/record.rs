@@ -10,7 +10,7 @@ use surefoot_engine::live::{LiveClock, TickSink};
 use crate::args::{OperatorInput, RecordRobotArgs};
 use crate::commands::rollout::{DrivenAll, check_episodes, drive};
 use crate::commands::train::on_interrupt;
-use crate::composition::{self, LinkedAround};
+use crate::composition::{self, Around};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 use crate::ticks;
@@ -49,7 +49,7 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     let episodes = Some(composition::recorder(&args.to, &env)?);
     let ticks = ticks::create(&ticks::next_file(&args.to), &env, LiveClock::Real, output)?;
     let ticks = Some(Box::new(ticks) as Box<dyn TickSink>);
-    let around = LinkedAround { operator: args.operator, episodes, ticks };
+    let around = Around { operator: args.operator, episodes, ticks };
     let (parts, link) = composition::linked_robot(&env, &args.robot, around, output)?;
     let policy = Versioned { version: 1, policy: Box::new(HoldStill) };
     let driven = drive(parts, LiveClock::Real, policy, "recorded", &seeds, &interrupt, output)?;

@@ -4,15 +4,13 @@
 use anyhow::anyhow;
 use surefoot_core::{ActMode, Episode};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
-use surefoot_engine::live::{
-    Driven, LiveClock, LiveConfig, LoopEnd, Order, Session, SessionParts, TickSink, Unattended,
-};
+use surefoot_engine::live::{Driven, LiveClock, LiveConfig, LoopEnd, Order, Session, SessionParts, TickSink};
 use surefoot_engine::{EpisodeSeeds, EvalConfig, Evaluation, Interrupt, MAX_EPISODES};
 
 use crate::args::{OperatorInput, RolloutArgs};
 use crate::commands::eval::{Trained, locate_and_read};
 use crate::commands::train::on_interrupt;
-use crate::composition::{self, Around, LinkedAround};
+use crate::composition::{self, Around};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 use crate::summary;
@@ -30,7 +28,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
     artifact.card.check(&composition::env_spec(&env)?)?;
     let policy = surefoot_policies::load_policy(&artifact, 1)?;
-    let here = if args.robot.is_none() { Some(composition::operator(args.operator, output)?) } else { None };
+    composition::check_operator(args.operator, args.robot.as_deref())?;
     let interrupt = on_interrupt()?;
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
     let clock = if realtime { LiveClock::Real } else { LiveClock::Simulated };
@@ -38,17 +36,8 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let ticks = ticks.map(|to| ticks::create(&to, &env, clock, output)).transpose()?;
     let counts = ticks.as_ref().map(TickRecorder::counts);
     let ticks = ticks.map(|recorder| Box::new(recorder) as Box<dyn TickSink>);
-    let (parts, link) = match (&args.robot, here) {
-        (Some(contract), _) => {
-            let around = LinkedAround { operator: args.operator, episodes, ticks };
-            let (parts, link) = composition::linked_robot(&env, contract, around, output)?;
-            (parts, Some(link))
-        }
-        (None, operator) => {
-            let operator = operator.unwrap_or_else(|| Box::new(Unattended));
-            (composition::simulated_robot(&env, clock, Around { operator, episodes, ticks })?, None)
-        }
-    };
+    let around = Around { operator: args.operator, episodes, ticks };
+    let (parts, link) = composition::robot(&env, args.robot.as_deref(), clock, around, output)?;
     let policy = Versioned { version: 1, policy };
     let driven = drive(parts, clock, policy, "rollout", &seeds, &interrupt, output);
     let link = link.map(|status| status.report());

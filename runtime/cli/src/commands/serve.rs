@@ -6,7 +6,7 @@ use crate::config::EnvConfig;
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use surefoot_bridges::wire::SafetyStatus;
-use surefoot_bridges::{RobotServer, ServeConfig, SessionConfig};
+use surefoot_bridges::{Endpoints, Purpose, RobotServer, ServeConfig, SessionConfig};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::contract::{LinkContract, LinkDialect, NativeLink, RmwZenohLink, Ros2ddsLink};
 use surefoot_core::{FaultyRobot, Robot, RobotContract, ScheduledFault, World};
@@ -20,6 +20,8 @@ use crate::failure::{CommandResult, Failure, usage};
 use crate::new_file::NewFile;
 use crate::output::Output;
 
+/// Where a robot is served, if nothing is said: on this machine, at a port that the system chooses.
+const ANY_PORT: &str = "tcp/127.0.0.1:0";
 /// Between two looks at a wish to end, ns.
 const LOOK_NANOS: i64 = 20_000_000;
 
@@ -49,8 +51,8 @@ pub fn run(args: &ServeArgs, output: Output) -> CommandResult {
     let interrupt = on_interrupt()?;
     let config = ServeConfig {
         session: SessionConfig {
-            file: link.session.clone(),
-            ..SessionConfig::listening(&args.listen, link.namespace.clone())
+            namespace: link.namespace.clone(),
+            ..SessionConfig::new(endpoints(args, &link), Purpose::Control)
         },
         link: link.clone(),
         tracking_tolerance: TRACKING_TOLERANCE_RAD,
@@ -107,10 +109,21 @@ fn tell(status: &SafetyStatus, output: Output) {
     }
 }
 
+/// Where the robot is met. One behind a router listens nowhere, unless it is told to.
+fn endpoints(args: &ServeArgs, link: &LinkContract) -> Endpoints {
+    let anywhere = || args.connect.is_empty().then(|| ANY_PORT.to_owned());
+    Endpoints {
+        listen: args.listen.clone().or_else(anywhere).into_iter().collect(),
+        connect: args.connect.clone(),
+        file: link.session.clone(),
+    }
+}
+
 /// The link of the contract that was given, of the same robot; otherwise the defaults.
 fn link_of(args: &ServeArgs, world: &RobotContract) -> Result<LinkContract, Failure> {
     let mut link = match &args.robot {
-        None => LinkContract::at(&args.listen),
+        // Its endpoints are those that come of serving.
+        None => LinkContract::at(ANY_PORT),
         Some(path) => {
             let contract = composition::robot_contract(path)?;
             if contract.hash() != world.hash() {
@@ -121,7 +134,7 @@ fn link_of(args: &ServeArgs, world: &RobotContract) -> Result<LinkContract, Fail
                     world.name
                 )));
             }
-            contract.link.unwrap_or_else(|| LinkContract::at(&args.listen))
+            contract.link.unwrap_or_else(|| LinkContract::at(ANY_PORT))
         }
     };
     if let Some(dialect) = args.dialect {

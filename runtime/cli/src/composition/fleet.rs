@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use surefoot_bridges::fleet::{FleetEndpoints, LearnerConfig, LearnerLink};
+use surefoot_bridges::fleet::{LearnerConfig, LearnerLink};
+use surefoot_bridges::{Endpoints, Purpose, SessionConfig};
 use surefoot_core::{EnvSpec, Fleet, FleetError, RecordedFleet};
 use surefoot_engine::{MakeFleet, OnlineConfig, PhaseConfig, Schedule};
 
@@ -14,9 +15,9 @@ use crate::failure::{Failure, usage};
 use crate::output::Output;
 
 /// Where actors and learner meet.
-pub fn endpoints(listen: &[String], meeting: &MeetingArgs) -> FleetEndpoints {
+pub fn endpoints(listen: &[String], meeting: &MeetingArgs) -> Endpoints {
     let MeetingArgs { connect, session, namespace: _ } = meeting;
-    FleetEndpoints { listen: listen.to_vec(), connect: connect.clone(), file: session.clone() }
+    Endpoints { listen: listen.to_vec(), connect: connect.clone(), file: session.clone() }
 }
 
 /// The largest number of episodes that may wait, of all phases with actors; `None` where there is no such phase.
@@ -60,11 +61,12 @@ pub fn make_fleet(
         }));
     }
     let endpoints = endpoints(&args.listen, &args.meeting);
-    if endpoints == FleetEndpoints::default() {
+    if endpoints == Endpoints::default() {
         return Err(usage(anyhow!(
             "nothing says where actors are\n\nhint: `--listen tcp/0.0.0.0:7447`, or `--connect` to a router"
         )));
     }
+    SessionConfig::new(endpoints.clone(), Purpose::Bulk).check().map_err(usage)?;
     let task = serde_json::to_value(&env)?;
     let (spec, namespace, max) = (spec.clone(), args.meeting.namespace.clone(), args.max_episode_mib << 20);
     Ok(Box::new(move |run: &Path| -> Result<Box<dyn Fleet>, FleetError> {
@@ -90,8 +92,10 @@ pub fn make_fleet(
                 "event": "listening", "run": name, "endpoints": endpoints, "namespace": namespace,
             }));
         }
-        let at =
-            if link.endpoints().is_empty() { "a router".to_owned() } else { link.endpoints().join(", ") };
+        let at = match (link.endpoints(), &endpoints.file) {
+            ([], Some(file)) => format!("the endpoints of {}", file.display()),
+            (endpoints, _) => endpoints.join(", "),
+        };
         output.note(&format!("listening for actors of {name} at {at}"));
         Ok(Box::new(link))
     }))

@@ -5,27 +5,16 @@ use std::path::Path;
 
 use crate::config::EnvConfig;
 use anyhow::anyhow;
-use surefoot_bridges::{Attached, LinkError, LinkStatus, SceneClient, attach};
+use surefoot_bridges::{Attached, LinkError, LinkStatus, Purpose, SceneClient, SessionConfig, attach};
 use surefoot_core::{EpisodeSink, Robot, RobotContract, RobotState, Stream, Task};
-use surefoot_datasets::EpisodeRecorder;
-use surefoot_engine::live::{Operator, Scene, SessionParts, StandingScene, TickSink, Unattended};
+use surefoot_engine::live::{Operator, Scene, SessionParts, StandingScene, Unattended};
 
 use crate::args::OperatorInput;
-use crate::composition::robot_parts;
-use crate::failure::{Failure, usage};
+use crate::composition::{Around, robot_parts};
+use crate::failure::{CommandResult, Failure, usage};
 use crate::keyboard::Keyboard;
 use crate::output::Output;
 use crate::panel_operator::PanelOperator;
-
-/// What is kept of a session, and who looks on.
-pub struct LinkedAround {
-    /// The person.
-    pub operator: OperatorInput,
-    /// Where finished episodes are kept.
-    pub episodes: Option<Box<EpisodeRecorder>>,
-    /// Where ticks are kept.
-    pub ticks: Option<Box<dyn TickSink>>,
-}
 
 /// An error of a link: a setting is one of usage.
 pub fn link_failure(error: LinkError) -> Failure {
@@ -33,9 +22,9 @@ pub fn link_failure(error: LinkError) -> Failure {
         LinkError::NoLink { .. }
         | LinkError::Setting { .. }
         | LinkError::Topic { .. }
-        | LinkError::SessionFile { .. }
         | LinkError::NotInDialect { .. }
         | LinkError::ContractUnusable(_) => usage(error),
+        LinkError::Session(error) if error.is_usage() => usage(error),
         other => other.into(),
     }
 }
@@ -48,18 +37,22 @@ pub fn robot_contract(path: &Path) -> Result<RobotContract, Failure> {
     RobotContract::read(path).map_err(usage)
 }
 
-/// The robot of a contract, to do an environment's task with.
+/// Refuses a contract that no robot could be attached by, as far as that can be known without a network.
 ///
 /// # Errors
-/// When the task is of another robot, or the robot cannot be attached.
-pub fn linked_robot(
-    config: &EnvConfig,
-    contract: &Path,
-    around: LinkedAround,
-    output: Output,
-) -> Result<(SessionParts, LinkStatus), Failure> {
-    let ((task, world), (reader_task, _), (scene_task, _)) =
-        (robot_parts(config)?, robot_parts(config)?, robot_parts(config)?);
+/// A usage error.
+pub fn check_link(contract: &Path) -> CommandResult {
+    let read = robot_contract(contract)?;
+    let link = read.link.ok_or_else(|| link_failure(LinkError::NoLink { robot: read.name.clone() }))?;
+    SessionConfig::to_robot(&link, Purpose::Control).check().map_err(usage)
+}
+
+/// The contract of the robot that an environment's task is done with.
+///
+/// # Errors
+/// When it cannot be read, or is of another robot.
+pub fn contract_for(config: &EnvConfig, contract: &Path) -> Result<RobotContract, Failure> {
+    let (_, world) = robot_parts(config)?;
     let read = robot_contract(contract)?;
     if read.hash() != world.contract().hash() {
         return Err(usage(anyhow!(
@@ -70,11 +63,27 @@ pub fn linked_robot(
             config.name(),
         )));
     }
+    Ok(read)
+}
+
+/// The robot of a contract, to do an environment's task with.
+///
+/// # Errors
+/// When the task is of another robot, or the robot cannot be attached.
+pub fn linked_robot(
+    config: &EnvConfig,
+    contract: &Path,
+    around: Around,
+    output: Output,
+) -> Result<(SessionParts, LinkStatus), Failure> {
+    let read = contract_for(config, contract)?;
+    let ((task, _), (reader_task, _), (scene_task, _)) =
+        (robot_parts(config)?, robot_parts(config)?, robot_parts(config)?);
     let Attached { robot, scene, status, session, description: _ } = attach(&read).map_err(link_failure)?;
     for line in status.wiring() {
         output.note(&format!("  {line}"));
     }
-    let LinkedAround { operator, episodes, ticks } = around;
+    let Around { operator, episodes, ticks } = around;
     let operator: Box<dyn Operator> = match operator {
         OperatorInput::None => Box::new(Unattended),
         OperatorInput::Keyboard => Box::new(Keyboard::open(output)?),

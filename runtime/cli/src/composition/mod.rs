@@ -15,8 +15,8 @@ use surefoot_sim::EnvContext;
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
-pub use link::{LinkedAround, link_failure, linked_robot, robot_contract};
-pub use live::{Around, TaskAndWorld, make_live, operator, recorder, robot_parts, simulated_robot};
+pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
+pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};
 
 use crate::config::{EnvConfig, RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};

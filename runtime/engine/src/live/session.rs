@@ -519,6 +519,17 @@ impl Session {
         Ok(())
     }
 
+    /// Takes what a person has driven since the last order, which would otherwise come with the next one.
+    pub fn unordered(&mut self) -> Vec<DrivenEpisode> {
+        std::mem::take(&mut self.unordered)
+    }
+
+    /// Whether a person is there, who looks at stops and starts the robot again.
+    #[must_use]
+    pub fn attended(&self) -> bool {
+        self.operator.attends()
+    }
+
     /// The latched stop that the robot is in, and why.
     #[must_use]
     pub fn latched(&self) -> Option<(Mode, Option<Cause>)> {

@@ -1,27 +1,23 @@
 //! `surefoot act`: acts for a learner elsewhere. Episodes go to the spool on this disk, and from there to the learner; policies
 //! come from the learner, and act between episodes only.
 
-use std::collections::BTreeMap;
+mod robot;
+mod worlds;
+
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::EnvConfig;
 use anyhow::{Context, anyhow};
 use surefoot_bridges::fleet::wire::Refusal;
 use surefoot_bridges::fleet::{ActingPolicy, ActorConfig, ActorLink, Situation};
-use surefoot_core::{ActMode, EnvSpec, Episode, Policy, VecEnv};
-use surefoot_engine::control::{ControlConfig, Versioned};
+use surefoot_core::{EnvSpec, Episode};
 use surefoot_engine::fleet::{ActingTerms, label};
-use surefoot_engine::limits::{RegionPolicy, TrustRegion};
-use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Order, Session};
-use surefoot_engine::{
-    EngineError, EpisodeCost, EpisodeLimits, EpisodeSeeds, Guard, Interrupt, MAX_WORLDS, Watch,
-    guarded_rollout,
-};
+use surefoot_engine::{EpisodeCost, EpisodeSeeds, Interrupt, MAX_WORLDS};
 
 use crate::args::{ActArgs, OperatorInput};
-use crate::composition::{self, Around};
+use crate::composition;
 use crate::config::nearest;
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
@@ -59,18 +55,25 @@ fn check(args: &ActArgs) -> CommandResult {
     if !(1..=MAX_WORLDS).contains(&args.worlds) {
         return Err(usage(anyhow!("--worlds {}: expected 1 to {MAX_WORLDS}", args.worlds)));
     }
-    if args.realtime && args.worlds != 1 {
+    if in_real_time(args) && args.worlds != 1 {
         return Err(usage(anyhow!("--worlds {}: one robot acts in real time", args.worlds)));
     }
-    if args.operator != OperatorInput::None && !args.realtime {
+    if args.operator != OperatorInput::None && !in_real_time(args) {
         return Err(usage(anyhow!("--operator: a person needs real time\n\nhint: add --realtime")));
     }
+    composition::check_operator(args.operator, args.robot.as_deref())?;
+    args.robot.as_deref().map_or(Ok(()), composition::check_link)?;
     if args.meeting.connect.is_empty() && args.meeting.session.is_none() {
         return Err(usage(anyhow!(
             "nothing says where the learner is\n\nhint: --connect tcp/HOST:7447, where `surefoot learn --listen` or a router listens"
         )));
     }
     Ok(())
+}
+
+/// Robots know no other time.
+const fn in_real_time(args: &ActArgs) -> bool {
+    args.realtime || args.robot.is_some()
 }
 
 fn env_of_name(name: &str) -> Result<EnvConfig, Failure> {
@@ -136,11 +139,10 @@ impl Actor<'_> {
         if let Some(difference) = welcome.spec.first_difference(&spec) {
             return Err(usage(anyhow!("the learner's task is another one: {difference}")));
         }
-        if self.args.realtime {
-            self.drive(&env, &spec)
+        if in_real_time(self.args) {
+            robot::drive(self, &env, &spec)
         } else {
-            let envs = composition::worlds(&env, self.args.worlds)?;
-            self.roll_out(envs, &spec)
+            worlds::roll_out(self, composition::worlds(&env, self.args.worlds)?, &spec)
         }
     }
 
@@ -189,6 +191,12 @@ impl Actor<'_> {
         self.seen = seen;
     }
 
+    /// Passes a moment in which nothing moves.
+    fn idle(&mut self) -> Result<Option<End>, Failure> {
+        self.wait();
+        Ok(None)
+    }
+
     fn ended(&self, situation: &Situation) -> Option<End> {
         if let Some(refusal) = &situation.refused {
             return Some(End::Refused(refusal.clone()));
@@ -202,30 +210,39 @@ impl Actor<'_> {
         self.args.episodes.is_some_and(|episodes| self.driven >= episodes).then_some(End::Enough)
     }
 
-    /// Waits until an episode may begin, and gives what is to act then.
-    fn may_begin(&mut self, spec: &EnvSpec, present: Option<&Acting>) -> Result<Acting, End> {
+    /// Waits until an episode may begin, and gives what is to act then. `wait` passes a moment, and says whether acting has ended in it.
+    fn may_begin(
+        &mut self,
+        spec: &EnvSpec,
+        present: Option<&Acting>,
+        mut wait: impl FnMut(&mut Self) -> Result<Option<End>, Failure>,
+    ) -> Result<ControlFlow<End, Acting>, Failure> {
         loop {
             let situation = self.look();
             if let Some(end) = self.ended(&situation) {
-                return Err(end);
+                return Ok(ControlFlow::Break(end));
             }
             // A learner that is gone asks for nothing: what it has not taken yet waits in the spool.
             let hold = situation.full || (situation.hold && situation.connected);
-            let newest = self.link.policy();
-            match newest {
-                Some(offered) if !hold => {
-                    let is = |other: &Arc<ActingPolicy>| Arc::ptr_eq(other, &offered);
-                    let rejected = self.rejected.as_ref().is_some_and(is);
-                    match present {
-                        Some(present) if rejected || is(&present.offered) => return Ok(present.clone()),
-                        None if rejected => self.wait(),
-                        _ => match accept(&offered, spec) {
-                            Ok(terms) => return Ok(Acting { offered, terms }),
-                            Err(failure) => self.reject(&offered, &failure.text()),
-                        },
+            if let Some(offered) = self.link.policy().filter(|_| !hold) {
+                let is = |other: &Arc<ActingPolicy>| Arc::ptr_eq(other, &offered);
+                let rejected = self.rejected.as_ref().is_some_and(is);
+                match present {
+                    Some(present) if rejected || is(&present.offered) => {
+                        return Ok(ControlFlow::Continue(present.clone()));
                     }
+                    None if rejected => {}
+                    _ => match accept(&offered, spec) {
+                        Ok(terms) => return Ok(ControlFlow::Continue(Acting { offered, terms })),
+                        Err(failure) => {
+                            self.reject(&offered, &failure.text());
+                            continue;
+                        }
+                    },
                 }
-                _ => self.wait(),
+            }
+            if let Some(end) = wait(self)? {
+                return Ok(ControlFlow::Break(end));
             }
         }
     }
@@ -271,145 +288,16 @@ impl Actor<'_> {
         }
     }
 
-    /// Whole episodes in worlds of this program, on simulated time.
-    fn roll_out(&mut self, mut envs: VecEnv, spec: &EnvSpec) -> Result<End, Failure> {
-        let mut present: Option<Acting> = None;
-        let mut policies: Option<(Box<dyn Policy>, Box<dyn Policy>)> = None;
-        loop {
-            let acting = match self.may_begin(spec, present.as_ref()) {
-                Ok(acting) => acting,
-                Err(end) => return Ok(end),
-            };
-            let same = present.as_ref().is_some_and(|p| Arc::ptr_eq(&p.offered, &acting.offered));
-            if !same || policies.is_none() {
-                let load = |artifact| surefoot_policies::load_policy(artifact, envs.len());
-                match (load(&acting.offered.policy), load(&acting.offered.reference)) {
-                    (Ok(policy), Ok(reference)) => policies = Some((policy, reference)),
-                    (Err(e), _) | (_, Err(e)) => {
-                        self.reject(&acting.offered, &e.to_string());
-                        continue;
-                    }
-                }
-            }
-            let version = acting.offered.version;
-            let terms = acting.terms.clone();
-            present = Some(acting);
-            let Some((policy, reference)) = &mut policies else { continue };
-            let left = self.args.episodes.map_or(u64::MAX, |episodes| episodes - self.driven);
-            let round = (envs.len() as u64).min(left);
-            let first = self.link.next_number();
-            let seeds = self.seeds(&terms, first, round);
-            let region = terms.radius.map(|radius| TrustRegion { reference: &mut **reference, radius });
-            let mut guard = Guard { limits: EpisodeLimits::new(terms.limits), trust_region: region };
-            let mut watch = Watch { interrupt: &self.interrupt, progress: &mut |_| {} };
-            let driven = guarded_rollout(
-                &mut envs,
-                &mut **policy,
-                ActMode::Explore,
-                &seeds,
-                &terms.stage,
-                &mut guard,
-                &mut watch,
-            );
-            match driven {
-                Err(EngineError::Interrupted) => return Ok(End::Interrupted),
-                other => {
-                    for (episode, cost) in other? {
-                        self.keep(episode, &cost, version)?;
-                    }
-                }
-            }
-        }
-    }
-
     fn seeds(&self, terms: &ActingTerms, first: u64, n: u64) -> Vec<EpisodeSeeds> {
         let spool = self.link.spool_id().to_string();
         (first..first + n).map(|number| terms.seeds(&self.args.name, &spool, number)).collect()
     }
 
-    /// One episode after the other on a robot, through its control loop, in real time.
-    fn drive(&mut self, env: &EnvConfig, spec: &EnvSpec) -> Result<End, Failure> {
-        let mut acting = match self.may_begin(spec, None) {
-            Ok(acting) => acting,
-            Err(end) => return Ok(end),
-        };
-        let clipped = Arc::new(AtomicU64::new(0));
-        // The loop counts what it was offered; learners count updates, and a rollback goes back.
-        let mut versions = BTreeMap::from([(1, acting.offered.version)]);
-        let operator = composition::operator(self.args.operator, self.output)?;
-        let around = Around { operator, episodes: None, ticks: None };
-        let parts = composition::simulated_robot(env, LiveClock::Real, around)?;
-        let control = ControlConfig { episode: acting.terms.limits, ..ControlConfig::default() };
-        let config = LiveConfig { clock: LiveClock::Real, control, ..LiveConfig::default() };
-        let first = Versioned { version: 1, policy: for_robot(&acting, spec, &clipped)? };
-        let mut session = Session::new(parts, &config, first)?;
-        let end = loop {
-            let next = match self.may_begin(spec, Some(&acting)) {
-                Ok(next) => next,
-                Err(end) => break Ok(end),
-            };
-            if !Arc::ptr_eq(&next.offered, &acting.offered) {
-                let version = versions.last_key_value().map_or(1, |(newest, _)| newest + 1);
-                match for_robot(&next, spec, &clipped) {
-                    Ok(policy) => {
-                        // The one before comes back over the loop's own ring, and is dropped on this thread.
-                        if session.offer(Versioned { version, policy }) {
-                            versions.insert(version, next.offered.version);
-                            acting = next;
-                        }
-                    }
-                    Err(failure) => self.reject(&next.offered, &failure.text()),
-                }
-            }
-            let number = self.link.next_number();
-            let seeds = acting.terms.seeds(&self.args.name, &self.link.spool_id().to_string(), number);
-            let name = format!("{}_{number}", self.args.name);
-            let order = Order { name, seeds, mode: ActMode::Explore, speed_percent: 100 };
-            let driven = match session.drive(&order, &self.interrupt) {
-                Ok(driven) => driven,
-                Err(e) => break Err(e.into()),
-            };
-            let (ordered, unordered) = match driven {
-                Driven::Episodes { ordered, unordered } => (ordered, unordered),
-                Driven::Interrupted => break Ok(End::Interrupted),
-                Driven::Stopped { mode, cause } => {
-                    let why = cause.map_or(String::new(), |cause| format!(" ({cause:?})"));
-                    break Ok(End::Stopped(format!("{mode:?}{why} after {} episodes", self.driven)));
-                }
-            };
-            let mut kept = Ok(());
-            for driven in ordered.into_iter().chain(unordered) {
-                let mut cost = driven.cost;
-                cost.clipped_steps = clipped.swap(0, Ordering::Relaxed);
-                let version = versions.get(&driven.policy_version).copied().unwrap_or(0);
-                kept = kept.and(self.keep(driven.episode, &cost, version));
-            }
-            if let Err(failure) = kept {
-                break Err(failure);
-            }
-        };
-        let _at_rest = session.close();
-        end
-    }
-
     /// Brings what is left to the learner, and says how it went.
     fn end(mut self, acted: Result<End, Failure>) -> CommandResult {
-        let (end, at_most) = match acted {
-            Ok(End::Enough) => (End::Enough, None),
-            Ok(End::Finished) => (End::Finished, Some(LAST_DRAIN)),
-            Ok(end @ (End::Interrupted | End::Stopped(_))) => (end, Some(DRAIN)),
-            Ok(end @ End::Refused(_)) => (end, Some(Duration::ZERO)),
-            Err(failure) => {
-                let _ = self.link.drain(DRAIN);
-                return Err(failure);
-            }
-        };
-        match at_most {
-            Some(at_most) => {
-                let _ = self.link.drain(at_most);
-            }
+        match &acted {
             // Acknowledged is what was asked for: as long as that takes.
-            None => {
+            Ok(End::Enough) => {
                 while !self.link.drain(LOOK) {
                     let situation = self.look();
                     if self.interrupt.requested() || situation.refused.is_some() {
@@ -417,9 +305,37 @@ impl Actor<'_> {
                     }
                 }
             }
+            Ok(End::Refused(_)) => {}
+            Ok(End::Finished) => {
+                let _ = self.link.drain(LAST_DRAIN);
+            }
+            Ok(End::Interrupted | End::Stopped(_)) | Err(_) => {
+                let _ = self.link.drain(DRAIN);
+            }
         }
         let situation = self.link.situation();
-        let Situation { spooled: (left, _), acknowledged, duplicates, set_aside, .. } = situation;
+        let left = situation.spooled.0;
+        self.tell_acted(&situation);
+        let go_on = format!(
+            "{left} episodes wait in {}; start the actor again to {}",
+            self.args.spool.display(),
+            if left > 0 { "bring them" } else { "go on" }
+        );
+        match acted? {
+            End::Refused(refusal) => Err(usage(anyhow!("the learner refuses this actor: {refusal}"))),
+            End::Stopped(why) => Err(Failure::SafetyStop(format!("{why}; look at the robot. {go_on}"))),
+            End::Interrupted => Err(Failure::Interrupted(go_on)),
+            End::Enough if self.interrupt.requested() => Err(Failure::Interrupted(go_on)),
+            End::Enough => match situation.refused {
+                Some(refusal) => Err(usage(anyhow!("the learner refuses this actor: {refusal}"))),
+                None => Ok(()),
+            },
+            End::Finished => Ok(()),
+        }
+    }
+
+    fn tell_acted(&self, situation: &Situation) {
+        let Situation { acknowledged, duplicates, set_aside, spooled: (left, _), .. } = situation;
         if self.output.json() {
             self.output.value(&serde_json::json!({
                 "event": "acted", "driven": self.driven, "acknowledged": acknowledged, "duplicates": duplicates,
@@ -430,25 +346,8 @@ impl Actor<'_> {
                 "{} episodes driven, {acknowledged} acknowledged, {left} left in {}{}",
                 self.driven,
                 self.args.spool.display(),
-                if set_aside > 0 { format!(", {set_aside} set aside in it") } else { String::new() }
+                if *set_aside > 0 { format!(", {set_aside} set aside in it") } else { String::new() }
             ));
-        }
-        let go_on = || {
-            format!(
-                "{left} episodes wait in {}; start the actor again to bring them",
-                self.args.spool.display()
-            )
-        };
-        match end {
-            End::Refused(refusal) => Err(usage(anyhow!("the learner refuses this actor: {refusal}"))),
-            End::Stopped(why) => Err(Failure::SafetyStop(why)),
-            End::Interrupted => Err(Failure::Interrupted(go_on())),
-            End::Enough if self.interrupt.requested() => Err(Failure::Interrupted(go_on())),
-            End::Enough => match situation.refused {
-                Some(refusal) => Err(usage(anyhow!("the learner refuses this actor: {refusal}"))),
-                None => Ok(()),
-            },
-            End::Finished => Ok(()),
         }
     }
 }
@@ -458,12 +357,4 @@ fn accept(offered: &ActingPolicy, spec: &EnvSpec) -> Result<ActingTerms, Failure
     offered.policy.card.check(spec)?;
     let terms = serde_json::from_value(offered.terms.clone());
     Ok(terms.context("the learner's terms are of another version of surefoot")?)
-}
-
-/// A policy for one robot, inside the trust region.
-fn for_robot(acting: &Acting, spec: &EnvSpec, clipped: &Arc<AtomicU64>) -> Result<Box<dyn Policy>, Failure> {
-    let policy = surefoot_policies::load_policy(&acting.offered.policy, 1)?;
-    let Some(radius) = acting.terms.radius else { return Ok(policy) };
-    let reference = surefoot_policies::load_policy(&acting.offered.reference, 1)?;
-    Ok(Box::new(RegionPolicy::new(policy, reference, radius, spec.action_dim(), Arc::clone(clipped))))
 }
