@@ -11,8 +11,11 @@ use crate::writer::{
     Recording, Written, check, check_episode, check_masks, damaged, read_header_back, unencodable, write,
 };
 
-/// Episodes on their way to the disk are held up to this many bytes.
+/// Episodes on their way to the disk are held up to this many bytes, and up to [`LARGEST`] times as many in a file that is
+/// [`SHARE`] times as long: what a batch costs grows with the file, for the library looks through all of it.
 const BATCH_BYTES: usize = 16 << 20;
+const SHARE: usize = 16;
+const LARGEST: usize = 4;
 
 /// Bytes of an episode's columns.
 pub(crate) fn size_of_episode(e: &Episode) -> usize {
@@ -20,7 +23,8 @@ pub(crate) fn size_of_episode(e: &Episode) -> usize {
     numbers * 4 + e.len() * 16
 }
 
-/// Writes episodes as they come as a new file; an existing one is an error. However many there are, some 16 MB of them are held at once.
+/// Writes episodes as they come as a new file; an existing one is an error. However many there are, some 16 MB of them are held at once
+/// (64 MB in a file of gigabytes).
 ///
 /// # Errors
 /// As [`write`], and when an episode cannot be read. Nothing is left behind then.
@@ -60,6 +64,7 @@ fn write_batches(
         std::fs::write(temporary, bytes).map_err(io)?;
         let mut file = Appender::open(temporary, recording, first.len(), steps as u64).map_err(fail)?;
         first.clear();
+        let mut written = held;
         held = 0;
         for e in &mut *episodes {
             let e = e?;
@@ -68,8 +73,9 @@ fn write_batches(
             digests.push(digest(&e));
             steps += e.len();
             held += size_of_episode(&e);
-            if held >= batch_bytes {
+            if held >= (written / SHARE).clamp(batch_bytes, batch_bytes.saturating_mul(LARGEST)) {
                 file.commit().map_err(fail)?;
+                written += held;
                 held = 0;
             }
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hdf5_pure::{
     AttrValue, DatasetBuilder, Datatype, EnumTypeBuilder, File, FileBuilder, FormatError, GroupBuilder,
-    StagedGroup, make_i8_type,
+    make_i8_type,
 };
 use serde_json::json;
 use surefoot_core::{Episode, StepEnd};
@@ -142,9 +142,14 @@ impl<'a> Demo<'a> {
     }
 
     fn build(self, demo: &mut GroupBuilder, flag: &Datatype) {
-        for (key, value) in self.attributes {
-            demo.set_attr(&key, value);
+        for (key, value) in &self.attributes {
+            demo.set_attr(key, value.clone());
         }
+        self.fill(demo, flag);
+    }
+
+    /// Everything but the attributes.
+    fn fill(&self, demo: &mut GroupBuilder, flag: &Datatype) {
         for array in &self.arrays {
             array.fill(demo.create_dataset(&array.name), flag);
         }
@@ -157,20 +162,9 @@ impl<'a> Demo<'a> {
         }
     }
 
-    fn stage(self, demo: &mut StagedGroup<'_>, flag: &Datatype) {
-        for (key, value) in self.attributes {
-            demo.set_attr(&key, value);
-        }
-        for array in &self.arrays {
-            demo.create_dataset(&array.name, |dataset| array.fill(dataset, flag));
-        }
-        for (name, arrays) in &self.groups {
-            demo.create_group_with(name, |group| {
-                for array in arrays {
-                    group.create_dataset(&array.name, |dataset| array.fill(dataset, flag));
-                }
-            });
-        }
+    /// Names in its group.
+    fn children(&self) -> impl Iterator<Item = &str> {
+        self.arrays.iter().map(|a| a.name.as_str()).chain(self.groups.iter().map(|(name, _)| *name))
     }
 }
 
@@ -237,12 +231,19 @@ pub(crate) fn encode(
 }
 
 /// Appends episodes to a file that [`encode`] made, holding only those that are not on the disk yet.
+///
+/// The library looks through all links of `data` for every object that is made in the file, which is quadratic in the number of episodes, but
+/// not for one that is copied from another file. So a demo's group is made in the file (its texts cannot be copied) and everything in it is
+/// copied from a file in memory.
 pub(crate) struct Appender<'a> {
     file: File,
     recording: &'a Recording,
     flag: Datatype,
     episodes: usize,
     steps: u64,
+    /// Demos that are not in the file yet, and the paths in them.
+    image: FileBuilder,
+    copies: Vec<String>,
 }
 
 impl<'a> Appender<'a> {
@@ -253,25 +254,39 @@ impl<'a> Appender<'a> {
         episodes: usize,
         steps: u64,
     ) -> Result<Self, EncodeError> {
-        Ok(Self { file: File::open_rw(path)?, recording, flag: flag_type()?, episodes, steps })
+        let (image, copies) = (FileBuilder::new(), Vec::new());
+        Ok(Self { file: File::open_rw(path)?, recording, flag: flag_type()?, episodes, steps, image, copies })
     }
 
     pub(crate) fn append(&mut self, e: &Episode) -> Result<(), EncodeError> {
         let demo = Demo::new(self.recording, e, self.episodes, self.episodes as u64);
         let path = format!("data/{}", demo.name);
-        self.file.root().create_group_with(&path, |group| demo.stage(group, &self.flag))?;
+        let mut group = self.image.create_group(&demo.name);
+        demo.fill(&mut group, &self.flag);
+        self.image.add_group(group.finish());
+        self.copies.extend(demo.children().map(|child| format!("{}/{child}", demo.name)));
+        self.file.root().create_group_with(&path, |group| {
+            for (key, value) in demo.attributes {
+                group.set_attr(&key, value);
+            }
+        })?;
         self.episodes += 1;
         self.steps += e.len() as u64;
         Ok(())
     }
 
     /// Writes what was appended since the last time.
-    pub(crate) fn commit(&self) -> Result<(), EncodeError> {
+    pub(crate) fn commit(&mut self) -> Result<(), EncodeError> {
+        let image = File::from_bytes(std::mem::take(&mut self.image).finish()?)?;
+        for path in self.copies.drain(..) {
+            self.file.copy_from(&image, &path, &format!("data/{path}"))?;
+        }
         Ok(self.file.commit()?)
     }
 
     /// Writes the rest: the total, and the masks.
-    pub(crate) fn finish(self) -> Result<(), EncodeError> {
+    pub(crate) fn finish(mut self) -> Result<(), EncodeError> {
+        self.commit()?;
         self.file.root().group("data")?.set_attr("total", int(self.steps))?;
         let masks: Vec<_> = self.recording.masks.iter().filter(|(_, members)| !members.is_empty()).collect();
         if !masks.is_empty() {
