@@ -9,10 +9,16 @@ use super::LockstepError;
 
 /// Longest message, bytes, that is put together from fragments; beyond it zenoh drops what comes.
 const MAX_MESSAGE_BYTES: usize = 1 << 28;
+/// Longest message, bytes, that may go over zenoh's `lowlatency` transport, which cannot cut one up and whose link ends by one
+/// that is too long. zenoh's TCP links take the largest multiple of half a segment that is below 64 KiB, so never less than 32 000;
+/// the rest is for zenoh's own part of a message.
+const MAX_WHOLE_BYTES: usize = 30_000;
 
-/// Opens a session of a client that connects to one of `endpoints` within `timeout`.
+/// Opens a session of a client that connects to one of `endpoints` within `timeout`. The other side says whether the link becomes
+/// one of low latency: zenoh agrees on it only where both want it.
 pub(crate) fn connect(endpoints: &[String], timeout: Duration) -> Result<Session, LockstepError> {
     let mut config = plain()?;
+    low_latency(&mut config)?;
     set(&mut config, "mode", &serde_json::json!(WhatAmI::Client.to_str()))?;
     set(&mut config, "connect/endpoints", &serde_json::json!(endpoints))?;
     set(&mut config, "connect/timeout_ms", &serde_json::json!(timeout.as_millis() as u64))?;
@@ -20,9 +26,17 @@ pub(crate) fn connect(endpoints: &[String], timeout: Duration) -> Result<Session
     zenoh::open(config).wait().map_err(LockstepError::zenoh("connect"))
 }
 
-/// Opens a session that others connect to at `listen`, or that meets them at the routers `connect`.
-pub(crate) fn serve(listen: &[String], connect: &[String]) -> Result<Session, LockstepError> {
+/// Opens a session that others connect to at `listen`, or that meets them at the routers `connect`; no message of it is longer than
+/// `longest_message` bytes.
+pub(crate) fn serve(
+    listen: &[String],
+    connect: &[String],
+    longest_message: usize,
+) -> Result<Session, LockstepError> {
     let mut config = plain()?;
+    if longest_message <= MAX_WHOLE_BYTES {
+        low_latency(&mut config)?;
+    }
     let mode = if listen.is_empty() { WhatAmI::Client } else { WhatAmI::Peer };
     set(&mut config, "mode", &serde_json::json!(mode.to_str()))?;
     set(&mut config, "listen/endpoints", &serde_json::json!(listen))?;
@@ -62,6 +76,12 @@ fn plain() -> Result<Config, LockstepError> {
         set(&mut config, key, &value)?;
     }
     Ok(config)
+}
+
+/// Whoever sends writes to the socket itself, and no thread in between is woken; there are no priorities then.
+fn low_latency(config: &mut Config) -> Result<(), LockstepError> {
+    set(config, "transport/unicast/qos/enabled", &serde_json::json!(false))?;
+    set(config, "transport/unicast/lowlatency", &serde_json::json!(true))
 }
 
 fn set(config: &mut Config, key: &'static str, value: &serde_json::Value) -> Result<(), LockstepError> {

@@ -202,7 +202,9 @@ class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
             raise LockstepError("the environment that came back is another one")
         row = np.zeros(1, dtype=link.sizes.reset)
         row["world"], row["seed"] = link.world, seed
-        body = row.tobytes() + (json.dumps(options).encode() if options else b"")
+        text = json.dumps(options).encode() if options else b""
+        codec.check_text("reset options", text)
+        body = row.tobytes() + text
         header, reply = self._exchange(link, Kind.RESET, body, Kind.DID_RESET)
         rows = link.sizes.rows("reset reply", link.sizes.observation, header.rows, reply)
         return rows["observation"][0].copy(), {}
