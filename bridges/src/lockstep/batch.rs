@@ -251,7 +251,7 @@ impl EnvBatch for LockstepBatch {
                     sentence: "the server that came back has fewer free worlds than before".into(),
                 });
             };
-            check_text("reset options", options)?;
+            check_text("reset options", options.as_bytes())?;
             let message = link.begin(Kind::Reset, 1);
             Sizes::put_reset(number, seed, message);
             message.extend_from_slice(options.as_bytes());

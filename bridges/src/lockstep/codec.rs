@@ -528,8 +528,8 @@ fn text_of<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, CodecErro
 ///
 /// # Errors
 /// When it is longer than [`MAX_TEXT_BYTES`].
-pub fn check_text(what: &'static str, text: impl AsRef<[u8]>) -> Result<(), CodecError> {
-    let found = text.as_ref().len();
+pub const fn check_text(what: &'static str, text: &[u8]) -> Result<(), CodecError> {
+    let found = text.len();
     if found > MAX_TEXT_BYTES {
         return Err(CodecError::Limit { what, limit: MAX_TEXT_BYTES, found });
     }

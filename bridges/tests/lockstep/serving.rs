@@ -31,7 +31,9 @@ fn messages_that_a_low_latency_link_cannot_carry_arrive_as_well() {
     const WIDE: usize = 9_000;
     let server = Serving::start("wide", 2, WIDE, Fault::None);
     let mut here = VecEnv::new((0..2).map(|_| Walk::boxed(WIDE, Fault::None)).collect()).unwrap();
-    assert_eq!(episodes(&mut linked(&server, 2), 5), episodes(&mut here, 5));
+    let (there, here) = (episodes(&mut linked(&server, 2), 8), episodes(&mut here, 8));
+    // Too long to be printed.
+    assert!(there == here, "episodes differ");
 }
 
 #[test]

@@ -225,7 +225,10 @@ class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
         if flags & codec.SUCCESS_KNOWN:
             info["success"] = bool(flags & codec.SUCCESS)
         if link.sizes.robot:
-            info["robot"] = {name: rows[name][0].item() for name in codec.ROBOT_FIGURES}
+            robot = {name: rows[name][0].item() for name in codec.ROBOT_FIGURES}
+            if np.isnan(robot["energy_joules"]):
+                robot["energy_joules"] = None
+            info["robot"] = robot
         return (
             rows["observation"][0].copy(),
             float(rows["reward"][0]),
