@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from importlib.util import find_spec
 
 import numpy as np
@@ -74,6 +76,20 @@ def test_a_server_that_is_killed_loses_the_episode(serving) -> None:
         env.step(np.zeros(1, np.float32))
     with pytest.raises(EnvLost, match="no server at"):
         env.reset(seed=1)
+    env.close()
+
+
+def test_a_server_that_stands_still_is_given_up(serving) -> None:
+    server = serving("Pendulum-v1")
+    env = SurefootEnv("Pendulum-v1", server.endpoint, reply_secs=0.5)
+    env.reset(seed=1)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    with pytest.raises(EnvLost, match=r"no reply within 0\.5 s"):
+        env.step(np.zeros(1, np.float32))
+    with pytest.raises(EnvLost, match="reset first"):
+        env.step(np.zeros(1, np.float32))
+    os.kill(server.process.pid, signal.SIGCONT)
+    env.reset(seed=1)
     env.close()
 
 
