@@ -113,6 +113,7 @@ fn a_killed_client_gives_its_worlds_back() {
 }
 
 /// A Python with what Gymnasium's environments need, or `None`, said by name; one that is named has to have it.
+#[cfg(test)]
 fn python(test: &str) -> Option<String> {
     let named = std::env::var("SUREFOOT_PYTHON").ok();
     let python = named.clone().unwrap_or_else(|| "python3".to_owned());
