@@ -56,6 +56,16 @@ def test_a_seeded_episode_is_the_one_of_gymnasium(serving, env_id: str) -> None:
             assert ends, "an end was compared, too"
 
 
+def test_a_server_whose_messages_may_be_long_is_reached_as_well(serving) -> None:
+    # A step of 1024 worlds is beyond what a link of low latency carries, so the server does not agree to one.
+    direct = EnvSettings("Pendulum-v1").make()
+    with SurefootEnv("Pendulum-v1", serving("Pendulum-v1", "--envs", "1024").endpoint) as env:
+        assert env.described["worlds"] == 1024
+        assert np.array_equal(env.reset(seed=3)[0], direct.reset(seed=3)[0])
+        linked, called = env.step(np.array([0.5], np.float32)), direct.step(np.array([1.0], np.float32))
+        assert np.array_equal(linked[0], called[0]) and linked[1] == called[1]
+
+
 def test_there_is_no_automatic_reset(serving) -> None:
     with SurefootEnv("Pendulum-v1", serving("Pendulum-v1", "--max-steps", "3").endpoint) as env:
         env.reset(seed=1)
