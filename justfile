@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test no_std libhdf5 h5py mcap export
+ci: fmt clippy test no_std libhdf5 h5py mcap export gymnasium
 
 # Formatting
 fmt:

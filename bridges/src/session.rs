@@ -13,6 +13,9 @@ use zenoh::{Config, Session, Wait};
 
 /// Between two attempts to connect, ms: at first, and at most.
 const RETRY_MS: (u32, u32) = (100, 1_000);
+/// Longest message, bytes, that may go over zenoh's `lowlatency` transport, which cannot cut one up. zenoh's TCP links take the largest
+/// multiple of half a segment that is below 64 KiB, so never less than 32 000; the rest is for zenoh's own part of a message.
+const MAX_WHOLE_BYTES: usize = 30_000;
 /// Ports that are tried where the system is to choose one.
 const PORTS: usize = 8;
 
@@ -24,17 +27,26 @@ pub enum Purpose {
     /// Episodes and weights: what is large may wait.
     Bulk,
     /// Worlds that wait for their actions: nothing is dropped, and a message has every world's rows.
-    Lockstep,
+    Lockstep {
+        /// Whoever sends writes to the socket itself, and no thread in between is woken; there are no priorities then, and a link ends by a
+        /// message that is too long. Both sides have to want it: a client always does, and the server says by its longest message.
+        low_latency: bool,
+    },
 }
 
 impl Purpose {
+    /// For a server of worlds, no message of which is longer than so many bytes.
+    pub(crate) const fn lockstep(longest_message: usize) -> Self {
+        Self::Lockstep { low_latency: longest_message <= MAX_WHOLE_BYTES }
+    }
+
     /// A link without a word for so long is dead, ms. Stops do not wait for it: they are timed by what robots and controllers hear.
     const fn lease_ms(self) -> u32 {
         match self {
             Self::Control => 1_000,
             Self::Bulk => 2_000,
             // Who steps worlds may have every core busy meanwhile; a process that ends is noticed at once, by its connection.
-            Self::Lockstep => 10_000,
+            Self::Lockstep { .. } => 10_000,
         }
     }
 
@@ -47,14 +59,21 @@ impl Purpose {
             }
             Self::Bulk => Vec::new(),
             // Longest message, bytes, that is put together from fragments; beyond it zenoh drops what comes.
-            Self::Lockstep => vec![("transport/link/rx/max_message_size", (1 << 28).into())],
+            Self::Lockstep { low_latency } => {
+                let mut settings = vec![("transport/link/rx/max_message_size", (1 << 28).into())];
+                if low_latency {
+                    settings.push(("transport/unicast/qos/enabled", false.into()));
+                    settings.push(("transport/unicast/lowlatency", true.into()));
+                }
+                settings
+            }
         }
     }
 
     /// How long to try to connect, where nothing else is said.
     const fn connect_timeout(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Control | Self::Lockstep => 3_000,
+            Self::Control | Self::Lockstep { .. } => 3_000,
             // An actor tries again by itself, and looks at its spool meanwhile.
             Self::Bulk => 1_500,
         })
@@ -355,15 +374,18 @@ mod tests {
             let error = config.open().err().unwrap();
             assert_eq!(error, SessionError::Name { part: "namespace", found: namespace.into() });
         }
-        let none = SessionConfig::new(Endpoints::default(), Purpose::Lockstep);
+        let none = SessionConfig::new(Endpoints::default(), Purpose::lockstep(100));
         assert_eq!(none.open().err(), Some(SessionError::NoEndpoint));
     }
 
     #[test]
     fn what_zenoh_is_told_scouts_nothing_and_dies_quickly() {
-        for (purpose, lease) in
-            [(Purpose::Control, "1000"), (Purpose::Bulk, "2000"), (Purpose::Lockstep, "10000")]
-        {
+        for (purpose, lease) in [
+            (Purpose::Control, "1000"),
+            (Purpose::Bulk, "2000"),
+            (Purpose::lockstep(100), "10000"),
+            (Purpose::lockstep(100_000), "10000"),
+        ] {
             let config = SessionConfig {
                 namespace: Some("lab1".to_owned()),
                 ..SessionConfig::new(Endpoints::listening("tcp/127.0.0.1:0"), purpose)
@@ -382,6 +404,12 @@ mod tests {
             let key = "transport/link/tx/queue/congestion_control/drop/wait_before_drop";
             let expected = if purpose == Purpose::Control { "100" } else { "1000" };
             assert_eq!(told.get_json(key).unwrap(), expected, "{purpose:?}");
+            let whole = purpose == Purpose::Lockstep { low_latency: true };
+            assert_eq!(
+                told.get_json("transport/unicast/lowlatency").unwrap(),
+                whole.to_string(),
+                "{purpose:?}"
+            );
         }
     }
 

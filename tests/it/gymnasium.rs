@@ -112,16 +112,21 @@ fn a_killed_client_gives_its_worlds_back() {
     assert!(freed, "the world of a killed client is free again");
 }
 
-/// A Python with what Gymnasium's environments need, or `None`, said by name.
+/// A Python with what Gymnasium's environments need, or `None`, said by name; one that is named has to have it.
 #[cfg(test)]
 fn python(test: &str) -> Option<String> {
-    let python = std::env::var("SUREFOOT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let named = std::env::var("SUREFOOT_PYTHON").ok();
+    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
     let has = Command::new(&python)
         .args(["-c", "import surefoot_gym, gymnasium, zenoh, mujoco"])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
     if !has {
+        assert!(
+            named.is_none(),
+            "SUREFOOT_PYTHON={python} has not all of surefoot_gym, gymnasium, eclipse-zenoh and mujoco"
+        );
         println!(
             "skipped: {test}: {python} has not all of surefoot_gym, gymnasium, eclipse-zenoh and mujoco"
         );

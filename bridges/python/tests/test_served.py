@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from importlib.util import find_spec
 
 import numpy as np
@@ -54,6 +56,16 @@ def test_a_seeded_episode_is_the_one_of_gymnasium(serving, env_id: str) -> None:
             assert ends, "an end was compared, too"
 
 
+def test_a_server_whose_messages_may_be_long_is_reached_as_well(serving) -> None:
+    # A step of 1024 worlds is beyond what a link of low latency carries, so the server does not agree to one.
+    direct = EnvSettings("Pendulum-v1").make()
+    with SurefootEnv("Pendulum-v1", serving("Pendulum-v1", "--envs", "1024").endpoint) as env:
+        assert env.described["worlds"] == 1024
+        assert np.array_equal(env.reset(seed=3)[0], direct.reset(seed=3)[0])
+        linked, called = env.step(np.array([0.5], np.float32)), direct.step(np.array([1.0], np.float32))
+        assert np.array_equal(linked[0], called[0]) and linked[1] == called[1]
+
+
 def test_there_is_no_automatic_reset(serving) -> None:
     with SurefootEnv("Pendulum-v1", serving("Pendulum-v1", "--max-steps", "3").endpoint) as env:
         env.reset(seed=1)
@@ -74,6 +86,21 @@ def test_a_server_that_is_killed_loses_the_episode(serving) -> None:
         env.step(np.zeros(1, np.float32))
     with pytest.raises(EnvLost, match="no server at"):
         env.reset(seed=1)
+    env.close()
+
+
+def test_a_server_that_stands_still_is_given_up(serving) -> None:
+    # It hears in its own time that the first world is given back; there is a second one.
+    server = serving("Pendulum-v1", "--envs", "2")
+    env = SurefootEnv("Pendulum-v1", server.endpoint, reply_secs=0.5)
+    env.reset(seed=1)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    with pytest.raises(EnvLost, match=r"no reply within 0\.5 s"):
+        env.step(np.zeros(1, np.float32))
+    with pytest.raises(EnvLost, match="reset first"):
+        env.step(np.zeros(1, np.float32))
+    os.kill(server.process.pid, signal.SIGCONT)
+    env.reset(seed=1)
     env.close()
 
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::env::check_row;
 use surefoot_core::{EnvBatch, EnvError, EnvSpec, WorldStep};
 
-use super::codec::{HEADER_BYTES, Kind, Sizes};
+use super::codec::{HEADER_BYTES, Kind, Sizes, check_text};
 use super::link::Link;
 use super::spawn::Spawned;
 use super::{LinkConfig, LockstepError, ServedSpec, SpawnConfig};
@@ -251,6 +251,7 @@ impl EnvBatch for LockstepBatch {
                     sentence: "the server that came back has fewer free worlds than before".into(),
                 });
             };
+            check_text("reset options", options.as_bytes())?;
             let message = link.begin(Kind::Reset, 1);
             Sizes::put_reset(number, seed, message);
             message.extend_from_slice(options.as_bytes());

@@ -26,8 +26,8 @@ use surefoot_core::{Outcome, StepEnd, StepFigures, WorldStep};
 pub const MAGIC: [u8; 4] = *b"SFL1";
 /// Length of the header.
 pub const HEADER_BYTES: usize = 48;
-/// Longest reset options and longest sentence of a refusal, bytes.
-pub const MAX_TEXT_BYTES: usize = 65_536;
+/// Longest reset options and longest sentence of a refusal, bytes. Short enough for a link that cannot cut messages up.
+pub const MAX_TEXT_BYTES: usize = 16_384;
 const RESET_BYTES: usize = 16;
 const ROBOT_BYTES: usize = 72;
 
@@ -520,10 +520,20 @@ pub fn sentence(body: &[u8]) -> Result<&str, CodecError> {
 }
 
 fn text_of<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, CodecError> {
-    if bytes.len() > MAX_TEXT_BYTES {
-        return Err(CodecError::Limit { what, limit: MAX_TEXT_BYTES, found: bytes.len() });
-    }
+    check_text(what, bytes)?;
     std::str::from_utf8(bytes).map_err(|_| CodecError::Text { what })
+}
+
+/// Whether a text is short enough to be sent.
+///
+/// # Errors
+/// When it is longer than [`MAX_TEXT_BYTES`].
+pub const fn check_text(what: &'static str, text: &[u8]) -> Result<(), CodecError> {
+    let found = text.len();
+    if found > MAX_TEXT_BYTES {
+        return Err(CodecError::Limit { what, limit: MAX_TEXT_BYTES, found });
+    }
+    Ok(())
 }
 
 const fn check_world(expected: u16, found: u16) -> Result<(), CodecError> {

@@ -71,8 +71,10 @@ impl Link {
             secs: connect_timeout.as_secs_f64(),
         };
         let at = Endpoints { connect: endpoints.clone(), ..Endpoints::default() };
-        let session =
-            SessionConfig { connect_timeout: *connect_timeout, ..SessionConfig::new(at, Purpose::Lockstep) };
+        let session = SessionConfig {
+            connect_timeout: *connect_timeout,
+            ..SessionConfig::new(at, Purpose::Lockstep { low_latency: true })
+        };
         let (session, _) = session.open().map_err(|error| match error {
             SessionError::Unreachable { .. } => nobody(),
             other => other.into(),

@@ -13,7 +13,8 @@
 //! | `{ns}/env/{id}/reply/{client}` | their replies |
 //! | `{ns}/env/{id}/@server/{server}`, `{ns}/env/{id}/@client/{client}` | liveliness tokens: who is gone |
 //!
-//! Requests and replies are published and not queried: a round trip takes a little more than half the time. The server in Python is
+//! Requests and replies are published and not queried: a round trip takes a little more than half the time. The link is one of zenoh's
+//! low latency where every message fits it (`bridges/src/session.rs`). The server in Python is
 //! `bridges/python`; `docs/gymnasium.md` is the user's side.
 
 mod batch;

@@ -68,6 +68,15 @@ impl ServedSpec {
         Ok(served)
     }
 
+    /// What is answered to who asks.
+    pub(crate) fn described(&self) -> Result<Vec<u8>, LockstepError> {
+        serde_json::to_vec(self).map_err(|e| LockstepError::Spec {
+            what: "spec".into(),
+            expected: "numbers that JSON knows".into(),
+            found: e.to_string(),
+        })
+    }
+
     fn check(&self) -> Result<(), LockstepError> {
         let Self { protocol: _, server, software: _, worlds, robot: _, notes: _, spec } = self;
         let wrong = |what: &str, expected: &str, found: String| {

@@ -94,24 +94,22 @@ impl LockstepServer {
     pub fn open(config: &ServeConfig, envs: VecEnv) -> Result<Self, LockstepError> {
         let ServeConfig { namespace, id, listen, connect, software } = config;
         let keys = Keys::new(namespace, id)?;
-        let at = Endpoints { listen: listen.clone(), connect: connect.clone(), file: None };
-        let (session, endpoints) = SessionConfig::new(at, Purpose::Lockstep).open()?;
-        let server = session.zid().to_le_bytes();
-        let robot = envs.spec().contract_hash.is_some();
-        let served = ServedSpec {
+        let mut served = ServedSpec {
             protocol: PROTOCOL,
-            server: party_name(&server),
+            // As long as the name will be.
+            server: party_name(&PartyId::default()),
             software: software.clone(),
             worlds: envs.len(),
-            robot,
+            robot: envs.spec().contract_hash.is_some(),
             notes: Vec::new(),
             spec: envs.spec().clone(),
         };
-        let described = serde_json::to_vec(&served).map_err(|e| LockstepError::Spec {
-            what: "spec".into(),
-            expected: "numbers that JSON knows".into(),
-            found: e.to_string(),
-        })?;
+        let longest = served.described()?.len().max(served.sizes().longest_message());
+        let at = Endpoints { listen: listen.clone(), connect: connect.clone(), file: None };
+        let (session, endpoints) = SessionConfig::new(at, Purpose::lockstep(longest)).open()?;
+        let server = session.zid().to_le_bytes();
+        served.server = party_name(&server);
+        let described = served.described()?;
         let (hear, heard) = sync_channel(INBOX);
         let requests = session
             .declare_subscriber(keys.request())

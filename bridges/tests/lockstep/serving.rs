@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use surefoot_bridges::lockstep::codec::MAX_TEXT_BYTES;
 use surefoot_bridges::lockstep::{LockstepBatch, LockstepError, RewardSource};
 use surefoot_core::{EnvError, StepEnd, VecEnv};
 
-use crate::worlds::{Fault, Serving, episodes, local, spec};
+use crate::worlds::{Fault, Serving, Walk, episodes, local, spec};
 
 fn linked(server: &Serving, worlds: usize) -> VecEnv {
     VecEnv::of(Box::new(LockstepBatch::connect(vec![server.link()], worlds).unwrap()))
@@ -22,6 +23,27 @@ fn worlds_behind_a_link_are_those_at_hand_to_the_last_bit() {
         ends.extend(there.iter().map(|trace| trace.last().unwrap().3));
     }
     assert!(ends.contains(&StepEnd::Terminated) && ends.contains(&StepEnd::Truncated), "{ends:?}");
+}
+
+#[test]
+fn messages_that_a_low_latency_link_cannot_carry_arrive_as_well() {
+    // zenoh's transport of low latency takes less than 64 KiB; two such rows and the spec, with a name for each number, are longer.
+    const WIDE: usize = 9_000;
+    let server = Serving::start("wide", 2, WIDE, Fault::None);
+    let mut here = VecEnv::new((0..2).map(|_| Walk::boxed(WIDE, Fault::None)).collect()).unwrap();
+    let (there, here) = (episodes(&mut linked(&server, 2), 8), episodes(&mut here, 8));
+    // Too long to be printed.
+    assert!(there == here, "episodes differ");
+}
+
+#[test]
+fn reset_options_that_are_too_long_are_refused_before_they_are_sent() {
+    let server = Serving::start("wordy", 1, 3, Fault::None);
+    let batch = LockstepBatch::connect(vec![server.link()], 1).unwrap();
+    let options = format!("{{\"why\":\"{}\"}}", "x".repeat(MAX_TEXT_BYTES));
+    let mut envs = VecEnv::of(Box::new(batch.with_reset_options(options)));
+    let said = envs.reset(0, 1).map(drop).unwrap_err().to_string();
+    assert!(said.contains("reset options: expected at most 16384, found 16394"), "{said}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 
-use surefoot_core::ros::messages::{Header, JointState, Time};
 use surefoot_core::ros::RosMessage;
+use surefoot_core::ros::messages::{Header, JointState, Time};
 use surefoot_core::{Episode, RobotContract, StepEnd};
 use surefoot_datasets::import::{Imported, Plan, import};
 use surefoot_datasets::mcap::{McapWriter, WriteOptions};

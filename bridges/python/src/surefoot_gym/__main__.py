@@ -48,6 +48,8 @@ def _exit_with_stdin() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Runs the verb; prints one line of JSON when it listens."""
     args = _arguments(argv)
+    # zenoh's receiving threads wake each other; one is enough here. zenoh reads this when a session opens.
+    os.environ.setdefault("ZENOH_RUNTIME", "(rx: (worker_threads: 1))")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Standard output is that one line; what an environment prints goes elsewhere.
     out, sys.stdout = sys.stdout, sys.stderr

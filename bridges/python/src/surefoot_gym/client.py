@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import queue
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,47 @@ from .codec import Header, Kind, Refusal
 from .errors import EnvLost, LockstepError, Malformed, Refused
 
 _RETRY_SECS = 0.1
+#: Between two looks for the reply to the first request.
+_LOOK_SECS = 0.002
+#: How often a reply that is due is looked for, on the side.
+_WATCH_SECS = 0.25
+_INBOX = 16
+
+
+class _Watch:
+    """Ends a wait that zenoh cannot end by itself: when the server has gone, or a reply is not there in time.
+
+    A channel of zenoh hands a message from its receiving thread to the waiting one without Python in between, but takes
+    no timeout; so the channel's subscriber is taken away instead.
+    """
+
+    def __init__(self, subscriber: zenoh.Subscriber[Any], reply_secs: float) -> None:
+        self._subscriber = subscriber
+        self._reply_secs = reply_secs
+        self._over = threading.Event()
+        self._ending = threading.Lock()
+        self.reason = "the link is closed"
+        #: Until when a reply is waited for, by `time.monotonic`.
+        self.deadline = math.inf
+        threading.Thread(target=self._watch, daemon=True, name="surefoot-gym-watch").start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_WATCH_SECS):
+            if time.monotonic() > self.deadline:
+                self.end(f"no reply within {self._reply_secs} s")
+
+    def end(self, reason: str) -> None:
+        """Ends every wait from now on."""
+        with self._ending:
+            if self._over.is_set():
+                return
+            self.reason = reason
+            self._over.set()
+        self._subscriber.undeclare()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Ends with the session."""
+        self._over.set()
 
 
 class _Link:
@@ -28,19 +70,18 @@ class _Link:
     def __init__(self, endpoints: Sequence[str], keys: session.Keys, connect_secs: float, reply_secs: float) -> None:
         self.reply_secs = reply_secs
         self.identity = os.urandom(16)
-        self._heard: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._seq = 0
         deadline = time.monotonic() + connect_secs
         try:
             self._session = session.connect(endpoints, connect_secs)
         except zenoh.ZError as error:
             raise EnvLost(f"no server at {', '.join(endpoints)}: {error}") from error
+        replies = self._session.declare_subscriber(keys.reply + self.identity.hex(), zenoh.handlers.FifoChannel(_INBOX))
+        self._heard = replies.handler
+        self._watch = _Watch(replies, reply_secs)
         try:
             self.described = self._ask(keys, deadline)
             self._token = self._session.liveliness().declare_token(keys.client + self.identity.hex())
-            self._replies = self._session.declare_subscriber(
-                keys.reply + self.identity.hex(), lambda sample: self._heard.put(sample.payload.to_bytes())
-            )
             self._server_token = self._session.liveliness().declare_subscriber(
                 keys.server + self.described["server"], self._server_changed, history=True
             )
@@ -52,12 +93,12 @@ class _Link:
             self.server = bytes(16)
             self.world = self._take(deadline)
         except BaseException:
-            self._session.close()  # type: ignore[no-untyped-call]
+            self.drop()
             raise
 
     def _server_changed(self, sample: zenoh.Sample) -> None:
         if sample.kind == zenoh.SampleKind.DELETE:
-            self._heard.put(None)
+            self._watch.end("its server has gone")
 
     def _ask(self, keys: session.Keys, deadline: float) -> dict[str, Any]:
         while True:
@@ -73,14 +114,23 @@ class _Link:
     def _take(self, deadline: float) -> int:
         """Asks for a world until it is heard: the first messages may be lost while keys are being matched."""
         self._seq += 1
-        while True:
-            self._send(Kind.OPEN, 1, b"")
+        reply, asked = None, -math.inf
+        while reply is None:
+            now = time.monotonic()
+            if now >= deadline:
+                raise EnvLost("the server does not answer")
+            if now >= asked + _RETRY_SECS:
+                self._send(Kind.OPEN, 1, b"")
+                asked = now
             try:
-                header, body = self._receive(_RETRY_SECS, Kind.OPENED)
-                break
-            except TimeoutError:
-                if time.monotonic() >= deadline:
-                    raise EnvLost("the server does not answer") from None
+                sample = self._heard.try_recv()
+            except zenoh.ZError:
+                raise EnvLost(self._watch.reason) from None
+            if sample is None:
+                time.sleep(_LOOK_SECS)
+            else:
+                reply = self._read(sample, Kind.OPENED)
+        header, body = reply
         self.server = header.server
         return int(self.sizes.rows("opened", self.sizes.opened, header.rows, body)[0])
 
@@ -91,36 +141,42 @@ class _Link:
         """One request and its reply."""
         self._seq += 1
         self._send(kind, 1, body)
-        try:
-            return self._receive(self.reply_secs, expected)
-        except TimeoutError:
-            raise EnvLost(f"no reply within {self.reply_secs} s") from None
-
-    def _receive(self, secs: float, expected: Kind) -> tuple[Header, memoryview]:
-        deadline = time.monotonic() + secs
+        watch = self._watch
+        watch.deadline = time.monotonic() + self.reply_secs
         while True:
             try:
-                message = self._heard.get(timeout=max(deadline - time.monotonic(), 0.0))
-            except queue.Empty:
-                raise TimeoutError from None
-            if message is None:
-                raise EnvLost("its server has gone")
-            header, body = codec.split(message)
-            if header.client != self.identity or header.seq != self._seq:
-                continue
-            if header.kind is Kind.REFUSED:
-                sentence = codec.text("refusal", body)
-                lost = header.rows in (Refusal.OTHER_SERVER, Refusal.UNKNOWN_CLIENT)
-                raise (EnvLost if lost else Refused)(sentence)
-            if header.kind is not expected:
-                raise Malformed(f"expected {expected.name}, found {header.kind.name}")
-            return header, body
+                sample = self._heard.recv()
+            except zenoh.ZError:
+                raise EnvLost(watch.reason) from None
+            reply = self._read(sample, expected)
+            if reply is not None:
+                watch.deadline = math.inf
+                return reply
+
+    def _read(self, sample: zenoh.Sample, expected: Kind) -> tuple[Header, memoryview] | None:
+        """What a message says; `None` where it is not the reply that is due."""
+        header, body = codec.split(sample.payload.to_bytes())
+        if header.client != self.identity or header.seq != self._seq:
+            return None
+        if header.kind is Kind.REFUSED:
+            self._watch.deadline = math.inf
+            sentence = codec.text("refusal", body)
+            lost = header.rows in (Refusal.OTHER_SERVER, Refusal.UNKNOWN_CLIENT)
+            raise (EnvLost if lost else Refused)(sentence)
+        if header.kind is not expected:
+            raise Malformed(f"expected {expected.name}, found {header.kind.name}")
+        return header, body
+
+    def drop(self) -> None:
+        """Ends the session."""
+        self._watch.close()
+        self._session.close()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Gives the world back."""
         self._seq += 1
         self._send(Kind.CLOSE, 0, b"")
-        self._session.close()  # type: ignore[no-untyped-call]
+        self.drop()
 
 
 def _box(fields: list[dict[str, Any]]) -> gym.spaces.Box:
@@ -187,7 +243,7 @@ class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
             return link.exchange(kind, body, expected)
         except EnvLost:
             self._link = None
-            link._session.close()  # type: ignore[no-untyped-call]
+            link.drop()
             raise
 
     def reset(
@@ -202,7 +258,9 @@ class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
             raise LockstepError("the environment that came back is another one")
         row = np.zeros(1, dtype=link.sizes.reset)
         row["world"], row["seed"] = link.world, seed
-        body = row.tobytes() + (json.dumps(options).encode() if options else b"")
+        text = json.dumps(options).encode() if options else b""
+        codec.check_text("reset options", text)
+        body = row.tobytes() + text
         header, reply = self._exchange(link, Kind.RESET, body, Kind.DID_RESET)
         rows = link.sizes.rows("reset reply", link.sizes.observation, header.rows, reply)
         return rows["observation"][0].copy(), {}
@@ -223,7 +281,10 @@ class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
         if flags & codec.SUCCESS_KNOWN:
             info["success"] = bool(flags & codec.SUCCESS)
         if link.sizes.robot:
-            info["robot"] = {name: rows[name][0].item() for name in codec.ROBOT_FIGURES}
+            robot = {name: rows[name][0].item() for name in codec.ROBOT_FIGURES}
+            if np.isnan(robot["energy_joules"]):
+                robot["energy_joules"] = None
+            info["robot"] = robot
         return (
             rows["observation"][0].copy(),
             float(rows["reward"][0]),

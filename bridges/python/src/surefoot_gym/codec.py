@@ -17,7 +17,8 @@ from .errors import Malformed
 
 MAGIC = b"SFL1"
 PROTOCOL = 1
-MAX_TEXT_BYTES = 65_536
+#: Short enough for a link that cannot cut messages up.
+MAX_TEXT_BYTES = 16_384
 _HEADER = struct.Struct("<4sBBH16s16sQ")
 HEADER_BYTES = _HEADER.size
 
@@ -112,6 +113,12 @@ class Sizes:
             + [("observation", "<f4", (observation_dim,)), ("executed", "<f4", (action_dim,))]
         )
 
+    @property
+    def longest_message(self) -> int:
+        """Length of the longest message of a session with such an environment."""
+        resets = self.worlds * self.reset.itemsize + MAX_TEXT_BYTES
+        return HEADER_BYTES + max(resets, self.worlds * self.step.itemsize)
+
     def rows(self, what: str, dtype: np.dtype[Any], count: int, body: memoryview) -> npt.NDArray[Any]:
         """The rows of a body whose length must be exactly theirs."""
         if count > self.worlds:
@@ -137,10 +144,15 @@ class Sizes:
         return self.rows("reset", self.reset, count, body[:end]), text("reset options", body[end:])
 
 
-def text(what: str, body: memoryview) -> str:
-    """Text of a message."""
+def check_text(what: str, body: bytes | memoryview) -> None:
+    """Whether a text is short enough to be sent."""
     if len(body) > MAX_TEXT_BYTES:
         raise Malformed(f"{what}: expected at most {MAX_TEXT_BYTES} bytes, found {len(body)}")
+
+
+def text(what: str, body: memoryview) -> str:
+    """Text of a message."""
+    check_text(what, body)
     try:
         return bytes(body).decode()
     except UnicodeDecodeError as error:

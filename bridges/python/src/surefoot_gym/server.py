@@ -131,8 +131,6 @@ class Server:
         # Replies of every number of rows are made in place.
         self._replies = [np.zeros(n, dtype=self._sizes.step) for n in range(worlds + 1)]
 
-        self.session = session.serve(listen, connect)
-        self.endpoints = session.locators(self.session) if listen else list(connect)
         # Sixteen bytes that no other server has; what they are made of is nobody's business.
         self.identity = os.urandom(16)
         self.description = {
@@ -145,6 +143,9 @@ class Server:
             "spec": spec,
         }
         described = json.dumps(self.description, allow_nan=False).encode()
+        longest = max(len(described), self._sizes.longest_message)
+        self.session = session.serve(listen, connect, longest)
+        self.endpoints = session.locators(self.session) if listen else list(connect)
         self._requests = self.session.declare_subscriber(keys.request, zenoh.handlers.FifoChannel(_INBOX))
         self._tokens = self.session.liveliness().declare_subscriber(
             keys.client + "*", self._token_changed, history=True

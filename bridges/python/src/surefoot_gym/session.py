@@ -11,6 +11,8 @@ import zenoh
 
 NAMESPACE = "surefoot"
 _MAX_MESSAGE_BYTES = 1 << 28
+# bridges/src/lockstep/session.rs says why.
+_MAX_WHOLE_BYTES = 30_000
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 
 #: How requests and replies travel: at once, never dropped.
@@ -36,6 +38,10 @@ class Keys:
         self.client = f"{base}/@client/"
 
 
+# Whoever sends writes to the socket itself; zenoh agrees on it where both sides want it.
+_LOW_LATENCY: dict[str, Any] = {"transport/unicast/qos/enabled": False, "transport/unicast/lowlatency": True}
+
+
 def _open(settings: dict[str, Any]) -> zenoh.Session:
     config = zenoh.Config()
     plain = {
@@ -53,6 +59,7 @@ def connect(endpoints: Sequence[str], timeout_secs: float) -> zenoh.Session:
     """A client's session, connected to one of the endpoints in time."""
     return _open(
         {
+            **_LOW_LATENCY,
             "mode": "client",
             "connect/endpoints": list(endpoints),
             "connect/timeout_ms": int(timeout_secs * 1000),
@@ -61,10 +68,11 @@ def connect(endpoints: Sequence[str], timeout_secs: float) -> zenoh.Session:
     )
 
 
-def serve(listen: Sequence[str], routers: Sequence[str]) -> zenoh.Session:
-    """A server's session."""
+def serve(listen: Sequence[str], routers: Sequence[str], longest_message: int) -> zenoh.Session:
+    """A server's session; none of its messages is longer than that, bytes."""
     return _open(
         {
+            **(_LOW_LATENCY if longest_message <= _MAX_WHOLE_BYTES else {}),
             "mode": "peer" if listen else "client",
             "listen/endpoints": list(listen),
             "connect/endpoints": list(routers),
