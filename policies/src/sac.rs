@@ -45,25 +45,23 @@
 //! temperature_loss, entropy, std_mean, log_likelihood}` (entropy: of the samples, nats; the loss of the temperature where it moved);
 //! `heldout/{log_likelihood, td_error}`.
 
-use candle_core::Var;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{Batch, LearnError, Learner, Metrics};
 
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, network_gradient};
-use crate::nn::critic::{CriticConfig, Judging, Weights, critic_loss, taken_value, target_value};
+use crate::nn::critic::{CriticConfig, Judging, critic_loss, taken_value, target_value};
 use crate::nn::inputs::{BatchRows, tensor};
+use crate::nn::max_entropy::{PolicyLoss, Temperature, entropy_loss, judge_heldout};
 use crate::nn::off_policy::{
-    Algorithm, DataSettings, Noise, NoisePlan, OffPolicy, Parts, ReturnSteps, loss_metrics, td_error,
+    Algorithm, DataSettings, Noise, NoisePlan, OffPolicy, Parts, ReturnSteps, loss_metrics,
 };
-use crate::nn::params::{Gradients, Params, Part};
-use crate::nn::squashed::{Sampled, SquashedActorConfig, SquashedNet};
+use crate::nn::squashed::{SquashedActorConfig, SquashedNet};
 use crate::nn::trainable::Trainable;
-use crate::nn::{Context, mean, mean_of, positive, require};
+use crate::nn::{Context, mean_of};
 
 const NAME: &str = "sac";
-const TEMPERATURE: &str = "log_temperature";
 
 /// What the policy does in an offline phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -150,10 +148,7 @@ pub type Sac = OffPolicy<MaximumEntropy>;
 /// What makes an actor-critic SAC.
 #[derive(Clone, Debug)]
 pub struct MaximumEntropy {
-    log_temperature: Var,
-    trained: Trainable,
-    learns_temperature: bool,
-    target_entropy: f64,
+    temperature: Temperature,
     backup_entropy: bool,
     actor_q: Judging,
     offline_actor: OfflineActor,
@@ -182,11 +177,13 @@ impl Sac {
             normalize_observations,
             observation_std_floor,
         } = config;
-        let check = |ok, key, reason| require(NAME, ok, key, reason);
-        check(positive(*initial_temperature), "initial_temperature", "must be positive")?;
-        let rate = *temperature_learning_rate;
-        check(rate >= 0.0 && rate.is_finite(), "temperature_learning_rate", "must not be negative")?;
-        check(target_entropy.is_none_or(f64::is_finite), "target_entropy", "must be finite")?;
+        let temperature = Temperature::new(
+            *initial_temperature,
+            *temperature_learning_rate,
+            *target_entropy,
+            context.dims()[1],
+            NAME,
+        )?;
         let data = DataSettings {
             discount: *discount,
             returns: *returns,
@@ -198,57 +195,13 @@ impl Sac {
         };
         let actor = Actor::<SquashedNet>::new(actor, context.dims(), context.seed, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
-        let mut params = Params::default();
-        let part = Part { name: TEMPERATURE.into(), dims: vec![1], at: 0 };
-        let start = initial_temperature.ln() as f32;
-        let log_temperature = params.add(TEMPERATURE, vec![part], &[start]).context("temperature")?;
         let algorithm = MaximumEntropy {
-            log_temperature,
-            trained: Trainable::new(TEMPERATURE, params, rate),
-            learns_temperature: rate > 0.0,
-            target_entropy: target_entropy.unwrap_or(-(context.dims()[1] as f64)),
+            temperature,
             backup_entropy: *backup_entropy,
             actor_q: *actor_q,
             offline_actor: *offline_actor,
         };
         Ok(Self::of(parts, algorithm))
-    }
-}
-
-/// What moves the policy.
-struct PolicyLoss {
-    loss: f64,
-    /// Of the network's output.
-    gradient: Vec<f32>,
-}
-
-impl MaximumEntropy {
-    fn temperature(&self) -> Result<f64, LearnError> {
-        let log: Vec<f32> = self.log_temperature.to_vec1().context("temperature")?;
-        Ok(log.first().map_or(0.0, |l| f64::from(*l).exp()))
-    }
-
-    /// `Lp` and its derivative by the network's output.
-    fn entropy_loss(
-        &self,
-        parts: &Parts<SquashedNet>,
-        rows: &BatchRows,
-        (output, noise): (&[f32], &[f32]),
-        sampled: &Sampled,
-        temperature: f64,
-    ) -> Result<PolicyLoss, LearnError> {
-        let pairs = parts.pair(&rows.observation, &sampled.action)?;
-        let passes = parts.critics.judge_actions(&pairs, &parts.threads)?;
-        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.q).collect();
-        let q = self.actor_q.of(&by_critic);
-        let rows = q.iter().zip(&sampled.log_prob);
-        let loss = mean(rows.map(|(q, l)| temperature * f64::from(*l) - f64::from(*q)));
-        let n = q.len() as f64;
-        let coefficients = self.actor_q.gradient(&by_critic, (-1.0 / n) as f32);
-        let action_dim = parts.dims()[1];
-        let of_action = parts.critics.action_gradient(&passes, coefficients, action_dim, &parts.threads)?;
-        let gradient = parts.actor.net().sample_gradient(output, noise, &of_action, temperature / n);
-        Ok(PolicyLoss { loss, gradient })
     }
 }
 
@@ -258,7 +211,7 @@ impl Algorithm for MaximumEntropy {
     const HELDOUT: &'static [&'static str] = &["heldout/log_likelihood", "heldout/td_error"];
 
     fn noise(&self) -> NoisePlan {
-        NoisePlan { next_action: true, policy_actions: 1 }
+        NoisePlan { next_actions: 1, policy_actions: 1, ..NoisePlan::default() }
     }
 
     fn update(
@@ -269,7 +222,7 @@ impl Algorithm for MaximumEntropy {
     ) -> Result<Metrics, LearnError> {
         let rows = parts.take_in(batch)?;
         let (net, dim) = (parts.actor.net(), parts.dims()[0]);
-        let temperature = self.temperature()?;
+        let temperature = self.temperature.scale.get()?;
         let observed = |rows: &[f32]| tensor(rows.to_vec(), dim).context("policy forward");
         let (next, here) = parts.threads.join(
             || net.infer(&observed(&rows.next_observation)?),
@@ -294,13 +247,14 @@ impl Algorithm for MaximumEntropy {
             let gradient = net.log_prob_gradient(&output, &rows.action, factor);
             PolicyLoss { loss: -mean_of(&likelihood), gradient }
         } else {
-            self.entropy_loss(parts, &rows, (&output, &policy_noise), &sampled, temperature)?
+            let here = (output.as_slice(), policy_noise.as_slice());
+            entropy_loss(parts, &rows, here, &sampled, temperature, self.actor_q)?
         };
         let critic_loss = critic_loss(&judgements, &y, &batch.weight);
         parts.finite("train/critic_loss", critic_loss)?;
         parts.finite("train/actor_loss", policy.loss)?;
-        let missing = mean_of(&sampled.log_prob) + self.target_entropy;
-        let moves_temperature = self.learns_temperature && !clones;
+        let missing = self.temperature.missing(&sampled.log_prob);
+        let moves_temperature = self.temperature.learns() && !clones;
         let temperature_loss = parts.finite("train/temperature_loss", -temperature.ln() * missing)?;
         let std_mean = net.std_mean(&output);
 
@@ -308,12 +262,12 @@ impl Algorithm for MaximumEntropy {
         let norms =
             parts.descend(&judgements, &y, &batch.weight, |_| network_gradient(&pass, gradient).map(Some))?;
         if moves_temperature {
-            self.trained.step(&Gradients::from([(TEMPERATURE.to_owned(), vec![-missing as f32])]))?;
+            self.temperature.scale.step(-missing)?;
         }
 
         let q = taken_value(&judgements, Judging::Min);
         let mut metrics = loss_metrics(critic_loss, Some(loss), norms, &q, &y);
-        metrics.push("train/temperature", self.temperature()?);
+        metrics.push("train/temperature", self.temperature.scale.get()?);
         if moves_temperature {
             metrics.push("train/temperature_loss", temperature_loss);
         }
@@ -330,19 +284,14 @@ impl Algorithm for MaximumEntropy {
         rows: &BatchRows,
         metrics: &mut Metrics,
     ) -> Result<(), LearnError> {
-        let there = &rows.next_observation;
-        let next = parts.value(Weights::Target, there, &parts.acting_mean(there)?, Judging::Min)?;
-        let y = parts.bounds.targets(batch, &next);
-        let q = parts.value(Weights::Online, &rows.observation, &rows.action, Judging::Min)?;
-        metrics.push("heldout/td_error", td_error(&q, &y));
-        Ok(())
+        judge_heldout(parts, batch, rows, metrics)
     }
 
     fn others(&self) -> Vec<&Trainable> {
-        vec![&self.trained]
+        vec![self.temperature.scale.trained()]
     }
 
     fn others_mut(&mut self) -> Vec<&mut Trainable> {
-        vec![&mut self.trained]
+        vec![self.temperature.scale.trained_mut()]
     }
 }

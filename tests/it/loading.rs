@@ -99,7 +99,10 @@ fn what_cannot_be_loaded_names_the_key_and_how_to_mend_it() {
     refused(
         2,
         &["baseline.0.offline.sampling={prioritized={}}"],
-        &["baseline.bc.sampling: expected uniform or weighted_by_return", "found prioritized for bc"],
+        &[
+            "baseline.bc.sampling: expected uniform, weighted_by_return or best_episodes",
+            "found prioritized for bc",
+        ],
     );
     refused(
         2,

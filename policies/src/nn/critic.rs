@@ -55,9 +55,9 @@ impl Default for CriticConfig {
 }
 
 #[derive(Clone, Debug)]
-struct Member {
+pub(super) struct Member {
     params: Params,
-    network: Mlp,
+    pub(super) network: Mlp,
     target_params: Params,
     target: Mlp,
     adam: Adam,
@@ -75,7 +75,7 @@ pub enum Weights {
 /// Critics, targets and optimisers.
 #[derive(Clone, Debug)]
 pub struct Critics {
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     target_rate: f64,
     min_over: Option<usize>,
 }
@@ -87,7 +87,7 @@ pub struct Judgement {
     pub target: Vec<f32>,
     /// `Q_j(s, a)`, `[batch]`.
     pub taken: Vec<f32>,
-    taken_pass: Pass,
+    pub(super) taken_pass: Pass,
     /// `Q_j(s, a_pi)`, `[batch]`, per policy action.
     pub policy: Vec<Vec<f32>>,
 }
@@ -158,8 +158,13 @@ impl Judging {
 /// `min Qt_j` of the target's rows over the critics that were drawn, `[batch]`.
 #[must_use]
 pub fn target_value(judgements: &[Judgement]) -> Vec<f32> {
-    let drawn: Vec<_> = judgements.iter().map(|j| &j.target).filter(|q| !q.is_empty()).collect();
-    Judging::Min.of(&drawn)
+    Judging::Min.of(&drawn_targets(judgements))
+}
+
+/// `Qt_j` of the target's rows, of the critics that were drawn.
+#[must_use]
+pub fn drawn_targets(judgements: &[Judgement]) -> Vec<&Vec<f32>> {
+    judgements.iter().map(|j| &j.target).filter(|q| !q.is_empty()).collect()
 }
 
 /// `Q(s, a)` of the data's actions, `[batch]`.

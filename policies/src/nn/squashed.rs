@@ -201,6 +201,34 @@ impl SquashedNet {
         gradient
     }
 
+    /// Samples before squashing for this noise, rows of `action_dim`.
+    #[must_use]
+    pub fn raw_sample(&self, output: &[f32], noise: &[f32]) -> Vec<f32> {
+        let rows = self.rows(output).zip(noise.chunks_exact(self.action_dim));
+        let raw = |(row, noise): (Vec<Component>, &[f32])| {
+            let one = |(c, n): (&Component, &f32)| (c.mean + c.log_std.exp() * f64::from(*n)) as f32;
+            row.iter().zip(noise).map(one).collect::<Vec<f32>>()
+        };
+        rows.flat_map(raw).collect()
+    }
+
+    /// The gradient of the network's output for this one of samples before squashing; the noise is held fixed.
+    #[must_use]
+    pub fn raw_gradient(&self, output: &[f32], noise: &[f32], of_raw: &[f32]) -> Vec<f32> {
+        let dim = self.action_dim;
+        let rows = self.rows(output).zip(noise.chunks_exact(dim)).zip(of_raw.chunks_exact(dim));
+        let mut gradient = Vec::with_capacity(output.len());
+        for ((row, noise), of_raw) in rows {
+            gradient.extend_from_slice(of_raw);
+            let spreads = row.iter().zip(noise).zip(of_raw);
+            let of_log_std = |((c, n), g): ((&Component, &f32), &f32)| {
+                (f64::from(*g) * c.log_std.exp() * f64::from(*n) * c.slope) as f32
+            };
+            gradient.extend(spreads.map(of_log_std));
+        }
+        gradient
+    }
+
     /// `log pi(a|s)` of given actions, `[batch]`.
     #[must_use]
     pub fn log_prob(&self, output: &[f32], action: &[f32]) -> Vec<f32> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use surefoot_core::{Returns, SamplePlan};
+use surefoot_core::{Beside, Returns, SamplePlan};
 use surefoot_engine::{
     EngineError, Interrupt, PhaseConfig, PrioritizedConfig, ReturnWeightConfig, SamplingConfig, TrainEnd,
 };
@@ -25,8 +25,12 @@ fn setup(sampling: SamplingConfig, plan: SamplePlan) -> Setup {
     setup
 }
 
-const fn steps(n: usize) -> SamplePlan {
-    SamplePlan::Transitions { batch: 32, returns: Returns::NStep { n, discount: 0.9 } }
+fn steps(n: usize) -> SamplePlan {
+    SamplePlan::Transitions {
+        batch: 32,
+        returns: Returns::NStep { n, discount: 0.9 },
+        beside: Beside::default(),
+    }
 }
 
 fn finish(setup: &Setup, run: &Path, tripwire: &Tripwire) -> TrainEnd {
@@ -98,7 +102,8 @@ fn refused(setup: &Setup) -> String {
 #[test]
 fn what_the_data_does_not_suffice_for_is_refused() {
     let rows: usize = Setup::small().demonstrations.iter().map(surefoot_core::Episode::len).sum();
-    let batch = SamplePlan::Transitions { batch: rows + 1, returns: Returns::OneStep };
+    let batch =
+        SamplePlan::Transitions { batch: rows + 1, returns: Returns::OneStep, beside: Beside::default() };
     let text = refused(&setup(SamplingConfig::Uniform, batch));
     assert!(text.starts_with("stage offline: batch of weighted: expected a batch with at most"), "{text}");
     assert!(
@@ -109,7 +114,11 @@ fn what_the_data_does_not_suffice_for_is_refused() {
     assert!(text.starts_with("stage offline: sequence of weighted: expected at most"), "{text}");
     assert!(text.ends_with("found 41 steps"), "{text}");
     // Nothing in the recordings says that the task ended.
-    let monte_carlo = SamplePlan::Transitions { batch: 32, returns: Returns::MonteCarlo { discount: 0.9 } };
+    let monte_carlo = SamplePlan::Transitions {
+        batch: 32,
+        returns: Returns::MonteCarlo { discount: 0.9 },
+        beside: Beside::default(),
+    };
     let mut endless = setup(SamplingConfig::Uniform, monte_carlo);
     for e in &mut endless.demonstrations {
         e.end.iter_mut().for_each(|end| *end = surefoot_core::StepEnd::Running);
@@ -136,7 +145,10 @@ fn what_the_data_does_not_suffice_for_is_refused() {
     };
     assert!(with(BY_RETURN).is_ok());
     let text = with(PRIORITIZED).unwrap_err().to_string();
-    assert!(text.starts_with("baseline.bc.sampling: expected uniform or weighted_by_return"), "{text}");
+    assert!(
+        text.starts_with("baseline.bc.sampling: expected uniform, weighted_by_return or best_episodes"),
+        "{text}"
+    );
 }
 
 #[test]
