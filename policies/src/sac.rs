@@ -1,5 +1,5 @@
 //! Soft actor-critic (SAC; Haarnoja et al. 2018, arXiv 1812.05905) with an automatic entropy temperature, and by its options REDQ
-//! (arXiv 2101.05982) and RLPD (Ball et al. 2023, arXiv 2302.02948).
+//! (arXiv 2101.05982), RLPD (Ball et al. 2023, arXiv 2302.02948) and BRAC (Wu, Tucker, Nachum 2019, arXiv 1911.11361).
 //!
 //! One update, all losses from the networks before it, `d` the continuation (0 only after a termination):
 //! ```text
@@ -18,11 +18,17 @@
 //! | SACfD (pretrained) | an offline phase before it, in which `offline_actor = "cloning"` has the policy clone while critics learn |
 //! | RLPD | `actor_q = "mean"`, `backup_entropy = false`, `critic = { count = 10, min_over = 2, layer_norm = true }`, `utd_ratio` and `offline_ratio = 0.5` in the phase |
 //!
+//! | BRAC-v, BRAC-p | `behaviour = { penalty = 0.1, in_targets = true }` (or `false`), `offline_actor = "sac"` |
+//!
+//! With `behaviour`, `pi_b` clones the data at every update, `Lp` has `penalty * mean (log pi(a_pi|s) - log pi_b(a_pi|s))` more, and
+//! `in_targets` takes `penalty * (log pi(a'|s') - log pi_b(a'|s'))` from the next value. The paper trains `pi_b` before, and then keeps it.
+//!
 //! | tensor | shape |
 //! |---|---|
 //! | `actor/layerI` | observation to `hidden` to means and deviations, 2 x action |
 //! | `criticJ/layerI` (and `normI`), `target/criticJ` | observation + action to `hidden` to 1 |
 //! | `log_temperature` | 1 |
+//! | `behaviour/layerI` | as the actor's, with `behaviour` |
 //!
 //! | setting | default | source |
 //! |---|---|---|
@@ -43,6 +49,7 @@
 //!
 //! Metrics: `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean, temperature,
 //! temperature_loss, entropy, std_mean, log_likelihood}` (entropy: of the samples, nats; the loss of the temperature where it moved);
+//! with `behaviour` `train/behaviour_log_likelihood`, and `train/behaviour_divergence` where the policy did not clone;
 //! `heldout/{log_likelihood, td_error}`.
 
 use schemars::JsonSchema;
@@ -51,6 +58,7 @@ use surefoot_core::{Batch, LearnError, Learner, Metrics};
 
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, network_gradient};
+use crate::nn::behaviour_clone::{BehaviourClone, BehaviourPenaltyConfig};
 use crate::nn::critic::{CriticConfig, Judging, critic_loss, taken_value, target_value};
 use crate::nn::inputs::{BatchRows, tensor};
 use crate::nn::max_entropy::{PolicyLoss, Temperature, entropy_loss, judge_heldout};
@@ -96,6 +104,8 @@ pub struct SacConfig {
     pub actor_q: Judging,
     /// What the policy does in an offline phase.
     pub offline_actor: OfflineActor,
+    /// Keeps the policy near the data's (BRAC).
+    pub behaviour: Option<BehaviourPenaltyConfig>,
     /// Steps of the critics' targets.
     pub returns: ReturnSteps,
     /// Rows in an offline batch.
@@ -122,6 +132,7 @@ impl Default for SacConfig {
             backup_entropy: false,
             actor_q: Judging::Min,
             offline_actor: OfflineActor::default(),
+            behaviour: None,
             returns: ReturnSteps::OneStep,
             offline_batch: 256,
             online_batch: 256,
@@ -152,6 +163,7 @@ pub struct MaximumEntropy {
     backup_entropy: bool,
     actor_q: Judging,
     offline_actor: OfflineActor,
+    behaviour: Option<BehaviourClone>,
 }
 
 impl Sac {
@@ -170,6 +182,7 @@ impl Sac {
             backup_entropy,
             actor_q,
             offline_actor,
+            behaviour,
             returns,
             offline_batch,
             online_batch,
@@ -193,13 +206,16 @@ impl Sac {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let actor = Actor::<SquashedNet>::new(actor, context.dims(), context.seed, NAME)?;
+        let (dims, seed) = (context.dims(), context.seed);
+        let behaviour = behaviour.map(|b| BehaviourClone::new(b, actor, dims, seed, NAME)).transpose()?;
+        let actor = Actor::<SquashedNet>::new(actor, dims, seed, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let algorithm = MaximumEntropy {
             temperature,
             backup_entropy: *backup_entropy,
             actor_q: *actor_q,
             offline_actor: *offline_actor,
+            behaviour,
         };
         Ok(Self::of(parts, algorithm))
     }
@@ -229,7 +245,8 @@ impl Algorithm for MaximumEntropy {
             || net.forward(&observed(&rows.observation)?),
         );
         let (next, (pass, output)) = (next?, here?);
-        let next = net.sample(&next, &noise.next_action);
+        let next_output = next;
+        let next = net.sample(&next_output, &noise.next_action);
         let policy_noise = noise.policy_action.concat();
         let sampled = net.sample(&output, &policy_noise);
         let likelihood = net.log_prob(&output, &rows.action);
@@ -238,17 +255,40 @@ impl Algorithm for MaximumEntropy {
         let judgements = parts.judge(&rows, pair, &[], noise)?;
         let entropy = if self.backup_entropy { temperature as f32 } else { 0.0 };
         let value = target_value(&judgements);
-        let soft: Vec<f32> = value.iter().zip(&next.log_prob).map(|(q, l)| q - entropy * l).collect();
+        let mut soft: Vec<f32> = value.iter().zip(&next.log_prob).map(|(q, l)| q - entropy * l).collect();
+        let clone = match &self.behaviour {
+            Some(behaviour) => {
+                let raw = net.raw_sample(&next_output, &noise.next_action);
+                let penalty = behaviour.target_penalty(&rows.next_observation, dim, &raw, &next)?;
+                soft.iter_mut().zip(penalty.iter().flatten()).for_each(|(v, p)| *v -= p);
+                Some((behaviour, behaviour.forward(&rows, dim)?))
+            }
+            None => None,
+        };
         let y = parts.bounds.targets(batch, &soft);
 
         let clones = parts.online_since.is_none() && self.offline_actor == OfflineActor::Cloning;
+        let mut divergence = None;
         let policy = if clones {
             let factor = -1.0 / batch.n as f64;
             let gradient = net.log_prob_gradient(&output, &rows.action, factor);
             PolicyLoss { loss: -mean_of(&likelihood), gradient }
         } else {
             let here = (output.as_slice(), policy_noise.as_slice());
-            entropy_loss(parts, &rows, here, &sampled, temperature, self.actor_q)?
+            let penalty = self.behaviour.as_ref().map_or(0.0, BehaviourClone::penalty);
+            let mut loss = entropy_loss(parts, &rows, here, &sampled, temperature + penalty, self.actor_q)?;
+            divergence =
+                clone.as_ref().map(|(b, clone)| b.attract(clone, net, here, &sampled.log_prob, &mut loss));
+            loss
+        };
+        let cloned = match &clone {
+            Some((behaviour, clone)) => {
+                let likelihood = parts.finite("train/behaviour_log_likelihood", clone.log_likelihood)?;
+                let (gradients, norm) = behaviour.gradient(clone, &rows, batch.n)?;
+                parts.finite("train/behaviour_gradient_norm", norm)?;
+                Some((gradients, likelihood))
+            }
+            None => None,
         };
         let critic_loss = critic_loss(&judgements, &y, &batch.weight);
         parts.finite("train/critic_loss", critic_loss)?;
@@ -265,6 +305,12 @@ impl Algorithm for MaximumEntropy {
             self.temperature.scale.step(-missing)?;
         }
 
+        let mut log_likelihood = None;
+        if let (Some(behaviour), Some((gradients, likelihood))) = (&mut self.behaviour, cloned) {
+            behaviour.step(gradients)?;
+            log_likelihood = Some(likelihood);
+        }
+
         let q = taken_value(&judgements, Judging::Min);
         let mut metrics = loss_metrics(critic_loss, Some(loss), norms, &q, &y);
         metrics.push("train/temperature", self.temperature.scale.get()?);
@@ -274,6 +320,12 @@ impl Algorithm for MaximumEntropy {
         metrics.push("train/entropy", -mean_of(&sampled.log_prob));
         metrics.push("train/std_mean", std_mean);
         metrics.push("train/log_likelihood", mean_of(&likelihood));
+        if let Some(log_likelihood) = log_likelihood {
+            metrics.push("train/behaviour_log_likelihood", log_likelihood);
+        }
+        if let Some(divergence) = divergence {
+            metrics.push("train/behaviour_divergence", divergence);
+        }
         Ok(metrics)
     }
 
@@ -288,10 +340,12 @@ impl Algorithm for MaximumEntropy {
     }
 
     fn others(&self) -> Vec<&Trainable> {
-        vec![self.temperature.scale.trained()]
+        let behaviour = self.behaviour.iter().map(BehaviourClone::trained);
+        std::iter::once(self.temperature.scale.trained()).chain(behaviour).collect()
     }
 
     fn others_mut(&mut self) -> Vec<&mut Trainable> {
-        vec![self.temperature.scale.trained_mut()]
+        let behaviour = self.behaviour.iter_mut().map(BehaviourClone::trained_mut);
+        std::iter::once(self.temperature.scale.trained_mut()).chain(behaviour).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod adam;
+pub mod behaviour_clone;
 pub mod behaviour_vae;
 pub mod conservative;
 pub mod critic;

@@ -100,7 +100,12 @@ pub struct SquashedNet {
 }
 
 impl SquashedNet {
-    fn new(
+    /// A seeded network of this name for `[observation_dim, action_dim]`; rates are not looked at.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] naming the offending key.
+    pub fn new(
+        name: &'static str,
         config: &SquashedActorConfig,
         [observation_dim, action_dim]: [usize; 2],
         seed: u64,
@@ -115,7 +120,7 @@ impl SquashedNet {
         let bounds = min_log_std.is_finite() && max_log_std.is_finite() && min_log_std < max_log_std;
         require(learner, bounds, "actor.min_log_std", "must be below max_log_std")?;
         let mut params = Params::default();
-        let mlp = Mlp::new(&mut params, seed, NETWORK, shape).context("actor")?;
+        let mlp = Mlp::new(&mut params, seed, name, shape).context("actor")?;
         Ok(Self { params, mlp, log_std_bounds: [*min_log_std, *max_log_std], action_dim })
     }
 
@@ -229,6 +234,23 @@ impl SquashedNet {
         gradient
     }
 
+    /// `log pi(tanh(u)|s)` of given samples before squashing, `[batch]`, and its derivatives by them, rows.
+    #[must_use]
+    pub fn raw_log_prob(&self, output: &[f32], raw: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let mut gradient = Vec::with_capacity(raw.len());
+        let density = |(row, raw): (Vec<Component>, &[f32])| {
+            let one = |(c, u): (&Component, &f32)| {
+                let (u, precision) = (f64::from(*u), (-c.log_std).exp());
+                let z = (u - c.mean) * precision;
+                gradient.push((2.0 * u.tanh() - z * precision) as f32);
+                -0.5 * z * z - c.log_std - 0.5 * (2.0 * PI).ln() - log_slope(u)
+            };
+            row.iter().zip(raw).map(one).sum::<f64>() as f32
+        };
+        let log_prob = self.rows(output).zip(raw.chunks_exact(self.action_dim)).map(density).collect();
+        (log_prob, gradient)
+    }
+
     /// `log pi(a|s)` of given actions, `[batch]`.
     #[must_use]
     pub fn log_prob(&self, output: &[f32], action: &[f32]) -> Vec<f32> {
@@ -327,7 +349,7 @@ impl Actor<SquashedNet> {
         };
         let bounds = [*min_log_std, *max_log_std];
         let architecture = Architecture::squashed(hidden.clone(), *max_explore_std, bounds);
-        Self::of(|| SquashedNet::new(config, dims, seed, learner), rates, architecture, learner)
+        Self::of(|| SquashedNet::new(NETWORK, config, dims, seed, learner), rates, architecture, learner)
     }
 }
 
@@ -339,7 +361,7 @@ mod tests {
 
     fn net() -> SquashedNet {
         let config = SquashedActorConfig { hidden: vec![4], ..SquashedActorConfig::default() };
-        SquashedNet::new(&config, CONFIG, 0, "test").unwrap()
+        SquashedNet::new(NETWORK, &config, CONFIG, 0, "test").unwrap()
     }
 
     #[test]

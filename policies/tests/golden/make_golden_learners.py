@@ -42,6 +42,10 @@ CASES = [
          warmup_updates=1, initial_multiplier=0.7, multiplier_learning_rate=0.02, behaviour=dict(hidden=HIDDEN, learning_rate=0.01, kl_weight=0.3)),
     case("bear", SQUASHED, dict(layer_norm=False, q_clamp="off", count=3), match_samples=3, next_samples=1, kernel="gaussian", mmd_bandwidth=0.8,
          warmup_updates=0, initial_multiplier=2.0, multiplier_learning_rate=0.0, actor_q="mean", behaviour=dict(hidden=HIDDEN, learning_rate=0.02)),
+    case("sac", SQUASHED, dict(layer_norm=True, q_clamp="off"), initial_temperature=0.2, temperature_learning_rate=0.02, backup_entropy=True,
+         offline_actor="sac", behaviour=dict(penalty=0.3, learning_rate=0.02)),
+    case("sac", SQUASHED, dict(layer_norm=False), initial_temperature=0.3, temperature_learning_rate=0.0, backup_entropy=False, actor_q="mean",
+         offline_actor="sac", behaviour=dict(penalty=0.6, in_targets=False, learning_rate=0.01)),
 ]
 LATENT = 2 * ACT
 
@@ -72,6 +76,9 @@ class Life:
         self.extra, self.updates = {}, 0
         if case["learner"] == "iql":
             self.extra, self.extra_adam = net("value", OBS, 1, critic["layer_norm"]), Adam(CRITIC["learning_rate"])
+        self.clone = {}
+        if case["learner"] == "sac" and "behaviour" in self.config:
+            self.clone, self.clone_adam = net("behaviour", OBS, 2 * ACT, False), Adam(self.config["behaviour"]["learning_rate"])
         if case["learner"] == "bear":
             self.vae = {**net("behaviour/encoder", OBS + ACT, 2 * LATENT, False), **net("behaviour/decoder", OBS + LATENT, ACT, False)}
             self.vae_adam = Adam(self.config["behaviour"]["learning_rate"])
@@ -90,7 +97,7 @@ class Life:
 
     def arrays(self):
         prefixed = lambda prefix, p: {f"{prefix}/{k}": v for k, v in p.items()}
-        others = {**self.extra, **self.multiplier, **getattr(self, "vae", {})}
+        others = {**self.extra, **self.multiplier, **self.clone, **getattr(self, "vae", {})}
         return {**self.actor, **prefixed("average", self.average), **self.critic, **prefixed("target", self.target), **others}
 
     def taken(self, p):
@@ -170,9 +177,9 @@ class Life:
                    "train/log_likelihood": log_prob(self.actor, self.s, self.a).mean()}
         return metrics, returns, lambda p: -(w * log_prob(p, self.s, self.a)).mean()
 
-    def head(self, p, s):
+    def head(self, p, s, name="actor"):
         low, high = self.config["actor"]["min_log_std"], self.config["actor"]["max_log_std"]
-        out = mlp(p, "actor", s)
+        out = mlp(p, name, s)
         return out[:, :ACT], low + (high - low) * (np.tanh(out[:, ACT:]) + 1) / 2
 
     def density(self, mean, log_std, u):
@@ -191,11 +198,27 @@ class Life:
         a2, l2 = self.sample(self.actor, self.s2, noise["next_action"])
         q2 = q_values(self.target, self.count, self.s2, a2)
         drawn = noise["target_critics"] or list(range(self.count))
-        y = targets(c, batch["reward"], batch["continuation"], q2[drawn].min(0) - alpha * l2 * c["backup_entropy"])
+        value = q2[drawn].min(0) - alpha * l2 * c["backup_entropy"]
+        if self.clone and c["behaviour"].get("in_targets", True):
+            theirs = self.density(*self.head(self.clone, self.s2, "behaviour"), np.arctanh(a2))
+            value = value - c["behaviour"]["penalty"] * (l2 - theirs)
+        y = targets(c, batch["reward"], batch["continuation"], value)
         if c["offline_actor"] == "cloning":
             data = lambda p: self.density(*self.head(p, self.s), np.arctanh(self.a))
             return self.report(noise), y, lambda p: -data(p).mean()
-        return self.climb(alpha, noise, y)
+        metrics, y, loss = self.climb(alpha, noise, y)
+        if not self.clone:
+            return metrics, y, loss
+        old, beta = {**self.clone}, c["behaviour"]["penalty"]
+
+        def divergence(p):
+            a, l = self.sample(p, self.s, noise["policy_action"][0])
+            return (l - self.density(*self.head(old, self.s, "behaviour"), np.arctanh(a))).mean()
+
+        clone_loss = lambda p: -self.density(*self.head(p, self.s, "behaviour"), np.arctanh(self.a)).mean()
+        metrics.update({"train/behaviour_log_likelihood": -clone_loss(old), "train/behaviour_divergence": divergence(self.actor)})
+        self.clone_adam.step(self.clone, gradient(clone_loss, self.clone))
+        return metrics, y, lambda p: loss(p) + beta * divergence(p)
 
     def report(self, noise):
         l = self.sample(self.actor, self.s, noise["policy_action"][0])[1]

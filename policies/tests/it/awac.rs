@@ -325,6 +325,7 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         ("conservative_temperature", json!(0.3)),
         ("action_samples", json!(3)),
         ("calibrated", json!(true)),
+        ("behaviour", json!({ "penalty": 0.2 })),
         ("lagrange", json!({ "target_gap": 0.5 })),
         ("max_target_backup", json!(true)),
         ("critic_penalty", json!(0.5)),

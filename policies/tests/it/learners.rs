@@ -11,7 +11,8 @@ fn small() -> Vec<LearnerConfig> {
     let small = |config: LearnerConfig| {
         let mut json = serde_json::to_value(&config).unwrap();
         for part in ["actor", "critic", "behaviour"] {
-            if let Some(part) = json[config.name()].get_mut(part) {
+            let part = json[config.name()].get_mut(part).filter(|part| part.get("hidden").is_some());
+            if let Some(part) = part {
                 part["hidden"] = serde_json::json!([16, 16]);
             }
         }
@@ -21,6 +22,7 @@ fn small() -> Vec<LearnerConfig> {
     let by_options = [
         json!({ "cql": { "calibrated": true, "max_target_backup": true, "lagrange": { "target_gap": 0.5 } } }),
         json!({ "td3_bc": { "critic_penalty": 0.3 } }),
+        json!({ "sac": { "behaviour": { "penalty": 0.2 }, "offline_actor": "sac" } }),
         json!({ "bear": { "warmup_updates": 0, "kernel": "gaussian" } }),
     ];
     let defaults = LearnerConfig::NAMES.iter().map(|n| LearnerConfig::default_of(n).unwrap());
@@ -201,6 +203,8 @@ fn an_unusable_setting_of_any_learner_names_its_key() {
         ("iql", json!({ "expectile": 1.0 }), "expectile"),
         ("iql", json!({ "temperature": 0.0 }), "temperature"),
         ("iql", json!({ "discount": 1.0 }), "discount"),
+        ("sac", json!({ "behaviour": { "penalty": -1.0 } }), "behaviour.penalty"),
+        ("sac", json!({ "behaviour": { "learning_rate": 0.0 } }), "behaviour.learning_rate"),
         ("sac", json!({ "initial_temperature": 0.0 }), "initial_temperature"),
         ("sac", json!({ "temperature_learning_rate": -1.0 }), "temperature_learning_rate"),
         ("sac", json!({ "actor": { "min_log_std": 3.0 } }), "actor.min_log_std"),
