@@ -4,7 +4,8 @@ use std::path::Path;
 
 use surefoot_core::{Beside, Returns, SamplePlan};
 use surefoot_engine::{
-    EngineError, Interrupt, PhaseConfig, PrioritizedConfig, ReturnWeightConfig, SamplingConfig, TrainEnd,
+    BestEpisodesConfig, EngineError, Interrupt, PhaseConfig, PrioritizedConfig, ReturnWeightConfig,
+    SamplingConfig, TrainEnd,
 };
 
 use crate::point_robot::Tripwire;
@@ -13,6 +14,7 @@ use crate::runs::{Setup, scratch};
 
 const PRIORITIZED: SamplingConfig = SamplingConfig::Prioritized(PrioritizedConfig { alpha: 0.6, beta: 0.4 });
 const BY_RETURN: SamplingConfig = SamplingConfig::WeightedByReturn(ReturnWeightConfig { temperature: 0.3 });
+const BEST: SamplingConfig = SamplingConfig::BestEpisodes(BestEpisodesConfig { fraction: 0.3 });
 
 fn setup(sampling: SamplingConfig, plan: SamplePlan) -> Setup {
     let mut setup = Setup { plan: Some(plan), ..Setup::small() };
@@ -47,6 +49,7 @@ fn every_way_of_drawing_ends_the_same_after_interrupts() {
         (PRIORITIZED, steps(1)),
         (BY_RETURN, steps(3)),
         (PRIORITIZED, sequences),
+        (BEST, steps(1)),
     ]
     .into_iter()
     .enumerate()
@@ -75,7 +78,7 @@ fn every_way_of_drawing_ends_the_same_after_interrupts() {
     }
     ends.sort();
     ends.dedup();
-    assert_eq!(ends.len(), 4, "each way leads to other weights");
+    assert_eq!(ends.len(), 5, "each way leads to other weights");
 }
 
 #[test]
