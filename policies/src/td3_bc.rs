@@ -275,7 +275,7 @@ impl Deterministic {
             pass.output.flatten_all().and_then(|a| a.to_vec1()).context("policy forward")?;
         let pairs = parts.pair(&rows.observation, &action)?;
         let passes = parts.critics.judge_actions(&pairs, &parts.threads)?;
-        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.q).collect();
+        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.output).collect();
         let q = self.actor_q.of(&by_critic);
         let scale = mean(q.iter().map(|q| f64::from(q.abs()))).max(SCALE_FLOOR);
         let cloning = self.cloning(parts);

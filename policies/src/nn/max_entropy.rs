@@ -140,7 +140,7 @@ pub fn entropy_loss(
 ) -> Result<PolicyLoss, LearnError> {
     let pairs = parts.pair(&rows.observation, &sampled.action)?;
     let passes = parts.critics.judge_actions(&pairs, &parts.threads)?;
-    let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.q).collect();
+    let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.output).collect();
     let q = actor_q.of(&by_critic);
     let rows = q.iter().zip(&sampled.log_prob);
     let loss = mean(rows.map(|(q, l)| temperature * f64::from(*l) - f64::from(*q)));
