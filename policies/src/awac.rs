@@ -192,7 +192,7 @@ impl Algorithm for AdvantageWeighting {
             ValueEstimate::PolicySamples(n) => n,
             ValueEstimate::MeanAction => 0,
         };
-        NoisePlan { next_action: true, policy_actions }
+        NoisePlan { next_actions: 1, policy_actions, ..NoisePlan::default() }
     }
 
     fn update(&mut self, parts: &mut Parts, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {

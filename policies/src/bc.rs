@@ -9,8 +9,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, Returns,
-    SamplePlan, TransitionSource,
+    Batch, Beside, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact,
+    Returns, SamplePlan, TransitionSource,
 };
 
 use crate::LearnerContext;
@@ -139,7 +139,7 @@ impl Learner for Bc {
     }
 
     fn sample_plan(&self, _phase: PhaseKind) -> SamplePlan {
-        SamplePlan::Transitions { batch: self.batch, returns: Returns::OneStep }
+        SamplePlan::Transitions { batch: self.batch, returns: Returns::OneStep, beside: Beside::default() }
     }
 
     fn needs_rewards(&self) -> bool {

@@ -232,7 +232,7 @@ impl Algorithm for Implicit {
         &["heldout/log_likelihood", "heldout/td_error", "heldout/effective_sample_size"];
 
     fn noise(&self) -> NoisePlan {
-        NoisePlan { next_action: false, policy_actions: 0 }
+        NoisePlan::default()
     }
 
     fn update(&mut self, parts: &mut Parts, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {

@@ -1,11 +1,14 @@
 //! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), what they are compared
-//! with ([`iql`], [`sac`], [`td3_bc`]), and the parts they share ([`nn`]).
+//! with ([`awr`], [`bear`], [`cql`], [`iql`], [`sac`], [`td3_bc`]), and the parts they share ([`nn`]).
 //!
 //! A new algorithm is one file here and one line in [`LearnerConfig`]. Tensors stay inside this crate: rows of `f32` and
 //! safetensors bytes cross its border.
 
 pub mod awac;
+pub mod awr;
 pub mod bc;
+pub mod bear;
+pub mod cql;
 pub mod iql;
 pub mod nn;
 pub mod onnx;
@@ -50,8 +53,14 @@ surefoot_core::registry! {
     pub enum LearnerConfig: fn(&LearnerContext) -> Result<Box<dyn Learner>, LearnError> {
         /// Advantage-weighted actor-critic.
         Awac(awac::AwacConfig) = "awac",
+        /// Advantage-weighted regression.
+        Awr(awr::AwrConfig) = "awr",
         /// Behaviour cloning.
         Bc(bc::BcConfig) = "bc",
+        /// BEAR: a policy whose actions stay near those of a model of the data.
+        Bear(bear::BearConfig) = "bear",
+        /// Conservative Q-learning, Cal-QL by an option.
+        Cql(cql::CqlConfig) = "cql",
         /// Implicit Q-learning.
         Iql(iql::IqlConfig) = "iql",
         /// Soft actor-critic, RLPD by its options.

@@ -1,5 +1,5 @@
 //! Soft actor-critic (SAC; Haarnoja et al. 2018, arXiv 1812.05905) with an automatic entropy temperature, and by its options REDQ
-//! (arXiv 2101.05982) and RLPD (Ball et al. 2023, arXiv 2302.02948).
+//! (arXiv 2101.05982), RLPD (Ball et al. 2023, arXiv 2302.02948) and BRAC (Wu, Tucker, Nachum 2019, arXiv 1911.11361).
 //!
 //! One update, all losses from the networks before it, `d` the continuation (0 only after a termination):
 //! ```text
@@ -18,11 +18,17 @@
 //! | SACfD (pretrained) | an offline phase before it, in which `offline_actor = "cloning"` has the policy clone while critics learn |
 //! | RLPD | `actor_q = "mean"`, `backup_entropy = false`, `critic = { count = 10, min_over = 2, layer_norm = true }`, `utd_ratio` and `offline_ratio = 0.5` in the phase |
 //!
+//! | BRAC-v, BRAC-p | `behaviour = { penalty = 0.1, in_targets = true }` (or `false`), `offline_actor = "sac"` |
+//!
+//! With `behaviour`, `pi_b` clones the data at every update, `Lp` has `penalty * mean (log pi(a_pi|s) - log pi_b(a_pi|s))` more, and
+//! `in_targets` takes `penalty * (log pi(a'|s') - log pi_b(a'|s'))` from the next value. The paper trains `pi_b` before, and then keeps it.
+//!
 //! | tensor | shape |
 //! |---|---|
 //! | `actor/layerI` | observation to `hidden` to means and deviations, 2 x action |
 //! | `criticJ/layerI` (and `normI`), `target/criticJ` | observation + action to `hidden` to 1 |
 //! | `log_temperature` | 1 |
+//! | `behaviour/layerI` | as the actor's, with `behaviour` |
 //!
 //! | setting | default | source |
 //! |---|---|---|
@@ -43,27 +49,27 @@
 //!
 //! Metrics: `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean, temperature,
 //! temperature_loss, entropy, std_mean, log_likelihood}` (entropy: of the samples, nats; the loss of the temperature where it moved);
+//! with `behaviour` `train/behaviour_log_likelihood`, and `train/behaviour_divergence` where the policy did not clone;
 //! `heldout/{log_likelihood, td_error}`.
 
-use candle_core::Var;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{Batch, LearnError, Learner, Metrics};
 
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, network_gradient};
-use crate::nn::critic::{CriticConfig, Judging, Weights, critic_loss, taken_value, target_value};
+use crate::nn::behaviour_clone::{BehaviourClone, BehaviourPenaltyConfig};
+use crate::nn::critic::{CriticConfig, Judging, critic_loss, taken_value, target_value};
 use crate::nn::inputs::{BatchRows, tensor};
+use crate::nn::max_entropy::{PolicyLoss, Temperature, entropy_loss, judge_heldout};
 use crate::nn::off_policy::{
-    Algorithm, DataSettings, Noise, NoisePlan, OffPolicy, Parts, ReturnSteps, loss_metrics, td_error,
+    Algorithm, DataSettings, Noise, NoisePlan, OffPolicy, Parts, ReturnSteps, loss_metrics,
 };
-use crate::nn::params::{Gradients, Params, Part};
-use crate::nn::squashed::{Sampled, SquashedActorConfig, SquashedNet};
+use crate::nn::squashed::{SquashedActorConfig, SquashedNet};
 use crate::nn::trainable::Trainable;
-use crate::nn::{Context, mean, mean_of, positive, require};
+use crate::nn::{Context, mean_of};
 
 const NAME: &str = "sac";
-const TEMPERATURE: &str = "log_temperature";
 
 /// What the policy does in an offline phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -98,6 +104,8 @@ pub struct SacConfig {
     pub actor_q: Judging,
     /// What the policy does in an offline phase.
     pub offline_actor: OfflineActor,
+    /// Keeps the policy near the data's (BRAC).
+    pub behaviour: Option<BehaviourPenaltyConfig>,
     /// Steps of the critics' targets.
     pub returns: ReturnSteps,
     /// Rows in an offline batch.
@@ -124,6 +132,7 @@ impl Default for SacConfig {
             backup_entropy: false,
             actor_q: Judging::Min,
             offline_actor: OfflineActor::default(),
+            behaviour: None,
             returns: ReturnSteps::OneStep,
             offline_batch: 256,
             online_batch: 256,
@@ -150,13 +159,11 @@ pub type Sac = OffPolicy<MaximumEntropy>;
 /// What makes an actor-critic SAC.
 #[derive(Clone, Debug)]
 pub struct MaximumEntropy {
-    log_temperature: Var,
-    trained: Trainable,
-    learns_temperature: bool,
-    target_entropy: f64,
+    temperature: Temperature,
     backup_entropy: bool,
     actor_q: Judging,
     offline_actor: OfflineActor,
+    behaviour: Option<BehaviourClone>,
 }
 
 impl Sac {
@@ -175,6 +182,7 @@ impl Sac {
             backup_entropy,
             actor_q,
             offline_actor,
+            behaviour,
             returns,
             offline_batch,
             online_batch,
@@ -182,11 +190,13 @@ impl Sac {
             normalize_observations,
             observation_std_floor,
         } = config;
-        let check = |ok, key, reason| require(NAME, ok, key, reason);
-        check(positive(*initial_temperature), "initial_temperature", "must be positive")?;
-        let rate = *temperature_learning_rate;
-        check(rate >= 0.0 && rate.is_finite(), "temperature_learning_rate", "must not be negative")?;
-        check(target_entropy.is_none_or(f64::is_finite), "target_entropy", "must be finite")?;
+        let temperature = Temperature::new(
+            *initial_temperature,
+            *temperature_learning_rate,
+            *target_entropy,
+            context.dims()[1],
+            NAME,
+        )?;
         let data = DataSettings {
             discount: *discount,
             returns: *returns,
@@ -196,59 +206,18 @@ impl Sac {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let actor = Actor::<SquashedNet>::new(actor, context.dims(), context.seed, NAME)?;
+        let (dims, seed) = (context.dims(), context.seed);
+        let behaviour = behaviour.map(|b| BehaviourClone::new(b, actor, dims, seed, NAME)).transpose()?;
+        let actor = Actor::<SquashedNet>::new(actor, dims, seed, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
-        let mut params = Params::default();
-        let part = Part { name: TEMPERATURE.into(), dims: vec![1], at: 0, by_columns: false };
-        let start = initial_temperature.ln() as f32;
-        let log_temperature = params.add(TEMPERATURE, vec![part], &[start]).context("temperature")?;
         let algorithm = MaximumEntropy {
-            log_temperature,
-            trained: Trainable::new(TEMPERATURE, params, rate),
-            learns_temperature: rate > 0.0,
-            target_entropy: target_entropy.unwrap_or(-(context.dims()[1] as f64)),
+            temperature,
             backup_entropy: *backup_entropy,
             actor_q: *actor_q,
             offline_actor: *offline_actor,
+            behaviour,
         };
         Ok(Self::of(parts, algorithm))
-    }
-}
-
-/// What moves the policy.
-struct PolicyLoss {
-    loss: f64,
-    /// Of the network's output.
-    gradient: Vec<f32>,
-}
-
-impl MaximumEntropy {
-    fn temperature(&self) -> Result<f64, LearnError> {
-        let log: Vec<f32> = self.log_temperature.to_vec1().context("temperature")?;
-        Ok(log.first().map_or(0.0, |l| f64::from(*l).exp()))
-    }
-
-    /// `Lp` and its derivative by the network's output.
-    fn entropy_loss(
-        &self,
-        parts: &Parts<SquashedNet>,
-        rows: &BatchRows,
-        (output, noise): (&[f32], &[f32]),
-        sampled: &Sampled,
-        temperature: f64,
-    ) -> Result<PolicyLoss, LearnError> {
-        let pairs = parts.pair(&rows.observation, &sampled.action)?;
-        let passes = parts.critics.judge_actions(&pairs, &parts.threads)?;
-        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.q).collect();
-        let q = self.actor_q.of(&by_critic);
-        let rows = q.iter().zip(&sampled.log_prob);
-        let loss = mean(rows.map(|(q, l)| temperature * f64::from(*l) - f64::from(*q)));
-        let n = q.len() as f64;
-        let coefficients = self.actor_q.gradient(&by_critic, (-1.0 / n) as f32);
-        let action_dim = parts.dims()[1];
-        let of_action = parts.critics.action_gradient(&passes, coefficients, action_dim, &parts.threads)?;
-        let gradient = parts.actor.net().sample_gradient(output, noise, &of_action, temperature / n);
-        Ok(PolicyLoss { loss, gradient })
     }
 }
 
@@ -258,7 +227,7 @@ impl Algorithm for MaximumEntropy {
     const HELDOUT: &'static [&'static str] = &["heldout/log_likelihood", "heldout/td_error"];
 
     fn noise(&self) -> NoisePlan {
-        NoisePlan { next_action: true, policy_actions: 1 }
+        NoisePlan { next_actions: 1, policy_actions: 1, ..NoisePlan::default() }
     }
 
     fn update(
@@ -269,14 +238,15 @@ impl Algorithm for MaximumEntropy {
     ) -> Result<Metrics, LearnError> {
         let rows = parts.take_in(batch)?;
         let (net, dim) = (parts.actor.net(), parts.dims()[0]);
-        let temperature = self.temperature()?;
+        let temperature = self.temperature.scale.get()?;
         let observed = |rows: &[f32]| tensor(rows.to_vec(), dim).context("policy forward");
         let (next, here) = parts.threads.join(
             || net.infer(&observed(&rows.next_observation)?),
             || net.forward(&observed(&rows.observation)?),
         );
         let (next, (pass, output)) = (next?, here?);
-        let next = net.sample(&next, &noise.next_action);
+        let next_output = next;
+        let next = net.sample(&next_output, &noise.next_action);
         let policy_noise = noise.policy_action.concat();
         let sampled = net.sample(&output, &policy_noise);
         let likelihood = net.log_prob(&output, &rows.action);
@@ -285,22 +255,46 @@ impl Algorithm for MaximumEntropy {
         let judgements = parts.judge(&rows, pair, &[], noise)?;
         let entropy = if self.backup_entropy { temperature as f32 } else { 0.0 };
         let value = target_value(&judgements);
-        let soft: Vec<f32> = value.iter().zip(&next.log_prob).map(|(q, l)| q - entropy * l).collect();
+        let mut soft: Vec<f32> = value.iter().zip(&next.log_prob).map(|(q, l)| q - entropy * l).collect();
+        let clone = match &self.behaviour {
+            Some(behaviour) => {
+                let raw = net.raw_sample(&next_output, &noise.next_action);
+                let penalty = behaviour.target_penalty(&rows.next_observation, dim, &raw, &next)?;
+                soft.iter_mut().zip(penalty.iter().flatten()).for_each(|(v, p)| *v -= p);
+                Some((behaviour, behaviour.forward(&rows, dim)?))
+            }
+            None => None,
+        };
         let y = parts.bounds.targets(batch, &soft);
 
         let clones = parts.online_since.is_none() && self.offline_actor == OfflineActor::Cloning;
+        let mut divergence = None;
         let policy = if clones {
             let factor = -1.0 / batch.n as f64;
             let gradient = net.log_prob_gradient(&output, &rows.action, factor);
             PolicyLoss { loss: -mean_of(&likelihood), gradient }
         } else {
-            self.entropy_loss(parts, &rows, (&output, &policy_noise), &sampled, temperature)?
+            let here = (output.as_slice(), policy_noise.as_slice());
+            let penalty = self.behaviour.as_ref().map_or(0.0, BehaviourClone::penalty);
+            let mut loss = entropy_loss(parts, &rows, here, &sampled, temperature + penalty, self.actor_q)?;
+            divergence =
+                clone.as_ref().map(|(b, clone)| b.attract(clone, net, here, &sampled.log_prob, &mut loss));
+            loss
+        };
+        let cloned = match &clone {
+            Some((behaviour, clone)) => {
+                let likelihood = parts.finite("train/behaviour_log_likelihood", clone.log_likelihood)?;
+                let (gradients, norm) = behaviour.gradient(clone, &rows, batch.n)?;
+                parts.finite("train/behaviour_gradient_norm", norm)?;
+                Some((gradients, likelihood))
+            }
+            None => None,
         };
         let critic_loss = critic_loss(&judgements, &y, &batch.weight);
         parts.finite("train/critic_loss", critic_loss)?;
         parts.finite("train/actor_loss", policy.loss)?;
-        let missing = mean_of(&sampled.log_prob) + self.target_entropy;
-        let moves_temperature = self.learns_temperature && !clones;
+        let missing = self.temperature.missing(&sampled.log_prob);
+        let moves_temperature = self.temperature.learns() && !clones;
         let temperature_loss = parts.finite("train/temperature_loss", -temperature.ln() * missing)?;
         let std_mean = net.std_mean(&output);
 
@@ -308,18 +302,30 @@ impl Algorithm for MaximumEntropy {
         let norms =
             parts.descend(&judgements, &y, &batch.weight, |_| network_gradient(&pass, gradient).map(Some))?;
         if moves_temperature {
-            self.trained.step(&Gradients::from([(TEMPERATURE.to_owned(), vec![-missing as f32])]))?;
+            self.temperature.scale.step(-missing)?;
+        }
+
+        let mut log_likelihood = None;
+        if let (Some(behaviour), Some((gradients, likelihood))) = (&mut self.behaviour, cloned) {
+            behaviour.step(gradients)?;
+            log_likelihood = Some(likelihood);
         }
 
         let q = taken_value(&judgements, Judging::Min);
         let mut metrics = loss_metrics(critic_loss, Some(loss), norms, &q, &y);
-        metrics.push("train/temperature", self.temperature()?);
+        metrics.push("train/temperature", self.temperature.scale.get()?);
         if moves_temperature {
             metrics.push("train/temperature_loss", temperature_loss);
         }
         metrics.push("train/entropy", -mean_of(&sampled.log_prob));
         metrics.push("train/std_mean", std_mean);
         metrics.push("train/log_likelihood", mean_of(&likelihood));
+        if let Some(log_likelihood) = log_likelihood {
+            metrics.push("train/behaviour_log_likelihood", log_likelihood);
+        }
+        if let Some(divergence) = divergence {
+            metrics.push("train/behaviour_divergence", divergence);
+        }
         Ok(metrics)
     }
 
@@ -330,19 +336,16 @@ impl Algorithm for MaximumEntropy {
         rows: &BatchRows,
         metrics: &mut Metrics,
     ) -> Result<(), LearnError> {
-        let there = &rows.next_observation;
-        let next = parts.value(Weights::Target, there, &parts.acting_mean(there)?, Judging::Min)?;
-        let y = parts.bounds.targets(batch, &next);
-        let q = parts.value(Weights::Online, &rows.observation, &rows.action, Judging::Min)?;
-        metrics.push("heldout/td_error", td_error(&q, &y));
-        Ok(())
+        judge_heldout(parts, batch, rows, metrics)
     }
 
     fn others(&self) -> Vec<&Trainable> {
-        vec![&self.trained]
+        let behaviour = self.behaviour.iter().map(BehaviourClone::trained);
+        std::iter::once(self.temperature.scale.trained()).chain(behaviour).collect()
     }
 
     fn others_mut(&mut self) -> Vec<&mut Trainable> {
-        vec![&mut self.trained]
+        let behaviour = self.behaviour.iter_mut().map(BehaviourClone::trained_mut);
+        std::iter::once(self.temperature.scale.trained_mut()).chain(behaviour).collect()
     }
 }

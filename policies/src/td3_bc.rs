@@ -4,10 +4,11 @@
 //! One update, all losses from the networks before it, `d` the continuation (0 only after a termination), `pi = tanh(mlp(s))`:
 //! ```text
 //! a' = clip(pit(s') + clip(smoothing_std * noise, -smoothing_clip, smoothing_clip))
-//! y  = clamp(r + discount * d * min_j Qt_j(s', a'))
+//! y  = clamp(r + discount * d * (min_j Qt_j(s', a') - critic_penalty * mean (a' - a'_data)^2))
 //! Lq = sum_j mean_batch (Q_j(s, a) - y)^2
 //! Lp = cloning * mean (pi(s) - a)^2 - mean_batch(Q) / mean_batch |Q|      Q = actor_q_j Q_j(s, pi(s)), at every actor_period-th
 //!      update; no gradient through the divisor
+//! a'_data is the action that was executed at s'; where an episode ended there is none, and no penalty
 //! critics and actor step; Qt <- Qt + target_rate (Q - Qt) at every update, pit the same when the actor moved
 //! ```
 //!
@@ -20,24 +21,26 @@
 //! | setting | default | source |
 //! |---|---|---|
 //! | `cloning` | 0.4 | TD3+BC: 1 / alpha with alpha 2.5. ReBRAC sums over the action where this is the mean: its beta times the action's dimension |
+//! | `critic_penalty` | 0 | TD3+BC; ReBRAC's second beta times the action's dimension |
 //! | `cloning_decay` | none | ReBRAC fine-tuning: to 0.5 over the online phase |
 //! | `smoothing_std`, `smoothing_clip`, `actor_period` | 0.2, 0.5, 2 | TD3 |
 //! | `actor_q` | `first` | TD3+BC; ReBRAC `min` |
 //! | `actor.initial_std` | 0.05 | that of the other learners; TD3 explores with 0.1, ReBRAC without noise |
 //!
 //! Differences from TD3+BC: critics have layer normalisation (as ReBRAC's) and bounded targets, both options; the targets of critics
-//! follow at every update. From ReBRAC: the critic's penalty on the distance to the data's next action is not there, because a
-//! transition does not hold that action.
+//! follow at every update. From ReBRAC: bounded targets hold the penalty too (`critic = { q_clamp = "off" }` is as published), and at
+//! the last step of an episode that was cut off its code takes the next episode's first action for the next one.
 //!
 //! `returns` sums up several rewards, as AWAC's; importance weights of a batch (prioritised sampling) multiply each row's share in
 //! the critics' loss.
 //!
-//! Metrics: AWAC's without those of weights; `train/{actor_loss, actor_gradient_norm, cloning_error, cloning}` where the actor moved;
+//! Metrics: AWAC's without those of weights; `train/{actor_loss, actor_gradient_norm, cloning_error, cloning}` where the actor moved; `train/next_action_error`, the mean
+//! distance that is penalised, where `critic_penalty` is not 0;
 //! `heldout/{log_likelihood, td_error}`, the first by the exploring deviation.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::{Batch, LearnError, Learner, Metrics};
+use surefoot_core::{Batch, Beside, LearnError, Learner, Metrics, PolicyError};
 
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, PolicyNet, network_gradient};
@@ -79,6 +82,8 @@ pub struct Td3BcConfig {
     pub cloning: f64,
     /// How that weight falls in online phases.
     pub cloning_decay: Option<CloningDecay>,
+    /// Weight of the mean squared distance of the next action to the data's, taken from its value (ReBRAC).
+    pub critic_penalty: f64,
     /// Deviation of the noise on the next action.
     pub smoothing_std: f64,
     /// That noise is cut to this size.
@@ -109,6 +114,7 @@ impl Default for Td3BcConfig {
             discount: 0.99,
             cloning: 0.4,
             cloning_decay: None,
+            critic_penalty: 0.0,
             smoothing_std: 0.2,
             smoothing_clip: 0.5,
             actor_period: 2,
@@ -144,6 +150,7 @@ pub struct Deterministic {
     target_rate: f64,
     cloning: f64,
     cloning_decay: Option<CloningDecay>,
+    critic_penalty: f64,
     smoothing_std: f32,
     smoothing_clip: f32,
     actor_period: u64,
@@ -162,6 +169,7 @@ impl Td3Bc {
             discount,
             cloning,
             cloning_decay,
+            critic_penalty,
             smoothing_std,
             smoothing_clip,
             actor_period,
@@ -178,6 +186,7 @@ impl Td3Bc {
         check(not_negative(*cloning), "cloning", "must not be negative")?;
         let falls = cloning_decay.is_none_or(|d| (0.0..=1.0).contains(&d.to) && d.updates > 0);
         check(falls, "cloning_decay", "must go to 0 to 1 in at least one update")?;
+        check(not_negative(*critic_penalty), "critic_penalty", "must not be negative")?;
         check(not_negative(*smoothing_std), "smoothing_std", "must not be negative")?;
         check(positive(*smoothing_clip), "smoothing_clip", "must be positive")?;
         check(*actor_period > 0, "actor_period", "must be at least 1")?;
@@ -200,6 +209,7 @@ impl Td3Bc {
             target_rate: critic.target_rate,
             cloning: *cloning,
             cloning_decay: *cloning_decay,
+            critic_penalty: *critic_penalty,
             smoothing_std: *smoothing_std as f32,
             smoothing_clip: *smoothing_clip as f32,
             actor_period: *actor_period,
@@ -241,6 +251,22 @@ impl Deterministic {
         Ok(action)
     }
 
+    /// Mean squared distance of the next action to the data's, `[batch]`; 0 where the data has none.
+    fn apart(&self, batch: &Batch, rows: &BatchRows, next_action: &[f32]) -> Result<Vec<f32>, LearnError> {
+        let found = rows.next_action.len();
+        if found != next_action.len() {
+            let what = "batch next action numbers (critic_penalty)";
+            return Err(PolicyError::Shape { what, expected: next_action.len(), found }.into());
+        }
+        let dim = (found / batch.n.max(1)).max(1);
+        let pairs = next_action.chunks_exact(dim).zip(rows.next_action.chunks_exact(dim));
+        let distance = |((ours, theirs), mask): ((&[f32], &[f32]), &f32)| {
+            let squares = ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b).powi(2));
+            mean(squares) as f32 * mask
+        };
+        Ok(pairs.zip(&batch.next_action_mask).map(distance).collect())
+    }
+
     fn policy_loss(&self, parts: &Parts, rows: &BatchRows) -> Result<PolicyLoss, LearnError> {
         let [observation_dim, action_dim] = parts.dims();
         let x = tensor(rows.observation.clone(), observation_dim).context("policy forward")?;
@@ -249,7 +275,7 @@ impl Deterministic {
             pass.output.flatten_all().and_then(|a| a.to_vec1()).context("policy forward")?;
         let pairs = parts.pair(&rows.observation, &action)?;
         let passes = parts.critics.judge_actions(&pairs, &parts.threads)?;
-        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.q).collect();
+        let by_critic: Vec<&Vec<f32>> = passes.iter().map(|p| &p.output).collect();
         let q = self.actor_q.of(&by_critic);
         let scale = mean(q.iter().map(|q| f64::from(q.abs()))).max(SCALE_FLOOR);
         let cloning = self.cloning(parts);
@@ -271,20 +297,29 @@ impl Algorithm for Deterministic {
     const HELDOUT: &'static [&'static str] = &["heldout/log_likelihood", "heldout/td_error"];
 
     fn noise(&self) -> NoisePlan {
-        NoisePlan { next_action: true, policy_actions: 0 }
+        NoisePlan { next_actions: 1, ..NoisePlan::default() }
+    }
+
+    fn beside(&self, _data: &DataSettings) -> Beside {
+        Beside { next_action: self.critic_penalty > 0.0, ..Beside::default() }
     }
 
     fn update(&mut self, parts: &mut Parts, batch: &Batch, noise: &Noise) -> Result<Metrics, LearnError> {
         let rows = parts.take_in(batch)?;
         let moves = parts.updates.is_multiple_of(self.actor_period);
         let next_action = self.next_action(&rows, &noise.next_action, parts.dims()[0])?;
+        let apart =
+            if self.critic_penalty > 0.0 { Some(self.apart(batch, &rows, &next_action)?) } else { None };
         let next = parts.pair(&rows.next_observation, &next_action)?;
         let (judgements, policy) = parts.threads.join(
             || parts.judge(&rows, next, &[], noise),
             || moves.then(|| self.policy_loss(parts, &rows)).transpose(),
         );
         let (judgements, policy) = (judgements?, policy?);
-        let y = parts.bounds.targets(batch, &target_value(&judgements));
+        let mut value = target_value(&judgements);
+        let penalty = self.critic_penalty as f32;
+        value.iter_mut().zip(apart.iter().flatten()).for_each(|(v, apart)| *v -= penalty * apart);
+        let y = parts.bounds.targets(batch, &value);
         let critic_loss = critic_loss(&judgements, &y, &batch.weight);
         parts.finite("train/critic_loss", critic_loss)?;
         let actor_loss = policy.as_ref().map(|p| p.loss);
@@ -301,6 +336,9 @@ impl Algorithm for Deterministic {
         if let Some(PolicyLoss { cloning, cloning_error, .. }) = policy {
             metrics.push("train/cloning_error", cloning_error);
             metrics.push("train/cloning", cloning);
+        }
+        if let Some(apart) = apart {
+            metrics.push("train/next_action_error", mean_of(&apart));
         }
         Ok(metrics)
     }

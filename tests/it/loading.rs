@@ -8,14 +8,21 @@ use surefoot_datasets::{Recording, write};
 
 use crate::program::{Workplace, assert_same_run, spoken};
 
-/// Ways of drawing that remember something, and targets over several steps.
-const MODES: [&[&str]; 2] = [
+/// Ways of drawing that remember something, targets over several steps, and transitions that bring something with them.
+const MODES: [&[&str]; 4] = [
     &[
         "phase.0.offline.sampling={prioritized={}}",
         "phase.1.online.sampling={prioritized={alpha=0.8}}",
         "learner.awac.returns={n_step=3}",
     ],
     &["phase.0.offline.sampling={weighted_by_return={}}", "data.0.weight=2.0"],
+    &[
+        "learner={cql={calibrated=true,action_samples=2,offline_batch=16,online_batch=16,actor={hidden=[8]},critic={hidden=[8]}}}",
+        "phase.0.offline.sampling={best_episodes={fraction=0.5}}",
+    ],
+    &[
+        "learner={td3_bc={critic_penalty=0.5,returns={n_step=2},offline_batch=16,online_batch=16,actor={hidden=[8]},critic={hidden=[8]}}}",
+    ],
 ];
 
 fn train(workplace: &Workplace, run: &str, more: &[&str]) -> String {
@@ -99,7 +106,10 @@ fn what_cannot_be_loaded_names_the_key_and_how_to_mend_it() {
     refused(
         2,
         &["baseline.0.offline.sampling={prioritized={}}"],
-        &["baseline.bc.sampling: expected uniform or weighted_by_return", "found prioritized for bc"],
+        &[
+            "baseline.bc.sampling: expected uniform, weighted_by_return or best_episodes",
+            "found prioritized for bc",
+        ],
     );
     refused(
         2,

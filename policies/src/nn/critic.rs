@@ -1,12 +1,13 @@
 //! An ensemble of action values `Q_j(s, a)` with their slowly following targets. Each critic works on its own, so that they can
 //! share out the threads.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{LearnError, Stream};
 
 use super::adam::Adam;
+use super::input_pass::InputPass;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Gradients, Params, gradient_norm};
 use super::size::{refuse_hidden, refuse_parameters};
@@ -55,9 +56,9 @@ impl Default for CriticConfig {
 }
 
 #[derive(Clone, Debug)]
-struct Member {
+pub(super) struct Member {
     params: Params,
-    network: Mlp,
+    pub(super) network: Mlp,
     target_params: Params,
     target: Mlp,
     adam: Adam,
@@ -75,7 +76,7 @@ pub enum Weights {
 /// Critics, targets and optimisers.
 #[derive(Clone, Debug)]
 pub struct Critics {
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     target_rate: f64,
     min_over: Option<usize>,
 }
@@ -87,18 +88,9 @@ pub struct Judgement {
     pub target: Vec<f32>,
     /// `Q_j(s, a)`, `[batch]`.
     pub taken: Vec<f32>,
-    taken_pass: Pass,
+    pub(super) taken_pass: Pass,
     /// `Q_j(s, a_pi)`, `[batch]`, per policy action.
     pub policy: Vec<Vec<f32>>,
-}
-
-/// What one critic says of the policy's actions.
-#[derive(Debug)]
-pub struct ActionPass {
-    /// `Q_j(s, a)`, `[batch]`.
-    pub q: Vec<f32>,
-    pass: Pass,
-    input: Var,
 }
 
 /// How one value comes of several critics.
@@ -158,8 +150,13 @@ impl Judging {
 /// `min Qt_j` of the target's rows over the critics that were drawn, `[batch]`.
 #[must_use]
 pub fn target_value(judgements: &[Judgement]) -> Vec<f32> {
-    let drawn: Vec<_> = judgements.iter().map(|j| &j.target).filter(|q| !q.is_empty()).collect();
-    Judging::Min.of(&drawn)
+    Judging::Min.of(&drawn_targets(judgements))
+}
+
+/// `Qt_j` of the target's rows, of the critics that were drawn.
+#[must_use]
+pub fn drawn_targets(judgements: &[Judgement]) -> Vec<&Vec<f32>> {
+    judgements.iter().map(|j| &j.target).filter(|q| !q.is_empty()).collect()
 }
 
 /// `Q(s, a)` of the data's actions, `[batch]`.
@@ -309,13 +306,9 @@ impl Critics {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn judge_actions(&self, rows: &Tensor, threads: &Threads) -> Result<Vec<ActionPass>, LearnError> {
-        let one = |m: &Member| {
-            let input = Var::from_tensor(rows)?;
-            let pass = m.network.forward(&input)?;
-            Ok(ActionPass { q: pass.output.flatten_all()?.to_vec1()?, pass, input })
-        };
-        threads.map(self.members.iter().collect(), |m| one(m).context("critic of the policy"))
+    pub fn judge_actions(&self, rows: &Tensor, threads: &Threads) -> Result<Vec<InputPass>, LearnError> {
+        let one = |m: &Member| InputPass::new(&m.network, rows).context("critic of the policy");
+        threads.map(self.members.iter().collect(), one)
     }
 
     /// `sum_j c_j dQ_j(s, a)/da`, rows of `action_dim`; `coefficients` are `c_j`, `[batch]` each.
@@ -324,24 +317,17 @@ impl Critics {
     /// When the tensor library fails.
     pub fn action_gradient(
         &self,
-        passes: &[ActionPass],
+        passes: &[InputPass],
         coefficients: Vec<Vec<f32>>,
         action_dim: usize,
         threads: &Threads,
     ) -> Result<Vec<f32>, LearnError> {
-        let one = |((m, p), c): ((&Member, &ActionPass), Vec<f32>)| {
-            let c = Tensor::from_vec(c, p.pass.output.dims(), &Device::Cpu)?;
-            let store = (&p.pass.output * c)?.sum_all()?.backward()?;
-            if let Some(unused) = p.pass.take_gradient() {
-                m.network.recycle(unused);
-            }
-            match store.get(&p.input) {
-                Some(g) => g.narrow(1, g.dim(1)? - action_dim, action_dim)?.flatten_all()?.to_vec1(),
-                None => candle_core::bail!("the critic's input has no gradient"),
-            }
+        let one = |((m, p), c): ((&Member, &InputPass), Vec<f32>)| {
+            let (unused, of_action) = p.pull(c, action_dim).context("critic of the policy")?;
+            m.network.recycle(unused);
+            Ok(of_action)
         };
-        let jobs = self.members.iter().zip(passes).zip(coefficients).collect();
-        let by_critic = threads.map(jobs, |job| one(job).context("critic of the policy"))?;
+        let by_critic = threads.map(self.members.iter().zip(passes).zip(coefficients).collect(), one)?;
         let mut by_critic = by_critic.into_iter();
         let mut sum = by_critic.next().unwrap_or_default();
         for other in by_critic {

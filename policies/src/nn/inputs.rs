@@ -25,6 +25,8 @@ pub struct BatchRows {
     pub action: Vec<f32>,
     /// `[n * observation_dim]`.
     pub next_observation: Vec<f32>,
+    /// `[n * action_dim]`, or none.
+    pub next_action: Vec<f32>,
 }
 
 /// `[n, dim]`.
@@ -109,8 +111,17 @@ impl Inputs {
         check("batch next observation numbers", batch.n * o, batch.next_observation.len())?;
         check("batch rewards", batch.n, batch.reward.len())?;
         check("batch continuations", batch.n, batch.continuation.len())?;
-        if !batch.weight.is_empty() {
-            check("batch weights", batch.n, batch.weight.len())?;
+        let not_always = [
+            ("batch weights", batch.n, &batch.weight),
+            ("batch next action numbers", batch.n * a, &batch.next_action),
+            ("batch next action masks", batch.n, &batch.next_action_mask),
+            ("batch returns to the end", batch.n, &batch.return_to_go),
+            ("batch continuations of returns", batch.n, &batch.return_continuation),
+        ];
+        for (what, expected, column) in not_always {
+            if !column.is_empty() {
+                check(what, expected, column.len())?;
+            }
         }
         let columns = [
             ("a batch observation", &batch.observation),
@@ -118,6 +129,8 @@ impl Inputs {
             ("a batch reward", &batch.reward),
             ("a batch next observation", &batch.next_observation),
             ("a batch weight", &batch.weight),
+            ("a batch next action", &batch.next_action),
+            ("a batch return", &batch.return_to_go),
         ];
         for (what, column) in columns {
             if let Some(value) = column.iter().find(|x| !x.is_finite()) {
@@ -130,10 +143,12 @@ impl Inputs {
             rows
         };
         let bound = self.action_bound;
+        let clipped = |rows: &[f32]| rows.iter().map(|a| a.clamp(-bound, bound)).collect();
         Ok(BatchRows {
             observation: normal(&batch.observation),
-            action: batch.action.iter().map(|a| a.clamp(-bound, bound)).collect(),
+            action: clipped(&batch.action),
             next_observation: normal(&batch.next_observation),
+            next_action: clipped(&batch.next_action),
         })
     }
 }

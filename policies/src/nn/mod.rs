@@ -2,15 +2,22 @@
 
 pub mod actor;
 pub mod adam;
+pub mod behaviour_clone;
+pub mod behaviour_vae;
+pub mod conservative;
 pub mod critic;
+pub mod data_settings;
 pub mod dense;
 pub mod gaussian;
 pub mod gaussian_net;
 pub mod gaussian_policy;
 pub mod init;
+pub mod input_pass;
 pub mod inputs;
 pub mod kernels;
+pub mod max_entropy;
 pub mod mlp;
+pub mod mmd;
 pub mod off_policy;
 pub mod params;
 pub mod policy_network;

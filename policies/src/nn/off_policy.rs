@@ -4,80 +4,51 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact, Returns,
+    Batch, Beside, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact,
     SamplePlan, Stream, TransitionSource,
 };
 
 use super::actor::{Actor, PolicyNet};
+use super::behaviour_vae::latent_dim;
 use super::critic::{CriticConfig, Critics, Judged, Judgement, Judging, Weights, td_errors};
+pub use super::data_settings::{DataSettings, ReturnSteps};
 use super::gaussian_net::GaussianNet;
 use super::inputs::{BatchRows, Inputs, side_by_side, tensor};
 use super::params::{Arrays, Gradients};
-use super::size::refuse_batch;
 use super::state::Counters;
 use super::threads::Threads;
 use super::trainable::Trainable;
 use super::value_bounds::ValueBounds;
-use super::{Context, mean, mean_of, require};
+use super::{Context, mean, mean_of};
 use crate::LearnerContext;
-
-/// Rewards of how many steps the critics' targets sum up before they bootstrap. More carry a reward back faster, and are those of the policy
-/// that recorded them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReturnSteps {
-    /// One.
-    #[default]
-    OneStep,
-    /// At most this many (2 to 1000).
-    NStep(usize),
-    /// All to the end of the episode; one that was cut off bootstraps there.
-    MonteCarlo,
-}
-
-/// Most steps of a target.
-const MAX_STEPS: usize = 1_000;
-
-/// How data comes in: the keys that every such learner has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DataSettings {
-    /// Discount per step.
-    pub discount: f64,
-    /// Steps of the critics' targets.
-    pub returns: ReturnSteps,
-    /// Rows in an offline batch.
-    pub offline_batch: usize,
-    /// Rows in an online batch.
-    pub online_batch: usize,
-    /// Actions of the data are clipped to `1 - demo_action_margin` in size.
-    pub demo_action_margin: f64,
-    /// Whether observations are standardised by the demonstrations.
-    pub normalize_observations: bool,
-    /// Added to each observation's deviation when standardising.
-    pub observation_std_floor: f64,
-}
 
 /// Standard normal numbers of one update, and the critics that were drawn for its targets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Noise {
-    /// For `a'`, `[batch * action_dim]`.
+    /// For every sample of `a'`, one after the other, `[samples * batch * action_dim]`.
     pub next_action: Vec<f32>,
     /// For every sample of the policy at `s`, `[batch * action_dim]` each.
     pub policy_action: Vec<Vec<f32>>,
+    /// Actions at `s`, even in `[-1, 1]`, `[batch * action_dim]` each.
+    pub uniform_action: Vec<Vec<f32>>,
+    /// For an autoencoder of actions, `[batch * 2 action_dim]` each.
+    pub latent: Vec<Vec<f32>>,
     /// The critics whose smallest value is the target; all where empty.
     pub target_critics: Vec<usize>,
 }
 
 /// How much noise an update needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoisePlan {
-    /// Whether actions are sampled at `s'`.
-    pub next_action: bool,
+    /// Samples at `s'`.
+    pub next_actions: usize,
     /// Samples at `s`.
     pub policy_actions: usize,
+    /// Actions at `s` that do not come from the policy.
+    pub uniform_actions: usize,
+    /// Latents of an autoencoder of actions.
+    pub latents: usize,
 }
 
 /// What an update minimises.
@@ -90,6 +61,10 @@ pub trait Algorithm: Send + Sync {
     const HELDOUT: &'static [&'static str];
     /// The noise of an update.
     fn noise(&self) -> NoisePlan;
+    /// What its transitions bring with them.
+    fn beside(&self, _data: &DataSettings) -> Beside {
+        Beside::default()
+    }
     /// One update with this noise. Everything is checked before anything is changed, where the equations allow it.
     ///
     /// # Errors
@@ -148,7 +123,7 @@ pub struct Parts<N = GaussianNet> {
 }
 
 impl<N: PolicyNet> Parts<N> {
-    /// Fresh ones around this policy.
+    /// Fresh ones around this policy, with critics of states and actions.
     ///
     /// # Errors
     /// [`LearnError::Config`] naming the offending key.
@@ -159,39 +134,33 @@ impl<N: PolicyNet> Parts<N> {
         context: &LearnerContext,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
-        let DataSettings {
-            discount,
-            returns,
-            offline_batch,
-            online_batch,
-            demo_action_margin,
-            normalize_observations: _,
-            observation_std_floor,
-        } = data;
+        Self::judging(context.dims(), actor, critic, data, context, learner)
+    }
+
+    /// The same with critics of so many numbers of an observation and of an action.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn judging(
+        judged: [usize; 2],
+        actor: Actor<N>,
+        critic: &CriticConfig,
+        data: DataSettings,
+        context: &LearnerContext,
+        learner: &'static str,
+    ) -> Result<Self, LearnError> {
+        data.check(learner)?;
         let LearnerContext { spec, seed, threads } = context;
-        let check = |ok, key, reason: &str| require(learner, ok, key, reason);
-        check((0.0..1.0).contains(&discount), "discount", "must be in [0, 1)")?;
-        if let ReturnSteps::NStep(n) = returns {
-            check((2..=MAX_STEPS).contains(&n), "returns.n_step", "must be 2 to 1000")?;
-        }
-        for (key, rows) in [("offline_batch", offline_batch), ("online_batch", online_batch)] {
-            if let Some(reason) = refuse_batch(rows) {
-                check(false, key, &reason)?;
-            }
-        }
-        check((0.0..1.0).contains(&demo_action_margin), "demo_action_margin", "must be in [0, 1)")?;
-        check(observation_std_floor > 0.0, "observation_std_floor", "must be positive")?;
-        let dims = [spec.observation_dim(), spec.action_dim()];
         Ok(Self {
             actor,
-            critics: Critics::new(critic, dims, *seed, learner)?,
+            critics: Critics::new(critic, judged, *seed, learner)?,
             inputs: Inputs {
                 spec: spec.clone(),
                 normalizer: Normalizer::default(),
                 data_hashes: Vec::new(),
-                action_bound: (1.0 - demo_action_margin) as f32,
+                action_bound: (1.0 - data.demo_action_margin) as f32,
             },
-            bounds: ValueBounds::new(critic.q_clamp, discount, spec.reward_range),
+            bounds: ValueBounds::new(critic.q_clamp, data.discount, spec.reward_range),
             threads: Threads::new(*threads)?,
             updates: 0,
             online_since: None,
@@ -214,35 +183,14 @@ impl<N: PolicyNet> Parts<N> {
     /// When the batch does not fit or is not finite.
     pub fn take_in(&mut self, batch: &Batch) -> Result<BatchRows, LearnError> {
         let rows = self.inputs.rows(batch, self.updates)?;
-        match self.data.returns {
-            ReturnSteps::OneStep => self.bounds.widen(&batch.reward),
+        match self.data.most_steps() {
+            None => self.bounds.widen(&batch.reward),
             // A sum of as many rewards of the range as there may be: only one beyond it tells of a reward beyond the range.
-            ReturnSteps::NStep(_) | ReturnSteps::MonteCarlo => {
-                let steps = self.most_steps();
+            Some(steps) => {
                 self.bounds.widen(&batch.reward.iter().map(|sum| sum / steps).collect::<Vec<_>>());
             }
         }
         Ok(rows)
-    }
-
-    /// What the reward of one step is multiplied with, at most, in the sum of a target.
-    fn most_steps(&self) -> f32 {
-        let horizon = 1.0 / (1.0 - self.data.discount);
-        match self.data.returns {
-            ReturnSteps::OneStep => 1.0,
-            ReturnSteps::NStep(n) => (horizon * (1.0 - self.data.discount.powf(n as f64))) as f32,
-            ReturnSteps::MonteCarlo => horizon as f32,
-        }
-    }
-
-    /// How a batch's rewards are to be summed up.
-    const fn returns(&self) -> Returns {
-        let discount = self.data.discount as f32;
-        match self.data.returns {
-            ReturnSteps::OneStep => Returns::OneStep,
-            ReturnSteps::NStep(n) => Returns::NStep { n, discount },
-            ReturnSteps::MonteCarlo => Returns::MonteCarlo { discount },
-        }
     }
 
     /// Observations beside actions, for a critic.
@@ -331,12 +279,25 @@ impl<N: PolicyNet> Parts<N> {
         let this = &*self;
         let of_critics = || this.critics.gradients(judgements, y, importance, &this.threads);
         // Where critics fill the threads alone, the policy comes after them, in halves; beside them it would leave a thread idle.
-        let (critic_gradients, actor_gradient) = if this.threads.count() > this.critics.count() {
+        let (critics, actor) = if this.threads.count() > this.critics.count() {
             this.threads.join(of_critics, || actor_gradient(this))
         } else {
             (of_critics(), actor_gradient(this))
         };
-        let (critic_gradients, actor_gradient) = (critic_gradients?, actor_gradient?);
+        self.step(critics?, actor?, td_errors(judgements, y))
+    }
+
+    /// Critics and actor step down these gradients, targets and average follow; `td_errors` are those of the rows. Norms of both
+    /// gradients. Nothing is changed when one is not finite.
+    ///
+    /// # Errors
+    /// As [`descend`](Self::descend).
+    pub fn step(
+        &mut self,
+        critic_gradients: Vec<(Gradients, f64)>,
+        actor_gradient: Option<(Gradients, f64)>,
+        td_errors: Vec<f32>,
+    ) -> Result<Norms, LearnError> {
         let critic = critic_gradients.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
         self.finite("train/critic_gradient_norm", critic)?;
         let actor = actor_gradient.as_ref().map(|(_, norm)| *norm);
@@ -353,7 +314,7 @@ impl<N: PolicyNet> Parts<N> {
         critics?;
         policy?;
         self.updates += 1;
-        self.td_errors = td_errors(judgements, y);
+        self.td_errors = td_errors;
         Ok(Norms { critic, actor })
     }
 }
@@ -423,22 +384,29 @@ impl<A: Algorithm> OffPolicy<A> {
     /// The noise of the present update for a batch of `n` rows.
     fn draw_noise(&self, n: usize) -> Noise {
         let parts = &self.parts;
-        let draw = |purpose: &str, samples: usize| {
+        let action = n * parts.dims()[1];
+        let draw = |purpose: &str, samples: usize, numbers: usize, fill: fn(&mut Stream, &mut [f32])| {
             let mut stream = Stream::new(parts.seed, &format!("{}/{purpose}", A::NAME), parts.updates);
             let one = |_| {
-                let mut row = vec![0.0; n * parts.dims()[1]];
-                stream.fill_normal(&mut row);
+                let mut row = vec![0.0; numbers];
+                fill(&mut stream, &mut row);
                 row
             };
             (0..samples).map(one).collect::<Vec<_>>()
         };
-        let NoisePlan { next_action, policy_actions } = self.algorithm.noise();
-        let (next, policy_action) = parts
-            .threads
-            .join(|| draw("next_action", usize::from(next_action)), || draw("policy_action", policy_actions));
+        let NoisePlan { next_actions, policy_actions, uniform_actions, latents } = self.algorithm.noise();
+        let (next, policy_action) = parts.threads.join(
+            || draw("next_action", next_actions, action, Stream::fill_normal),
+            || draw("policy_action", policy_actions, action, Stream::fill_normal),
+        );
+        let even = |stream: &mut Stream, row: &mut [f32]| {
+            row.iter_mut().for_each(|x| *x = stream.uniform(-1.0, 1.0) as f32);
+        };
+        let uniform_action = draw("uniform_action", uniform_actions, action, even);
+        let latent = draw("latent", latents, latent_dim(action), Stream::fill_normal);
         let mut stream = Stream::new(parts.seed, &format!("{}/target_critics", A::NAME), parts.updates);
         let target_critics = parts.critics.drawn(&mut stream);
-        Noise { next_action: next.concat(), policy_action, target_critics }
+        Noise { next_action: next.concat(), policy_action, uniform_action, latent, target_critics }
     }
 }
 
@@ -453,7 +421,8 @@ impl<A: Algorithm> Learner for OffPolicy<A> {
             PhaseKind::Offline => offline_batch,
             PhaseKind::Online => online_batch,
         };
-        SamplePlan::Transitions { batch, returns: self.parts.returns() }
+        let beside = self.algorithm.beside(&self.parts.data);
+        SamplePlan::Transitions { batch, returns: self.parts.data.returns(), beside }
     }
 
     fn fit(

@@ -100,7 +100,12 @@ pub struct SquashedNet {
 }
 
 impl SquashedNet {
-    fn new(
+    /// A seeded network of this name for `[observation_dim, action_dim]`; rates are not looked at.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] naming the offending key.
+    pub fn new(
+        name: &'static str,
         config: &SquashedActorConfig,
         [observation_dim, action_dim]: [usize; 2],
         seed: u64,
@@ -115,7 +120,7 @@ impl SquashedNet {
         let bounds = min_log_std.is_finite() && max_log_std.is_finite() && min_log_std < max_log_std;
         require(learner, bounds, "actor.min_log_std", "must be below max_log_std")?;
         let mut params = Params::default();
-        let mlp = Mlp::new(&mut params, seed, NETWORK, shape).context("actor")?.in_halves();
+        let mlp = Mlp::new(&mut params, seed, name, shape).context("actor")?.in_halves();
         Ok(Self { params, mlp, log_std_bounds: [*min_log_std, *max_log_std], action_dim })
     }
 
@@ -199,6 +204,51 @@ impl SquashedNet {
             gradient.append(&mut of_raw);
         }
         gradient
+    }
+
+    /// Samples before squashing for this noise, rows of `action_dim`.
+    #[must_use]
+    pub fn raw_sample(&self, output: &[f32], noise: &[f32]) -> Vec<f32> {
+        let rows = self.rows(output).zip(noise.chunks_exact(self.action_dim));
+        let raw = |(row, noise): (Vec<Component>, &[f32])| {
+            let one = |(c, n): (&Component, &f32)| (c.mean + c.log_std.exp() * f64::from(*n)) as f32;
+            row.iter().zip(noise).map(one).collect::<Vec<f32>>()
+        };
+        rows.flat_map(raw).collect()
+    }
+
+    /// The gradient of the network's output for this one of samples before squashing; the noise is held fixed.
+    #[must_use]
+    pub fn raw_gradient(&self, output: &[f32], noise: &[f32], of_raw: &[f32]) -> Vec<f32> {
+        let dim = self.action_dim;
+        let rows = self.rows(output).zip(noise.chunks_exact(dim)).zip(of_raw.chunks_exact(dim));
+        let mut gradient = Vec::with_capacity(output.len());
+        for ((row, noise), of_raw) in rows {
+            gradient.extend_from_slice(of_raw);
+            let spreads = row.iter().zip(noise).zip(of_raw);
+            let of_log_std = |((c, n), g): ((&Component, &f32), &f32)| {
+                (f64::from(*g) * c.log_std.exp() * f64::from(*n) * c.slope) as f32
+            };
+            gradient.extend(spreads.map(of_log_std));
+        }
+        gradient
+    }
+
+    /// `log pi(tanh(u)|s)` of given samples before squashing, `[batch]`, and its derivatives by them, rows.
+    #[must_use]
+    pub fn raw_log_prob(&self, output: &[f32], raw: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let mut gradient = Vec::with_capacity(raw.len());
+        let density = |(row, raw): (Vec<Component>, &[f32])| {
+            let one = |(c, u): (&Component, &f32)| {
+                let (u, precision) = (f64::from(*u), (-c.log_std).exp());
+                let z = (u - c.mean) * precision;
+                gradient.push((2.0 * u.tanh() - z * precision) as f32);
+                -0.5 * z * z - c.log_std - 0.5 * (2.0 * PI).ln() - log_slope(u)
+            };
+            row.iter().zip(raw).map(one).sum::<f64>() as f32
+        };
+        let log_prob = self.rows(output).zip(raw.chunks_exact(self.action_dim)).map(density).collect();
+        (log_prob, gradient)
     }
 
     /// `log pi(a|s)` of given actions, `[batch]`.
@@ -299,7 +349,7 @@ impl Actor<SquashedNet> {
         };
         let bounds = [*min_log_std, *max_log_std];
         let architecture = Architecture::squashed(hidden.clone(), *max_explore_std, bounds);
-        Self::of(|| SquashedNet::new(config, dims, seed, learner), rates, architecture, learner)
+        Self::of(|| SquashedNet::new(NETWORK, config, dims, seed, learner), rates, architecture, learner)
     }
 }
 
@@ -311,7 +361,7 @@ mod tests {
 
     fn net() -> SquashedNet {
         let config = SquashedActorConfig { hidden: vec![4], ..SquashedActorConfig::default() };
-        SquashedNet::new(&config, CONFIG, 0, "test").unwrap()
+        SquashedNet::new(NETWORK, &config, CONFIG, 0, "test").unwrap()
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl ValueBounds {
         .collect()
     }
 
+    /// The smallest sum of discounted rewards over any horizon, bounded targets or not.
+    #[must_use]
+    pub fn lowest(&self) -> f32 {
+        let horizon = 1.0 / (1.0 - self.discount);
+        self.reward_range.map_or(0.0, |(low, _)| (f64::from(low) * horizon).min(0.0) as f32)
+    }
+
     /// Smallest and largest sum of discounted rewards over any horizon of at least one step, `None` where unbounded.
     #[must_use]
     pub fn get(&self) -> Option<(f32, f32)> {

@@ -1,4 +1,4 @@
-"""Two updates of IQL, SAC and TD3+BC in float64, written from the equations and independent of the Rust code: gradients are
+"""Two updates of AWR, BEAR, CQL, IQL, SAC and TD3+BC in float64, written from the equations and independent of the Rust code: gradients are
 complex-step derivatives of the losses (make_golden.py has the method and the parts). Writes learners.json beside this file.
 
     python3 make_golden_learners.py        (needs numpy)
@@ -31,7 +31,23 @@ CASES = [
          offline_actor="cloning"),
     case("td3_bc", GAUSSIAN, dict(layer_norm=True), cloning=0.7, actor_period=1, smoothing_std=0.4, smoothing_clip=0.3),
     case("td3_bc", GAUSSIAN, dict(layer_norm=False, q_clamp="off"), cloning=0.1, actor_period=2, actor_q="min"),
+    case("td3_bc", GAUSSIAN, dict(layer_norm=True, q_clamp="off"), cloning=0.3, actor_period=1, actor_q="min", critic_penalty=0.6),
+    case("cql", SQUASHED, dict(layer_norm=False, q_clamp="off"), backup_entropy=True, initial_temperature=0.3, temperature_learning_rate=0.02,
+         conservative_weight=0.8, action_samples=2, max_target_backup=True),
+    case("cql", SQUASHED, dict(layer_norm=True, count=3, min_over=2), initial_temperature=0.5, temperature_learning_rate=0.0,
+         conservative_weight=0.4, conservative_temperature=0.7, action_samples=3, calibrated=True, lagrange=dict(target_gap=0.3, learning_rate=0.02)),
+    case("awr", GAUSSIAN, dict(layer_norm=True)),
+    case("awr", GAUSSIAN, dict(layer_norm=False, q_clamp="off", count=3), weight="exp", temperature=0.3, weight_clip=1.4, returns={"n_step": 3}),
+    case("bear", SQUASHED, dict(layer_norm=True), match_samples=2, next_samples=3, kernel="laplacian", mmd_bandwidth=1.5, mmd_target=0.2, q_mix=0.6,
+         warmup_updates=1, initial_multiplier=0.7, multiplier_learning_rate=0.02, behaviour=dict(hidden=HIDDEN, learning_rate=0.01, kl_weight=0.3)),
+    case("bear", SQUASHED, dict(layer_norm=False, q_clamp="off", count=3), match_samples=3, next_samples=1, kernel="gaussian", mmd_bandwidth=0.8,
+         warmup_updates=0, initial_multiplier=2.0, multiplier_learning_rate=0.0, actor_q="mean", behaviour=dict(hidden=HIDDEN, learning_rate=0.02)),
+    case("sac", SQUASHED, dict(layer_norm=True, q_clamp="off"), initial_temperature=0.2, temperature_learning_rate=0.02, backup_entropy=True,
+         offline_actor="sac", behaviour=dict(penalty=0.3, learning_rate=0.02)),
+    case("sac", SQUASHED, dict(layer_norm=False), initial_temperature=0.3, temperature_learning_rate=0.0, backup_entropy=False, actor_q="mean",
+         offline_actor="sac", behaviour=dict(penalty=0.6, in_targets=False, learning_rate=0.01)),
 ]
+LATENT = 2 * ACT
 
 
 def targets(config, reward, continuation, value):
@@ -48,28 +64,46 @@ class Life:
         critic = self.config["critic"]
         self.count = critic.get("count", 2)
         net = lambda name, m, n, norm: network(rng, name, [m, *HIDDEN, n], norm)
-        squashed = case["learner"] == "sac"
+        squashed = case["learner"] in ("sac", "cql", "bear")
         self.actor = net("actor", OBS, 2 * ACT if squashed else ACT, False)
         if not squashed:
             self.actor["actor/log_std_parameter"] = single(rng.normal(size=ACT))
         self.average = dict(self.actor)
-        judges = lambda: {k: v for j in range(self.count) for k, v in net(f"critic{j}", OBS + ACT, 1, critic["layer_norm"]).items()}
+        judges = lambda: {k: v for j in range(self.count) for k, v in net(f"critic{j}", OBS if case["learner"] == "awr" else OBS + ACT, 1, critic["layer_norm"]).items()}
         self.critic, self.target = judges(), judges()
         self.actor_adam, self.critic_adam = Adam(ACTOR["learning_rate"], ACTOR["weight_decay"]), Adam(CRITIC["learning_rate"])
         self.mean, self.std = single(rng.normal(size=OBS)), single(0.5 + rng.random(OBS))
         self.extra, self.updates = {}, 0
         if case["learner"] == "iql":
             self.extra, self.extra_adam = net("value", OBS, 1, critic["layer_norm"]), Adam(CRITIC["learning_rate"])
-        if case["learner"] == "sac":
+        self.clone = {}
+        if case["learner"] == "sac" and "behaviour" in self.config:
+            self.clone, self.clone_adam = net("behaviour", OBS, 2 * ACT, False), Adam(self.config["behaviour"]["learning_rate"])
+        if case["learner"] == "bear":
+            self.vae = {**net("behaviour/encoder", OBS + ACT, 2 * LATENT, False), **net("behaviour/decoder", OBS + LATENT, ACT, False)}
+            self.vae_adam = Adam(self.config["behaviour"]["learning_rate"])
+            self.extra = {"log_multiplier": single([np.log(self.config["initial_multiplier"])])}
+            self.extra_adam = Adam(self.config["multiplier_learning_rate"])
+        elif squashed:
             self.extra = {"log_temperature": single([np.log(self.config["initial_temperature"])])}
             self.extra_adam = Adam(self.config["temperature_learning_rate"])
+        self.multiplier = {}
+        if "lagrange" in self.config:
+            self.multiplier = {"log_multiplier": single([1.0])}
+            self.multiplier_adam = Adam(self.config["lagrange"]["learning_rate"])
         if case["learner"] == "td3_bc":
             other = dict(net("actor", OBS, ACT, False), **{"actor/log_std_parameter": self.actor["actor/log_std_parameter"]})
             self.extra = {f"target/{k}": v for k, v in other.items()}
 
     def arrays(self):
         prefixed = lambda prefix, p: {f"{prefix}/{k}": v for k, v in p.items()}
-        return {**self.actor, **prefixed("average", self.average), **self.critic, **prefixed("target", self.target), **self.extra}
+        others = {**self.extra, **self.multiplier, **self.clone, **getattr(self, "vae", {})}
+        return {**self.actor, **prefixed("average", self.average), **self.critic, **prefixed("target", self.target), **others}
+
+    def taken(self, p):
+        if self.config["learner"] == "awr":
+            return self.states(p, self.s)
+        return q_values(p, self.count, self.s, self.a)
 
     def judged(self, rule, p, s, a):
         q = q_values(p, self.count, s, a)
@@ -82,11 +116,12 @@ class Life:
         bound = float(np.float32(1 - MARGIN))
         self.a = np.clip(batch["action"], -bound, bound)
         metrics, y, actor_loss = getattr(self, self.config["learner"])(batch, noise)
-        q = q_values(self.critic, self.count, self.s, self.a)
-        critic_loss = lambda p: sum(((q - y) ** 2).mean() for q in q_values(p, self.count, self.s, self.a))
-        critic_gradient = gradient(critic_loss, self.critic)
+        q = self.taken(self.critic)
+        critic_loss = lambda p: sum(((q - y) ** 2).mean() for q in self.taken(p))
+        penalty = getattr(self, "penalty", lambda p: 0)
+        critic_gradient = gradient(lambda p: critic_loss(p) + penalty(p), self.critic)
         metrics.update({"train/critic_loss": critic_loss(self.critic), "train/critic_gradient_norm": norm(critic_gradient),
-                        "train/q_mean": q.min(0).mean(), "train/target_mean": y.mean()})
+                        "train/q_mean": (q.mean(0) if self.config["learner"] == "awr" else q.min(0)).mean(), "train/target_mean": y.mean()})
         if actor_loss:
             # The deviation of a deterministic policy has no gradient and no weight decay either.
             moving = {k: v for k, v in self.actor.items() if self.config["learner"] != "td3_bc" or "log_std" not in k}
@@ -102,7 +137,7 @@ class Life:
         self.target = {k: v + rate * (self.critic[k] - v) for k, v in self.target.items()}
         if self.config["learner"] == "td3_bc" and actor_loss:
             self.extra = {k: v + rate * (self.actor[k.removeprefix("target/")] - v) for k, v in self.extra.items()}
-        if self.config["learner"] == "iql":
+        if self.config["learner"] in ("iql", "awr"):
             log_std = actor_log_std(self.actor)
             metrics["train/entropy"] = (log_std + 0.5 * np.log(2 * np.pi * np.e)).sum()
             metrics["train/std_mean"] = np.exp(log_std).mean()
@@ -130,48 +165,169 @@ class Life:
                         "train/log_likelihood": log_prob(self.actor, self.s, self.a).mean()})
         return metrics, y, lambda p: -(w * log_prob(p, self.s, self.a)).mean()
 
+    def states(self, p, s):
+        return np.stack([mlp(p, f"critic{j}", s)[:, 0] for j in range(self.count)])
+
+    def awr(self, batch, noise):
+        returns = targets(self.config, batch["reward"], batch["continuation"], self.states(self.target, self.s2).mean(0))
+        advantage = returns - self.states(self.critic, self.s).mean(0)
+        w = weights(dict(dict(weight="whiten", temperature=1.0, weight_clip=20.0), **self.config), advantage)
+        metrics = {"train/advantage_mean": advantage.mean(), "train/advantage_std": advantage.std(),
+                   "train/effective_sample_size": w.sum() ** 2 / (w * w).sum() / BATCH,
+                   "train/log_likelihood": log_prob(self.actor, self.s, self.a).mean()}
+        return metrics, returns, lambda p: -(w * log_prob(p, self.s, self.a)).mean()
+
+    def head(self, p, s, name="actor"):
+        low, high = self.config["actor"]["min_log_std"], self.config["actor"]["max_log_std"]
+        out = mlp(p, name, s)
+        return out[:, :ACT], low + (high - low) * (np.tanh(out[:, ACT:]) + 1) / 2
+
+    def density(self, mean, log_std, u):
+        # The direct form of the change of variables: far from saturation it is exact enough in float64.
+        z = (u - mean) / np.exp(log_std)
+        return (-0.5 * z * z - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - np.tanh(u) ** 2)).sum(1)
+
+    def sample(self, p, s, n):
+        mean, log_std = self.head(p, s)
+        u = mean + np.exp(log_std) * n
+        return np.tanh(u), self.density(mean, log_std, u)
+
     def sac(self, batch, noise):
         c = self.config
-        low, high = c["actor"]["min_log_std"], c["actor"]["max_log_std"]
-
-        def head(p, s):
-            out = mlp(p, "actor", s)
-            return out[:, :ACT], low + (high - low) * (np.tanh(out[:, ACT:]) + 1) / 2
-
-        def density(mean, log_std, u):
-            # The direct form of the change of variables: far from saturation it is exact enough in float64.
-            z = (u - mean) / np.exp(log_std)
-            return (-0.5 * z * z - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - np.tanh(u) ** 2)).sum(1)
-
-        def sample(p, s, n):
-            mean, log_std = head(p, s)
-            u = mean + np.exp(log_std) * n
-            return np.tanh(u), density(mean, log_std, u)
-
         alpha = np.exp(self.extra["log_temperature"][0])
-        a2, l2 = sample(self.actor, self.s2, noise["next_action"])
+        a2, l2 = self.sample(self.actor, self.s2, noise["next_action"])
         q2 = q_values(self.target, self.count, self.s2, a2)
         drawn = noise["target_critics"] or list(range(self.count))
-        y = targets(c, batch["reward"], batch["continuation"], q2[drawn].min(0) - alpha * l2 * c["backup_entropy"])
-        here = lambda p: sample(p, self.s, noise["policy_action"][0])
-        data = lambda p: density(*head(p, self.s), np.arctanh(self.a))
-        l = here(self.actor)[1]
-        metrics = {"train/entropy": -l.mean(), "train/std_mean": np.exp(head(self.actor, self.s)[1]).mean(),
-                   "train/log_likelihood": data(self.actor).mean()}
+        value = q2[drawn].min(0) - alpha * l2 * c["backup_entropy"]
+        if self.clone and c["behaviour"].get("in_targets", True):
+            theirs = self.density(*self.head(self.clone, self.s2, "behaviour"), np.arctanh(a2))
+            value = value - c["behaviour"]["penalty"] * (l2 - theirs)
+        y = targets(c, batch["reward"], batch["continuation"], value)
         if c["offline_actor"] == "cloning":
-            actor_loss = lambda p: -data(p).mean()
-        else:
-            old = {**self.critic}
+            data = lambda p: self.density(*self.head(p, self.s), np.arctanh(self.a))
+            return self.report(noise), y, lambda p: -data(p).mean()
+        metrics, y, loss = self.climb(alpha, noise, y)
+        if not self.clone:
+            return metrics, y, loss
+        old, beta = {**self.clone}, c["behaviour"]["penalty"]
 
-            def actor_loss(p):
-                a, l = here(p)
-                return (alpha * l - self.judged(c.get("actor_q", "min"), old, self.s, a)).mean()
+        def divergence(p):
+            a, l = self.sample(p, self.s, noise["policy_action"][0])
+            return (l - self.density(*self.head(old, self.s, "behaviour"), np.arctanh(a))).mean()
 
-            if c["temperature_learning_rate"] > 0:
-                missing = l.mean() + c.get("target_entropy", -ACT)
-                metrics["train/temperature_loss"] = -np.log(alpha) * missing
-                self.extra_adam.step(self.extra, {"log_temperature": np.array([-missing])})
+        clone_loss = lambda p: -self.density(*self.head(p, self.s, "behaviour"), np.arctanh(self.a)).mean()
+        metrics.update({"train/behaviour_log_likelihood": -clone_loss(old), "train/behaviour_divergence": divergence(self.actor)})
+        self.clone_adam.step(self.clone, gradient(clone_loss, self.clone))
+        return metrics, y, lambda p: loss(p) + beta * divergence(p)
+
+    def report(self, noise):
+        l = self.sample(self.actor, self.s, noise["policy_action"][0])[1]
+        data = self.density(*self.head(self.actor, self.s), np.arctanh(self.a))
+        return {"train/entropy": -l.mean(), "train/std_mean": np.exp(self.head(self.actor, self.s)[1]).mean(),
+                "train/log_likelihood": data.mean(), "train/temperature": np.exp(self.extra["log_temperature"][0])}
+
+    def climb(self, alpha, noise, y):
+        """The loss of the policy, after a step of the temperature."""
+        c, old = self.config, {**self.critic}
+
+        def actor_loss(p):
+            a, l = self.sample(p, self.s, noise["policy_action"][0])
+            return (alpha * l - self.judged(c.get("actor_q", "min"), old, self.s, a)).mean()
+
+        metrics = self.report(noise)
+        if c["temperature_learning_rate"] > 0:
+            missing = -metrics["train/entropy"] + c.get("target_entropy", -ACT)
+            metrics["train/temperature_loss"] = -np.log(alpha) * missing
+            self.extra_adam.step(self.extra, {"log_temperature": np.array([-missing])})
         metrics["train/temperature"] = np.exp(self.extra["log_temperature"][0])
+        return metrics, y, actor_loss
+
+    def cql(self, batch, noise):
+        c, n = self.config, self.config["action_samples"]
+        alpha = np.exp(self.extra["log_temperature"][0])
+        next_noise = noise["next_action"].reshape(n, BATCH, ACT)
+        there = [self.sample(self.actor, self.s2, x) for x in next_noise]
+        here = [self.sample(self.actor, self.s, x) for x in noise["policy_action"]]
+        drawn = noise["target_critics"] or list(range(self.count))
+        q2 = np.stack([q_values(self.target, self.count, self.s2, a)[drawn].min(0) for a, _ in there])
+        best = q2.argmax(0) if c.get("max_target_backup") else np.zeros(BATCH, int)
+        row = np.arange(BATCH)
+        log_prob = np.stack([l for _, l in there])[best, row]
+        y = targets(c, batch["reward"], batch["continuation"], q2[best, row] - alpha * log_prob * c.get("backup_entropy", False))
+        floor = np.full(BATCH, -np.inf)
+        if c.get("calibrated"):
+            floor = batch["return_to_go"] + batch["return_continuation"] * (-1 / (1 - DISCOUNT))
+        even = [(a, np.full(BATCH, -ACT * np.log(2))) for a in noise["uniform_action"]]
+        t = c.get("conservative_temperature", 1.0)
+
+        def gaps(p):
+            out = []
+            for j in range(self.count):
+                values = []
+                for k, (a, l) in enumerate(even + there + here):
+                    q = q_values(p, self.count, self.s, a)[j]
+                    values.append((np.where((q.real < floor) & (k >= n), floor, q) - l) / t)
+                out.append((t * np.log(np.exp(np.stack(values)).sum(0)) - q_values(p, self.count, self.s, self.a)[j]).mean())
+            return out
+
+        multiplier = np.exp(self.multiplier["log_multiplier"][0]) if self.multiplier else 1.0
+        weight = c["conservative_weight"] * multiplier
+        self.penalty = lambda p: weight * sum(gaps(p))
+        gap = np.mean(gaps(self.critic))
+        metrics, y, actor_loss = self.climb(alpha, noise, y)
+        metrics.update({"train/conservative_gap": gap, "train/conservative_weight": weight})
+        if self.multiplier:
+            target = c["lagrange"]["target_gap"]
+            self.multiplier_adam.step(self.multiplier, {"log_multiplier": np.array([-weight * (gap - target)])})
+        if c.get("calibrated"):
+            below = [(q_values(self.critic, self.count, self.s, a) < floor).mean() for a, _ in there + here]
+            metrics["train/bounded_share"] = np.mean(below)
+        return metrics, y, actor_loss
+
+    def bear(self, batch, noise):
+        c, n = self.config, self.config["match_samples"]
+        join = lambda a, b: np.concatenate([a, b], 1)
+        there = [self.sample(self.actor, self.s2, x)[0] for x in noise["next_action"].reshape(-1, BATCH, ACT)]
+        q2 = np.stack([q_values(self.target, self.count, self.s2, a) for a in there])
+        mix = c.get("q_mix", 0.75)
+        y = targets(c, batch["reward"], batch["continuation"], (mix * q2.min(1) + (1 - mix) * q2.max(1)).max(0))
+
+        def vae_loss(p):
+            out = mlp(p, "behaviour/encoder", join(self.s, self.a))
+            m, l = out[:, :LATENT], out[:, LATENT:]
+            assert (l.real > -4).all() and (l.real < 15).all()
+            u = mlp(p, "behaviour/decoder", join(self.s, m + np.exp(l) * noise["latent"][0]))
+            kl = 0.5 * (m * m + np.exp(2 * l) - 1 - 2 * l).mean()
+            return ((np.tanh(u) - self.a) ** 2).mean() + c["behaviour"].get("kl_weight", 0.5) * kl
+
+        theirs = [mlp(self.vae, "behaviour/decoder", join(self.s, np.clip(z, -0.5, 0.5))) for z in noise["latent"][1:]]
+
+        def kernel(x, y):
+            d = x - y
+            d = np.where(d.real < 0, -d, d) if c["kernel"] == "laplacian" else d * d
+            return np.exp(-d.sum(1) / (2 * c["mmd_bandwidth"]))
+
+        def apart(p):
+            mean, log_std = self.head(p, self.s)
+            ours = [mean + np.exp(log_std) * x for x in noise["policy_action"]]
+            within = lambda xs, ys: sum(kernel(x, y) for x in xs for y in ys) / (len(xs) * len(ys))
+            return np.sqrt(within(ours, ours) + within(theirs, theirs) - 2 * within(ours, theirs) + 1e-6).mean()
+
+        multiplier, old = np.exp(self.extra["log_multiplier"][0]), {**self.critic}
+        threshold, climbs = c.get("mmd_target", 0.05), self.updates >= c["warmup_updates"]
+
+        def actor_loss(p):
+            a = self.sample(p, self.s, noise["policy_action"][0])[0]
+            q = self.judged(c.get("actor_q", "min"), old, self.s, a).mean() if climbs else 0
+            return multiplier * (apart(p) - threshold) - q
+
+        mmd = apart(self.actor)
+        metrics = {"train/behaviour_loss": vae_loss(self.vae), "train/mmd": mmd,
+                   "train/std_mean": np.exp(self.head(self.actor, self.s)[1]).mean(),
+                   "train/log_likelihood": self.density(*self.head(self.actor, self.s), np.arctanh(self.a)).mean()}
+        self.vae_adam.step(self.vae, gradient(vae_loss, self.vae))
+        self.extra_adam.step(self.extra, {"log_multiplier": np.array([-multiplier * (mmd - threshold)])})
+        metrics["train/multiplier"] = np.exp(self.extra["log_multiplier"][0])
         return metrics, y, actor_loss
 
     def td3_bc(self, batch, noise):
@@ -180,14 +336,20 @@ class Life:
         smooth = np.clip(c.get("smoothing_std", 0.2) * noise["next_action"], -limit, limit)
         following = {k.removeprefix("target/"): v for k, v in self.extra.items()}
         a2 = np.clip(actor_mean(following, self.s2) + smooth, -1, 1)
-        y = targets(c, batch["reward"], batch["continuation"], q_values(self.target, self.count, self.s2, a2).min(0))
+        value, metrics = q_values(self.target, self.count, self.s2, a2).min(0), {}
+        if "critic_penalty" in c:
+            data = np.clip(batch["next_action"], -(1 - MARGIN), 1 - MARGIN)
+            apart = ((a2 - data) ** 2).mean(1) * batch["next_action_mask"]
+            value = value - c["critic_penalty"] * apart
+            metrics["train/next_action_error"] = apart.mean()
+        y = targets(c, batch["reward"], batch["continuation"], value)
         if self.updates % c["actor_period"]:
-            return {}, y, None
+            return metrics, y, None
         old = {**self.critic}
         q = lambda p: self.judged(c.get("actor_q", "first"), old, self.s, actor_mean(p, self.s))
         scale = np.abs(q(self.actor)).mean()
         error = lambda p: ((actor_mean(p, self.s) - self.a) ** 2).mean()
-        metrics = {"train/cloning_error": error(self.actor), "train/cloning": c["cloning"]}
+        metrics.update({"train/cloning_error": error(self.actor), "train/cloning": c["cloning"]})
         return metrics, y, lambda p: c["cloning"] * error(p) - q(p).mean() / scale
 
 
@@ -198,14 +360,24 @@ def make(index, case):
     for k in range(2):
         batch = dict(
             observation=single(rng.normal(size=(BATCH, OBS))), next_observation=single(rng.normal(size=(BATCH, OBS))),
-            action=single((0.4 if case["learner"] == "sac" else 0.7) * rng.normal(size=(BATCH, ACT))),
+            action=single((0.4 if case["learner"] in ("sac", "cql", "bear") else 0.7) * rng.normal(size=(BATCH, ACT))),
             reward=single(-rng.random(BATCH)), continuation=np.array([1.0, 1, 0, 1, 1, 0, 1]),
         )
-        noise = dict(next_action=single(rng.normal(size=(BATCH, ACT))), policy_action=[single(rng.normal(size=(BATCH, ACT)))],
-                     target_critics=[[0, 3], [1, 2]][k] if "min_over" in case["config"]["critic"] else [])
+        samples = case["config"].get("action_samples", case["config"].get("match_samples", 1))
+        noise = dict(next_action=single(rng.normal(size=(case["config"].get("next_samples", samples) * BATCH, ACT))),
+                     policy_action=[single(rng.normal(size=(BATCH, ACT))) for _ in range(samples)],
+                     target_critics=[[0, 3], [1, 2]][k] if case["config"]["critic"].get("count") == 4 else [[0, 2], [1, 2]][k]
+                     if "min_over" in case["config"]["critic"] else [])
+        noise["uniform_action"] = [single(rng.uniform(-1, 1, size=(BATCH, ACT))) for _ in range(samples if case["learner"] == "cql" else 0)]
+        noise["latent"] = [single(rng.normal(size=(BATCH, LATENT))) for _ in range(samples + 1 if case["learner"] == "bear" else 0)]
+        if "critic_penalty" in case["config"]:
+            batch.update(next_action=single(0.7 * rng.normal(size=(BATCH, ACT))), next_action_mask=np.array([1.0, 0, 1, 1, 1, 0, 1]))
+        if case["config"].get("calibrated"):
+            # Rows 0 to 2 end in a termination, the others were cut off.
+            batch.update(return_to_go=single(0.3 * rng.normal(size=BATCH)), return_continuation=single([0, 0, 0, 0.05, 0.1, 0.02, 0.04]))
         metrics = life.update(batch, noise)
         written = dict(next_action=rounded(noise["next_action"]), policy_action=rounded(noise["policy_action"]),
-                       target_critics=noise["target_critics"])
+                       target_critics=noise["target_critics"], **{k: rounded(noise[k]) for k in ("uniform_action", "latent") if noise[k]})
         out["updates"].append(dict(batch=rounded(batch), noise=written, metrics=rounded(metrics)))
     out["after"] = rounded(life.arrays())
     return out

@@ -80,7 +80,9 @@ fn the_gradient_does_not_grow_with_a_batch_of_repeated_rows() {
                 reward: rows.reward.repeat(repeats),
                 next_observation: rows.next_observation.repeat(repeats),
                 continuation: rows.continuation.repeat(repeats),
-                ..rows
+                observation_dim: 5,
+                action_dim: 3,
+                ..Batch::default()
             };
             let draw = batch(8, 1, 3, 1).action.repeat(repeats);
             let noise = Noise { next_action: draw.clone(), policy_action: vec![draw], ..Noise::default() };
@@ -318,11 +320,34 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         ("smoothing_std", json!(0.1)),
         ("smoothing_clip", json!(0.1)),
         ("actor_period", json!(1)),
+        ("conservative_weight", json!(0.3)),
+        ("online_conservative_weight", json!(0.3)),
+        ("conservative_temperature", json!(0.3)),
+        ("action_samples", json!(3)),
+        ("calibrated", json!(true)),
+        ("behaviour", json!({ "penalty": 0.2 })),
+        ("lagrange", json!({ "target_gap": 0.5 })),
+        ("max_target_backup", json!(true)),
+        ("critic_penalty", json!(0.5)),
+        ("mmd_target", json!(0.2)),
+        ("kernel", json!("gaussian")),
+        ("mmd_bandwidth", json!(1.0)),
+        ("match_samples", json!(3)),
+        ("next_samples", json!(3)),
+        ("q_mix", json!(0.3)),
+        ("warmup_updates", json!(4)),
+        ("initial_multiplier", json!(0.3)),
+        ("multiplier_learning_rate", json!(1e-2)),
+        ("kl_weight", json!(0.1)),
         ("offline_batch", json!(7)),
         ("online_batch", json!(7)),
     ]);
     for name in LearnerConfig::NAMES {
-        let default = serde_json::to_value(LearnerConfig::default_of(name).unwrap()).unwrap();
+        let mut default = serde_json::to_value(LearnerConfig::default_of(name).unwrap()).unwrap();
+        if let Some(warmup) = default.pointer_mut("/bear/warmup_updates") {
+            // Within this short life.
+            *warmup = json!(2);
+        }
         let base = life(&serde_json::from_value(default.clone()).unwrap());
         let mut paths = Vec::new();
         leaves(&default, "", &mut paths);
@@ -337,6 +362,7 @@ fn every_setting_of_every_learner_changes_what_it_does() {
                     Value::Bool(on) => json!(!*on),
                     Value::String(s) if s == "off" => json!("reward_bounds"),
                     Value::String(s) if s == "exp" => json!("whiten"),
+                    Value::String(s) if s == "monte_carlo" => json!("one_step"),
                     Value::Number(_) => json!(0.2),
                     _ => panic!("{path}: say here what else it can be"),
                 };

@@ -37,6 +37,10 @@ pub fn batch(n: usize, observation_dim: usize, action_dim: usize, index: u64) ->
         reward: rows(n, 0.2).iter().map(|r| r.clamp(-1.0, 0.0)).collect(),
         next_observation: rows(n * observation_dim, 1.0),
         continuation: (0..n).map(|i| if i % 5 == 4 { 0.0 } else { 1.0 }).collect(),
+        next_action: rows(n * action_dim, 0.5),
+        next_action_mask: (0..n).map(|i| if i % 5 == 4 { 0.0 } else { 1.0 }).collect(),
+        return_to_go: rows(n, 1.0).iter().map(|r| r.clamp(-3.0, 0.0)).collect(),
+        return_continuation: (0..n).map(|i| if i % 2 == 0 { 0.0 } else { 0.5 }).collect(),
         ..Batch::default()
     }
 }

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use surefoot_core::{Batch, Learner};
 use surefoot_policies::LearnerConfig;
 use surefoot_policies::awac::{Awac, AwacConfig};
+use surefoot_policies::awr::Awr;
+use surefoot_policies::bear::Bear;
+use surefoot_policies::cql::Cql;
 use surefoot_policies::iql::Iql;
 use surefoot_policies::nn::off_policy::{Algorithm, Noise, OffPolicy};
 use surefoot_policies::nn::params::{from_safetensors, to_safetensors};
@@ -49,12 +52,24 @@ struct Columns {
     reward: Vec<f32>,
     next_observation: Vec<f32>,
     continuation: Vec<f32>,
+    #[serde(default)]
+    next_action: Vec<f32>,
+    #[serde(default)]
+    next_action_mask: Vec<f32>,
+    #[serde(default)]
+    return_to_go: Vec<f32>,
+    #[serde(default)]
+    return_continuation: Vec<f32>,
 }
 
 #[derive(Clone, Deserialize)]
 struct Draws {
     next_action: Vec<f32>,
     policy_action: Vec<Vec<f32>>,
+    #[serde(default)]
+    uniform_action: Vec<Vec<f32>>,
+    #[serde(default)]
+    latent: Vec<Vec<f32>>,
     #[serde(default)]
     target_critics: Vec<usize>,
 }
@@ -103,6 +118,9 @@ fn two_updates_of_the_other_learners_equal_an_independent_float64_program() {
         let (label, context) = (format!("case {index}, {name}"), context(dims[0], dims[1], 0));
         let config = json!({ name: case["config"] });
         match serde_json::from_value(config).unwrap() {
+            LearnerConfig::Awr(c) => check(Awr::new(&c, &context).unwrap(), &label, dims, trace),
+            LearnerConfig::Bear(c) => check(Bear::new(&c, &context).unwrap(), &label, dims, trace),
+            LearnerConfig::Cql(c) => check(Cql::new(&c, &context).unwrap(), &label, dims, trace),
             LearnerConfig::Iql(c) => check(Iql::new(&c, &context).unwrap(), &label, dims, trace),
             LearnerConfig::Sac(c) => check(Sac::new(&c, &context).unwrap(), &label, dims, trace),
             LearnerConfig::Td3Bc(c) => check(Td3Bc::new(&c, &context).unwrap(), &label, dims, trace),
@@ -127,7 +145,17 @@ fn check<A: Algorithm>(mut learner: OffPolicy<A>, label: &str, [obs, act]: [usiz
     learner.load(&state).unwrap();
 
     for (k, update) in trace.updates.iter().enumerate() {
-        let Columns { observation, action, reward, next_observation, continuation } = &update.batch;
+        let Columns {
+            observation,
+            action,
+            reward,
+            next_observation,
+            continuation,
+            next_action,
+            next_action_mask,
+            return_to_go,
+            return_continuation,
+        } = &update.batch;
         let batch = Batch {
             n: reward.len(),
             observation_dim: obs,
@@ -137,10 +165,15 @@ fn check<A: Algorithm>(mut learner: OffPolicy<A>, label: &str, [obs, act]: [usiz
             reward: reward.clone(),
             next_observation: next_observation.clone(),
             continuation: continuation.clone(),
+            next_action: next_action.clone(),
+            next_action_mask: next_action_mask.clone(),
+            return_to_go: return_to_go.clone(),
+            return_continuation: return_continuation.clone(),
             ..Batch::default()
         };
-        let Draws { next_action, policy_action, target_critics } = update.noise.clone();
-        let noise = Noise { next_action, policy_action, target_critics };
+        let Draws { next_action, policy_action, uniform_action, latent, target_critics } =
+            update.noise.clone();
+        let noise = Noise { next_action, policy_action, uniform_action, latent, target_critics };
         let metrics = learner.update_with_noise(&batch, &noise).unwrap();
         assert_eq!(metrics.iter().count(), update.metrics.len(), "{label}: {metrics:?}");
         for (name, expected) in &update.metrics {

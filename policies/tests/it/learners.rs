@@ -1,24 +1,32 @@
 //! What holds for every learner.
 
 use serde_json::json;
-use surefoot_core::{Batch, Blobs, LearnError, Learner, PhaseKind, Returns, SamplePlan};
+use surefoot_core::{Batch, Beside, Blobs, LearnError, Learner, PhaseKind, Returns, SamplePlan};
 use surefoot_policies::LearnerConfig;
 
 use crate::data::{batch, context};
 
-/// Every registered learner with small networks.
+/// Every registered learner with small networks, and some by options that need more of a batch.
 fn small() -> Vec<LearnerConfig> {
     let small = |config: LearnerConfig| {
         let mut json = serde_json::to_value(&config).unwrap();
-        for part in ["actor", "critic"] {
-            if let Some(part) = json[config.name()].get_mut(part) {
+        for part in ["actor", "critic", "behaviour"] {
+            let part = json[config.name()].get_mut(part).filter(|part| part.get("hidden").is_some());
+            if let Some(part) = part {
                 part["hidden"] = serde_json::json!([16, 16]);
             }
         }
         json[config.name()]["actor"]["average_rate"] = serde_json::json!(0.1);
         serde_json::from_value(json).unwrap()
     };
-    LearnerConfig::NAMES.iter().map(|n| small(LearnerConfig::default_of(n).unwrap())).collect()
+    let by_options = [
+        json!({ "cql": { "calibrated": true, "max_target_backup": true, "lagrange": { "target_gap": 0.5 } } }),
+        json!({ "td3_bc": { "critic_penalty": 0.3 } }),
+        json!({ "sac": { "behaviour": { "penalty": 0.2 }, "offline_actor": "sac" } }),
+        json!({ "bear": { "warmup_updates": 0, "kernel": "gaussian" } }),
+    ];
+    let defaults = LearnerConfig::NAMES.iter().map(|n| LearnerConfig::default_of(n).unwrap());
+    defaults.chain(by_options.map(|json| serde_json::from_value(json).unwrap())).map(small).collect()
 }
 
 fn build(config: &LearnerConfig, seed: u64) -> Box<dyn Learner> {
@@ -84,9 +92,10 @@ fn damaged_or_foreign_state_is_refused_and_changes_nothing() {
             assert_eq!(learner.save().unwrap(), before);
         }
     }
-    for (mine, other) in small().iter().zip(small().iter().cycle().skip(1)) {
-        let saved = build(mine, 1).save().unwrap();
-        let text = build(other, 1).load(&saved).unwrap_err().to_string();
+    let defaults = || small().into_iter().take(LearnerConfig::NAMES.len());
+    for (mine, other) in defaults().zip(defaults().cycle().skip(1)) {
+        let saved = build(&mine, 1).save().unwrap();
+        let text = build(&other, 1).load(&saved).unwrap_err().to_string();
         let expected = format!("expected {}, found {}", other.name(), mine.name());
         assert!(text.contains(&expected), "{text}");
     }
@@ -125,11 +134,18 @@ fn batches_of_another_shape_are_refused() {
 
 #[test]
 fn every_learner_names_its_batch_and_evaluates_without_changing() {
-    for config in small() {
+    for (i, config) in small().into_iter().enumerate() {
         let mut learner = build(&config, 1);
         let plan = learner.sample_plan(PhaseKind::Offline);
         assert!(plan.batch() > 0);
-        assert!(matches!(plan, SamplePlan::Transitions { returns: Returns::OneStep, .. }), "by default");
+        let SamplePlan::Transitions { returns, beside, .. } = plan else { panic!("{}", config.name()) };
+        let expected = match config.name() {
+            "awr" => Returns::MonteCarlo { discount: 0.99 },
+            _ => Returns::OneStep,
+        };
+        let by_options = i >= LearnerConfig::NAMES.len();
+        assert_eq!(returns, expected, "{} by default", config.name());
+        assert!(by_options || beside == Beside::default(), "{} by default", config.name());
         update(learner.as_mut(), 0..2);
         let before = learner.save().unwrap();
         let first = learner.evaluate(&batch(50, 5, 3, 1)).unwrap();
@@ -170,9 +186,25 @@ fn only_termination_stops_the_bootstrap_of_learners_with_critics() {
 #[test]
 fn an_unusable_setting_of_any_learner_names_its_key() {
     let cases = [
+        ("awr", json!({ "weight_clip": 0.0 }), "weight_clip"),
+        ("bear", json!({ "mmd_target": 0.0 }), "mmd_target"),
+        ("bear", json!({ "mmd_bandwidth": 0.0 }), "mmd_bandwidth"),
+        ("bear", json!({ "match_samples": 0 }), "match_samples"),
+        ("bear", json!({ "next_samples": 101 }), "next_samples"),
+        ("bear", json!({ "q_mix": 1.5 }), "q_mix"),
+        ("bear", json!({ "behaviour": { "hidden": [0] } }), "behaviour.hidden"),
+        ("bear", json!({ "behaviour": { "kl_weight": -1.0 } }), "behaviour.kl_weight"),
+        ("cql", json!({ "conservative_weight": -1.0 }), "conservative_weight"),
+        ("cql", json!({ "online_conservative_weight": -1.0 }), "online_conservative_weight"),
+        ("cql", json!({ "conservative_temperature": 0.0 }), "conservative_temperature"),
+        ("cql", json!({ "action_samples": 0 }), "action_samples"),
+        ("cql", json!({ "lagrange": { "target_gap": 0.8, "learning_rate": 0.0 } }), "lagrange.learning_rate"),
+        ("cql", json!({ "initial_temperature": 0.0 }), "initial_temperature"),
         ("iql", json!({ "expectile": 1.0 }), "expectile"),
         ("iql", json!({ "temperature": 0.0 }), "temperature"),
         ("iql", json!({ "discount": 1.0 }), "discount"),
+        ("sac", json!({ "behaviour": { "penalty": -1.0 } }), "behaviour.penalty"),
+        ("sac", json!({ "behaviour": { "learning_rate": 0.0 } }), "behaviour.learning_rate"),
         ("sac", json!({ "initial_temperature": 0.0 }), "initial_temperature"),
         ("sac", json!({ "temperature_learning_rate": -1.0 }), "temperature_learning_rate"),
         ("sac", json!({ "actor": { "min_log_std": 3.0 } }), "actor.min_log_std"),
@@ -180,6 +212,7 @@ fn an_unusable_setting_of_any_learner_names_its_key() {
         ("sac", json!({ "critic": { "min_over": 3 } }), "critic.min_over"),
         ("sac", json!({ "critic": { "min_over": 0 } }), "critic.min_over"),
         ("td3_bc", json!({ "cloning": -0.1 }), "cloning"),
+        ("td3_bc", json!({ "critic_penalty": -0.1 }), "critic_penalty"),
         ("td3_bc", json!({ "cloning_decay": { "to": 2.0, "updates": 9 } }), "cloning_decay"),
         ("td3_bc", json!({ "smoothing_clip": 0.0 }), "smoothing_clip"),
         ("td3_bc", json!({ "actor_period": 0 }), "actor_period"),
@@ -249,5 +282,30 @@ fn learners_with_critics_ask_for_returns_over_several_steps() {
             learner(json!({ "n_step": 1 })),
             Err(LearnError::Config { key: "returns.n_step", .. })
         ));
+    }
+}
+
+#[test]
+fn what_a_transition_brings_with_it_is_asked_for_and_missed_by_name() {
+    let cases = [
+        (
+            json!({ "cql": { "calibrated": true, "discount": 0.5 } }),
+            Beside { next_action: false, return_to_go: Some(0.5) },
+        ),
+        (json!({ "td3_bc": { "critic_penalty": 0.1 } }), Beside { next_action: true, return_to_go: None }),
+    ];
+    for (config, expected) in cases {
+        let config: LearnerConfig = serde_json::from_value(config).unwrap();
+        let mut learner = build(&config, 1);
+        let SamplePlan::Transitions { beside, .. } = learner.sample_plan(PhaseKind::Online) else { panic!() };
+        assert_eq!(beside, expected);
+        let mut bare = batch(16, 5, 3, 0);
+        let columns = [&mut bare.next_action, &mut bare.next_action_mask, &mut bare.return_to_go];
+        columns.into_iter().for_each(Vec::clear);
+        bare.return_continuation.clear();
+        let before = learner.save().unwrap();
+        let text = learner.update(&bare).unwrap_err().to_string();
+        assert!(text.contains("batch next action") || text.contains("batch returns"), "{text}");
+        assert_eq!(learner.save().unwrap(), before);
     }
 }

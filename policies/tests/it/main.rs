@@ -3,6 +3,7 @@
 
 mod acting;
 mod awac;
+mod cql;
 mod data;
 mod golden;
 mod learners;

@@ -101,9 +101,12 @@ fn train(config: serde_json::Value, data: &ReplayBuffer, seed: u64, updates: u64
     let mut learner = config.build(&LearnerContext::new(Point::new().spec, seed)).unwrap();
     learner.fit(data, &["test".into()]).unwrap();
     let mut batch = Batch::default();
+    let plan = learner.sample_plan(PhaseKind::Offline);
     for k in 0..updates {
         batch.clear(2, 2);
-        data.sample(64, &mut Stream::new(seed, "sample", k), &mut batch);
+        let mut stream = Stream::new(seed, "sample", k);
+        let rows: Vec<usize> = (0..64).map(|_| stream.below(data.len())).collect();
+        plan.append(data, &rows, &mut batch).unwrap();
         learner.update(&batch).unwrap();
     }
     learner
@@ -166,16 +169,85 @@ fn implicit_values_are_far_better_than_cloning_when_half_of_the_demonstrated_ste
 }
 
 #[test]
+fn returns_as_weights_are_far_better_than_cloning_when_half_of_the_demonstrated_steps_are_wrong() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        for returns in [serde_json::json!("monte_carlo"), serde_json::json!({ "n_step": 2 })] {
+            let awr = serde_json::json!({ "awr": {
+                "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+                "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+                "discount": 0.9, "temperature": 0.5, "returns": returns,
+            } });
+            let learned = evaluate(train(awr, &data, seed, 1500).as_ref());
+            assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+        }
+    }
+}
+
+#[test]
+fn conservative_values_climb_above_demonstrations_of_which_half_of_the_steps_are_wrong() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        for (calibrated, lagrange) in [(false, None), (true, Some(0.5))] {
+            let mut cql = serde_json::json!({
+                "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+                "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+                "discount": 0.9, "initial_temperature": 0.1, "temperature_learning_rate": 2e-3,
+                "conservative_weight": 0.5, "action_samples": 4, "calibrated": calibrated,
+            });
+            if let Some(gap) = lagrange {
+                cql["lagrange"] = serde_json::json!({ "target_gap": gap });
+            }
+            let learned = evaluate(train(serde_json::json!({ "cql": cql }), &data, seed, 800).as_ref());
+            assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+        }
+    }
+}
+
+#[test]
+fn a_behaviour_penalty_holds_soft_actor_critic_offline_above_demonstrations_with_wrong_steps() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        for in_targets in [true, false] {
+            let brac = serde_json::json!({ "sac": {
+                "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+                "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+                "discount": 0.9, "initial_temperature": 0.05, "temperature_learning_rate": 0.0, "offline_actor": "sac",
+                "behaviour": { "penalty": 0.1, "in_targets": in_targets, "learning_rate": 2e-3 },
+            } });
+            let learned = evaluate(train(brac, &data, seed, 1500).as_ref());
+            assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+        }
+    }
+}
+
+#[test]
+fn matched_support_climbs_above_demonstrations_of_which_half_of_the_steps_are_wrong() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        let bear = serde_json::json!({ "bear": {
+            "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+            "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+            "behaviour": { "hidden": HIDDEN }, "discount": 0.9, "next_samples": 4, "warmup_updates": 300,
+        } });
+        let learned = evaluate(train(bear, &data, seed, 1500).as_ref());
+        assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+    }
+}
+
+#[test]
 fn td3_bc_climbs_above_demonstrations_of_which_half_of_the_steps_are_wrong() {
     let (data, demonstrated) = demonstrations(300, 0.5);
     for seed in 0..3 {
-        let td3_bc = serde_json::json!({ "td3_bc": {
-            "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
-            "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
-            "discount": 0.9, "cloning": 0.1,
-        } });
-        let learned = evaluate(train(td3_bc, &data, seed, 1500).as_ref());
-        assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+        for critic_penalty in [0.0, 0.05] {
+            let td3_bc = serde_json::json!({ "td3_bc": {
+                "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+                "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+                "discount": 0.9, "cloning": 0.1, "critic_penalty": critic_penalty,
+            } });
+            let learned = evaluate(train(td3_bc, &data, seed, 1500).as_ref());
+            assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+        }
     }
 }
 

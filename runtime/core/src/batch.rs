@@ -33,6 +33,15 @@ pub struct Batch {
     /// `[n]`: what each counts in a loss, above 0 and at most 1, where rows were not drawn evenly and that is to be undone; empty where each
     /// counts 1.
     pub weight: Vec<f32>,
+    /// `[n, action_dim]`: executed in the step behind the transition, zeros where its run ended; empty where it was not asked for
+    /// ([`Beside`](crate::Beside)).
+    pub next_action: Vec<f32>,
+    /// `[n]`: 1 where there is such a step, 0 where the run ended; empty with `next_action`.
+    pub next_action_mask: Vec<f32>,
+    /// `[n]`: discounted rewards from the step to the end of its run; empty where they were not asked for.
+    pub return_to_go: Vec<f32>,
+    /// `[n]`: what a value behind that end counts: `discount^steps`, 0 after a termination; empty with `return_to_go`.
+    pub return_continuation: Vec<f32>,
 }
 
 impl Batch {
@@ -49,5 +58,9 @@ impl Batch {
         self.continuation.clear();
         self.mask.clear();
         self.weight.clear();
+        self.next_action.clear();
+        self.next_action_mask.clear();
+        self.return_to_go.clear();
+        self.return_continuation.clear();
     }
 }

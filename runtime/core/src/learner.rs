@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, DataError, Metrics, Policy, PolicyArtifact, PolicyError, Returns, TransitionSource};
+use crate::{
+    Batch, Beside, DataError, Metrics, Policy, PolicyArtifact, PolicyError, Returns, TransitionSource,
+};
 
 /// Named byte files of a learner's state.
 pub type Blobs = BTreeMap<String, Vec<u8>>;
@@ -28,6 +30,8 @@ pub enum SamplePlan {
         batch: usize,
         /// Over how many steps each.
         returns: Returns,
+        /// What each brings with it.
+        beside: Beside,
     },
     /// Steps that follow one another; see [`Batch`] for how they stand in it.
     Sequences {
@@ -57,8 +61,9 @@ impl SamplePlan {
         batch: &mut Batch,
     ) -> Result<(), DataError> {
         match self {
-            Self::Transitions { batch: _, returns } => {
-                crate::transitions::append_transitions(source, rows, *returns, batch)
+            Self::Transitions { batch: _, returns, beside } => {
+                crate::transitions::append_transitions(source, rows, *returns, batch)?;
+                crate::transitions::append_beside(source, rows, *returns, *beside, batch)
             }
             Self::Sequences { batch: _, length } => {
                 crate::transitions::append_sequences(source, rows, *length, batch)

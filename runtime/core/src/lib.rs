@@ -65,5 +65,5 @@ pub use spec::{EnvSpec, Field, SpecDifference};
 pub use step::{Outcome, StepEnd, StepFigures};
 pub use surefoot_safety as safety;
 pub use task::{Marker, MarkerShape, Task, TaskOutcome};
-pub use transitions::{Returns, TransitionSource};
+pub use transitions::{Beside, Returns, TransitionSource};
 pub use vec_env::VecEnv;

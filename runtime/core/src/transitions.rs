@@ -27,6 +27,15 @@ pub enum Returns {
     },
 }
 
+/// What a transition brings with it, for losses that need more than itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// The action that was executed behind it ([`Batch::next_action`]).
+    pub next_action: bool,
+    /// The rewards to the end of its run, discounted by this for each step ([`Batch::return_to_go`]).
+    pub return_to_go: Option<f32>,
+}
+
 /// Recorded steps, in memory or not. Every row has its number, and the same numbers give the same bits from every source of the same steps.
 pub trait TransitionSource: Send + Sync {
     /// Numbers in an observation.
@@ -111,6 +120,52 @@ pub fn append_transitions(
                     push_end(step, o, a, sum, factor, batch);
                 })?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Appends what [`Beside`] asks for, for transitions from `rows` on that were appended with the same `returns`.
+///
+/// # Errors
+/// When a row is not there, or cannot be read.
+pub fn append_beside(
+    source: &dyn TransitionSource,
+    rows: &[usize],
+    returns: Returns,
+    beside: Beside,
+    batch: &mut Batch,
+) -> Result<(), DataError> {
+    let (o, a) = (source.observation_dim(), source.action_dim());
+    let Beside { next_action, return_to_go } = beside;
+    if next_action {
+        for &row in rows {
+            there(source, row)?;
+            let most = match returns {
+                Returns::OneStep => 1,
+                Returns::NStep { n, .. } => n.max(1),
+                Returns::MonteCarlo { .. } => usize::MAX,
+            };
+            let behind = source.following(row, most.saturating_add(1)) > most;
+            if behind {
+                source.scan(row + most, 1, &mut |step| {
+                    batch.next_action.extend_from_slice(&step[o..o + a]);
+                })?;
+            } else {
+                batch.next_action.resize(batch.next_action.len() + a, 0.0);
+            }
+            batch.next_action_mask.push(if behind { 1.0 } else { 0.0 });
+        }
+    }
+    if let Some(discount) = return_to_go {
+        for &row in rows {
+            there(source, row)?;
+            let steps = source.following(row, usize::MAX);
+            batch.return_to_go.push(source.return_from(row, discount)?);
+            let factor = f64::from(discount).powf(steps as f64) as f32;
+            source.scan((row + steps).saturating_sub(1), 1, &mut |step| {
+                batch.return_continuation.push(step[2 * o + a + 1] * factor);
+            })?;
         }
     }
     Ok(())
@@ -250,6 +305,22 @@ mod tests {
                     prop_assert!((f64::from(batch.reward[i]) - sum).abs() < 1e-4, "{:?} {} {}", returns, batch.reward[i], sum);
                     prop_assert_eq!(batch.next_observation[i], next);
                     prop_assert!((f64::from(batch.continuation[i]) - factor).abs() < 1e-6);
+                    // And what it brings with it.
+                    let beside = Beside { next_action: true, return_to_go: Some(DISCOUNT) };
+                    if i == 0 {
+                        append_beside(&buffer, &rows, returns, beside, &mut batch).unwrap();
+                        prop_assert_eq!(batch.next_action.len(), batch.n);
+                    }
+                    // Actions are numbered as observations are.
+                    let end = e.end[t..].iter().position(|end| end.is_last()).map_or(e.len(), |k| t + k + 1);
+                    let steps = end - t;
+                    let behind = (steps > n).then(|| e.action[t + n]);
+                    let found = (batch.next_action_mask[i] > 0.0).then_some(batch.next_action[i]);
+                    prop_assert_eq!(found, behind, "{:?}", returns);
+                    let (whole, _, factor) = naive(e, t, steps);
+                    prop_assert!((f64::from(batch.return_to_go[i]) - whole).abs() < 1e-4);
+                    let factor = factor * f64::from(DISCOUNT);
+                    prop_assert!((f64::from(batch.return_continuation[i]) - factor).abs() < 1e-6);
                 }
             }
         }

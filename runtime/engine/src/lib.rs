@@ -27,6 +27,7 @@ mod resume;
 pub mod rollout;
 pub mod run_dir;
 pub mod sampling;
+mod sampling_config;
 mod stages;
 mod state;
 mod trainer;
@@ -47,6 +48,6 @@ pub use rollout::{
     EpisodeCost, EpisodeSeeds, Film, Guard, RolloutProgress, Watch, film, guarded_rollout, rollout,
 };
 pub use run_dir::{RunDir, RunInfo};
-pub use sampling::{PrioritizedConfig, ReturnWeightConfig, SamplingConfig};
+pub use sampling::{BestEpisodesConfig, PrioritizedConfig, ReturnWeightConfig, SamplingConfig};
 pub use state::Counters;
 pub use trainer::{Baseline, TrainEnd, Trainer, TrainerParts, TrainingConfig};

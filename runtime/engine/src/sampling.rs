@@ -1,118 +1,24 @@
 //! How a stage draws the rows of its batches: evenly, by priority, or by what episodes brought.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use surefoot_core::{Blobs, Learner, Prioritized, ReplayBuffer, SamplePlan, Stream, TransitionSource};
 
 use crate::EngineError;
 use crate::demonstrations::{Demonstrations, Part};
 
-/// Which rows a phase draws.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SamplingConfig {
-    /// Each with the same probability, times the weight of its dataset.
-    #[default]
-    Uniform,
-    /// Those more often whose value the learner was off by more (Schaul and others 2016, arXiv 1511.05952), in the demonstrations and in what
-    /// happens online. Needs a learner with TD errors.
-    Prioritized(PrioritizedConfig),
-    /// Demonstrations of better episodes more often: each row in proportion to `exp(g / temperature)`, `g` the sum of its episode's rewards,
-    /// scaled to 0 for the worst and 1 for the best episode (Hong and others 2023, arXiv 2306.13085). Rows from online phases are drawn
-    /// evenly, and steps that a person drove as those of the best episode.
-    WeightedByReturn(ReturnWeightConfig),
-}
-
-/// Drawing by priority.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PrioritizedConfig {
-    /// A row's probability goes by its error to this power: 0 is uniform, 1 in proportion.
-    pub alpha: f64,
-    /// How far importance weights undo that in the losses: 0 not at all, 1 in full.
-    pub beta: f64,
-}
-
-impl Default for PrioritizedConfig {
-    fn default() -> Self {
-        Self { alpha: 0.6, beta: 0.4 }
-    }
-}
-
-/// Drawing by what episodes brought.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReturnWeightConfig {
-    /// Smaller prefers the best episodes more: the best one's rows are drawn `exp(1 / temperature)` times as often as the worst one's.
-    pub temperature: f64,
-}
-
-impl Default for ReturnWeightConfig {
-    fn default() -> Self {
-        Self { temperature: 0.5 }
-    }
-}
-
-/// Weights are not further apart than this: `exp(1 / LEAST_TEMPERATURE)` is finite and leaves the others their digits.
-const LEAST_TEMPERATURE: f64 = 0.02;
-
-impl SamplingConfig {
-    /// Refuses values that cannot be drawn with; `key` is the path of this value in the configuration.
-    ///
-    /// # Errors
-    /// [`EngineError::Config`] with the first such key.
-    pub fn check(&self, key: &str) -> Result<(), EngineError> {
-        let part = |name: &str, value: f64| {
-            if (0.0..=1.0).contains(&value) {
-                Ok(())
-            } else {
-                Err(EngineError::setting(format!("{key}.{name}"), "0 to 1", &value))
-            }
-        };
-        match self {
-            Self::Uniform => Ok(()),
-            Self::Prioritized(PrioritizedConfig { alpha, beta }) => {
-                part("prioritized.alpha", *alpha)?;
-                part("prioritized.beta", *beta)
-            }
-            Self::WeightedByReturn(ReturnWeightConfig { temperature }) => {
-                if temperature.is_finite() && *temperature >= LEAST_TEMPERATURE {
-                    return Ok(());
-                }
-                let expected = format!("a number of at least {LEAST_TEMPERATURE}");
-                Err(EngineError::setting(
-                    format!("{key}.weighted_by_return.temperature"),
-                    &expected,
-                    temperature,
-                ))
-            }
-        }
-    }
-
-    /// Refuses a learner that cannot be trained in this way.
-    ///
-    /// # Errors
-    /// [`EngineError::Config`].
-    pub fn fits(&self, key: &str, learner: &dyn Learner) -> Result<(), EngineError> {
-        if matches!(self, Self::Prioritized(_)) && learner.td_errors().is_none() {
-            let expected = "uniform or weighted_by_return for a learner without TD errors";
-            let found = format!("prioritized for {}", learner.name());
-            return Err(EngineError::setting(format!("{key}.sampling"), expected, &found));
-        }
-        Ok(())
-    }
-}
+pub use crate::sampling_config::{BestEpisodesConfig, PrioritizedConfig, ReturnWeightConfig, SamplingConfig};
 
 /// Ranges of rows with the weight that each of their rows has.
 struct Ranges {
     /// First row, rows, and the weights of all ranges up to this one together.
     ranges: Vec<(usize, usize, f64)>,
-    /// Of each row behind the last range.
+    /// Rows from this one on are behind all ranges.
+    end: usize,
+    /// Of each of those.
     added: f64,
 }
 
 impl Ranges {
-    fn new(parts: impl Iterator<Item = (usize, usize, f64)>, added: f64) -> Self {
+    fn new(parts: impl Iterator<Item = (usize, usize, f64)>, added: f64, end: usize) -> Self {
         let mut total = 0.0;
         let ranges = parts
             .map(|(first, rows, weight)| {
@@ -120,11 +26,11 @@ impl Ranges {
                 (first, rows, total)
             })
             .collect();
-        Self { ranges, added }
+        Self { ranges, end, added }
     }
 
     fn draw(&self, rows: usize, stream: &mut Stream) -> usize {
-        let (end, total) = self.ranges.last().map_or((0, 0.0), |(first, n, total)| (first + n, *total));
+        let (end, total) = (self.end, self.ranges.last().map_or(0.0, |(_, _, total)| *total));
         let behind = rows.saturating_sub(end);
         let at = stream.unit() * (total + self.added * behind as f64);
         let range = self.ranges.partition_point(|(_, _, total)| *total <= at);
@@ -132,7 +38,7 @@ impl Ranges {
             Some((first, n, _)) => first + stream.below(*n),
             None if behind > 0 => end + stream.below(behind),
             // Rounding led behind the last range.
-            None => stream.below(rows),
+            None => self.ranges.last().map_or(0, |(first, n, _)| first + stream.below(*n)),
         }
     }
 }
@@ -172,7 +78,7 @@ impl Sampler {
             SamplingConfig::Uniform => {
                 let even = train.stretches.iter().all(|s| train.weight(s.set) == 1.0);
                 let all = train.stretches.iter().map(|s| (s.rows.start, s.rows.len(), train.weight(s.set)));
-                if even { Kind::Uniform } else { Kind::Ranges(Ranges::new(all, 1.0)) }
+                if even { Kind::Uniform } else { Kind::Ranges(Ranges::new(all, 1.0, train.recorded())) }
             }
             SamplingConfig::WeightedByReturn(ReturnWeightConfig { temperature }) => {
                 let sums = || train.stretches.iter().map(|s| s.reward_sum);
@@ -186,7 +92,13 @@ impl Sampler {
                     .stretches
                     .iter()
                     .map(|s| (s.rows.start, s.rows.len(), train.weight(s.set) * weight(s.reward_sum)));
-                Kind::Ranges(Ranges::new(all, weight(high)))
+                Kind::Ranges(Ranges::new(all, weight(high), train.recorded()))
+            }
+            SamplingConfig::BestEpisodes(best) => {
+                let sums: Vec<f64> = train.stretches.iter().map(|s| s.reward_sum).collect();
+                let kept = train.stretches.iter().zip(best.kept(&sums)).filter(|(_, kept)| *kept);
+                let all = kept.map(|(s, _)| (s.rows.start, s.rows.len(), train.weight(s.set)));
+                Kind::Ranges(Ranges::new(all, 1.0, train.recorded()))
             }
             SamplingConfig::Prioritized(PrioritizedConfig { alpha, beta }) => Kind::Prioritized {
                 beta,
@@ -416,6 +328,13 @@ mod tests {
         for (share, weight) in found.iter().zip([1.0, 1.0_f64.exp(), 0.5_f64.exp()]) {
             assert!((share - weight / total).abs() < 0.01, "{found:?}");
         }
+        let best = |fraction| SamplingConfig::BestEpisodes(BestEpisodesConfig { fraction });
+        let one = shares(best(0.1), &demonstrations(&[(&episodes, 1.0)]), 3);
+        assert!(one[0] == 0.0 && one[1] > 0.99 && one[2] == 0.0, "{one:?}");
+        let two = shares(best(0.7), &demonstrations(&[(&episodes[..1], 1.0), (&episodes[1..], 1.0)]), 3);
+        assert!(two[0] == 0.0 && (two[1] - 0.5).abs() < 0.01, "{two:?}");
+        let all = shares(best(1.0), &demonstrations(&[(&episodes, 1.0)]), 3);
+        assert!(all.iter().all(|share| (share - 1.0 / 3.0).abs() < 0.01), "{all:?}");
         let same = [episode(0.0, 10, 1.0), episode(1.0, 10, 1.0)];
         let even = shares(sampling, &demonstrations(&[(&same, 1.0)]), 2);
         assert!((even[0] - 0.5).abs() < 0.01, "{even:?}");
@@ -427,6 +346,7 @@ mod tests {
             SamplingConfig::Uniform,
             SamplingConfig::Prioritized(PrioritizedConfig::default()),
             SamplingConfig::WeightedByReturn(ReturnWeightConfig::default()),
+            SamplingConfig::BestEpisodes(BestEpisodesConfig::default()),
         ] {
             let mut d = demonstrations(&[(&[episode(0.0, 10, 0.0)], 1.0)]);
             let mut sampler = Sampler::new(sampling, &d.train);
@@ -465,16 +385,5 @@ mod tests {
             files.insert(file.into(), vec![1; 5]);
             assert_eq!(Sampler::restored(sampling, (&d.train, &replay), &mut files).err(), Some(file));
         }
-    }
-
-    #[test]
-    fn unusable_values_are_refused_by_key() {
-        let refused = |s: SamplingConfig| s.check("phase[0].offline.sampling").unwrap_err().to_string();
-        let alpha = SamplingConfig::Prioritized(PrioritizedConfig { alpha: 1.5, beta: 0.4 });
-        assert_eq!(refused(alpha), "phase[0].offline.sampling.prioritized.alpha: expected 0 to 1, found 1.5");
-        let beta = SamplingConfig::Prioritized(PrioritizedConfig { alpha: 0.5, beta: f64::NAN });
-        assert!(refused(beta).contains("prioritized.beta"));
-        let cold = SamplingConfig::WeightedByReturn(ReturnWeightConfig { temperature: 0.0 });
-        assert!(refused(cold).contains("weighted_by_return.temperature: expected a number of at least 0.02"));
     }
 }

@@ -184,6 +184,7 @@ impl Learners {
         let all = || std::iter::once(&self.main).chain(others.clone());
         let discount = all().find_map(|learner| match learner.sample_plan(PhaseKind::Offline) {
             SamplePlan::Transitions { returns: Returns::MonteCarlo { discount }, .. } => Some(discount),
+            SamplePlan::Transitions { beside, .. } => beside.return_to_go,
             _ => None,
         });
         let discount = discount.unwrap_or(CacheOptions::default().discount);

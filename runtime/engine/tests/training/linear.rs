@@ -3,8 +3,9 @@
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use surefoot_core::{
-    ActMode, Batch, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy, PolicyArtifact,
-    PolicyCard, PolicyError, ResetScope, Returns, Rows, RowsMut, SamplePlan, Stream, TransitionSource,
+    ActMode, Batch, Beside, Blobs, LearnError, Learner, Metrics, Normalizer, PhaseKind, Policy,
+    PolicyArtifact, PolicyCard, PolicyError, ResetScope, Returns, Rows, RowsMut, SamplePlan, Stream,
+    TransitionSource,
 };
 
 use crate::point_robot::{Tripwire, spec};
@@ -41,7 +42,8 @@ pub struct Linear {
 impl Linear {
     pub fn new(name: &'static str, temperature: f32, tripwire: Tripwire) -> Self {
         let (weights, momentum) = (vec![0.0; WEIGHTS], vec![0.0; WEIGHTS]);
-        let plan = SamplePlan::Transitions { batch: 32, returns: Returns::OneStep };
+        let plan =
+            SamplePlan::Transitions { batch: 32, returns: Returns::OneStep, beside: Beside::default() };
         let (errors, hashes) = (Vec::new(), Vec::new());
         Self { fault: None, plan, errors, name, temperature, weights, momentum, updates: 0, hashes, tripwire }
     }

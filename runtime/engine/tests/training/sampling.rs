@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use surefoot_core::{Returns, SamplePlan};
+use surefoot_core::{Beside, Returns, SamplePlan};
 use surefoot_engine::{
-    EngineError, Interrupt, PhaseConfig, PrioritizedConfig, ReturnWeightConfig, SamplingConfig, TrainEnd,
+    BestEpisodesConfig, EngineError, Interrupt, PhaseConfig, PrioritizedConfig, ReturnWeightConfig,
+    SamplingConfig, TrainEnd,
 };
 
 use crate::point_robot::Tripwire;
@@ -13,6 +14,7 @@ use crate::runs::{Setup, scratch};
 
 const PRIORITIZED: SamplingConfig = SamplingConfig::Prioritized(PrioritizedConfig { alpha: 0.6, beta: 0.4 });
 const BY_RETURN: SamplingConfig = SamplingConfig::WeightedByReturn(ReturnWeightConfig { temperature: 0.3 });
+const BEST: SamplingConfig = SamplingConfig::BestEpisodes(BestEpisodesConfig { fraction: 0.3 });
 
 fn setup(sampling: SamplingConfig, plan: SamplePlan) -> Setup {
     let mut setup = Setup { plan: Some(plan), ..Setup::small() };
@@ -25,8 +27,12 @@ fn setup(sampling: SamplingConfig, plan: SamplePlan) -> Setup {
     setup
 }
 
-const fn steps(n: usize) -> SamplePlan {
-    SamplePlan::Transitions { batch: 32, returns: Returns::NStep { n, discount: 0.9 } }
+fn steps(n: usize) -> SamplePlan {
+    SamplePlan::Transitions {
+        batch: 32,
+        returns: Returns::NStep { n, discount: 0.9 },
+        beside: Beside::default(),
+    }
 }
 
 fn finish(setup: &Setup, run: &Path, tripwire: &Tripwire) -> TrainEnd {
@@ -43,6 +49,7 @@ fn every_way_of_drawing_ends_the_same_after_interrupts() {
         (PRIORITIZED, steps(1)),
         (BY_RETURN, steps(3)),
         (PRIORITIZED, sequences),
+        (BEST, steps(1)),
     ]
     .into_iter()
     .enumerate()
@@ -71,7 +78,7 @@ fn every_way_of_drawing_ends_the_same_after_interrupts() {
     }
     ends.sort();
     ends.dedup();
-    assert_eq!(ends.len(), 4, "each way leads to other weights");
+    assert_eq!(ends.len(), 5, "each way leads to other weights");
 }
 
 #[test]
@@ -98,7 +105,8 @@ fn refused(setup: &Setup) -> String {
 #[test]
 fn what_the_data_does_not_suffice_for_is_refused() {
     let rows: usize = Setup::small().demonstrations.iter().map(surefoot_core::Episode::len).sum();
-    let batch = SamplePlan::Transitions { batch: rows + 1, returns: Returns::OneStep };
+    let batch =
+        SamplePlan::Transitions { batch: rows + 1, returns: Returns::OneStep, beside: Beside::default() };
     let text = refused(&setup(SamplingConfig::Uniform, batch));
     assert!(text.starts_with("stage offline: batch of weighted: expected a batch with at most"), "{text}");
     assert!(
@@ -109,7 +117,11 @@ fn what_the_data_does_not_suffice_for_is_refused() {
     assert!(text.starts_with("stage offline: sequence of weighted: expected at most"), "{text}");
     assert!(text.ends_with("found 41 steps"), "{text}");
     // Nothing in the recordings says that the task ended.
-    let monte_carlo = SamplePlan::Transitions { batch: 32, returns: Returns::MonteCarlo { discount: 0.9 } };
+    let monte_carlo = SamplePlan::Transitions {
+        batch: 32,
+        returns: Returns::MonteCarlo { discount: 0.9 },
+        beside: Beside::default(),
+    };
     let mut endless = setup(SamplingConfig::Uniform, monte_carlo);
     for e in &mut endless.demonstrations {
         e.end.iter_mut().for_each(|end| *end = surefoot_core::StepEnd::Running);
@@ -136,7 +148,10 @@ fn what_the_data_does_not_suffice_for_is_refused() {
     };
     assert!(with(BY_RETURN).is_ok());
     let text = with(PRIORITIZED).unwrap_err().to_string();
-    assert!(text.starts_with("baseline.bc.sampling: expected uniform or weighted_by_return"), "{text}");
+    assert!(
+        text.starts_with("baseline.bc.sampling: expected uniform, weighted_by_return or best_episodes"),
+        "{text}"
+    );
 }
 
 #[test]
