@@ -277,16 +277,22 @@ impl<'a> Appender<'a> {
 
     /// Writes what was appended since the last time.
     pub(crate) fn commit(&mut self) -> Result<(), EncodeError> {
+        self.copy()?;
+        Ok(self.file.commit()?)
+    }
+
+    /// Has the file take what is still in memory with its next commit.
+    fn copy(&mut self) -> Result<(), EncodeError> {
         let image = File::from_bytes(std::mem::take(&mut self.image).finish()?)?;
         for path in self.copies.drain(..) {
             self.file.copy_from(&image, &path, &format!("data/{path}"))?;
         }
-        Ok(self.file.commit()?)
+        Ok(())
     }
 
     /// Writes the rest: the total, and the masks.
     pub(crate) fn finish(mut self) -> Result<(), EncodeError> {
-        self.commit()?;
+        self.copy()?;
         self.file.root().group("data")?.set_attr("total", int(self.steps))?;
         let masks: Vec<_> = self.recording.masks.iter().filter(|(_, members)| !members.is_empty()).collect();
         if !masks.is_empty() {

@@ -131,6 +131,9 @@ impl InplaceOp1 for AdamOp<'_> {
         let mut moments = self.moments.borrow_mut();
         let Moments { first, second } = &mut **moments;
         let CpuStorage::F32(values) = values else { candle_core::bail!("parameters are f32") };
+        if self.gradient.len() != values.len() {
+            candle_core::bail!("{} parameters, {} derivatives", values.len(), self.gradient.len());
+        }
         let middle = values.len() / 2;
         let (values, more_values) = values.split_at_mut(middle);
         let (first, more_first) = first.split_at_mut(middle);

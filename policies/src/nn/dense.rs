@@ -1,5 +1,7 @@
 //! The forward pass of a perceptron on the control thread: preallocated, plain `f32` loops.
 
+use super::params::transposed;
+
 /// One layer.
 #[derive(Clone, Debug)]
 pub struct DenseLayer {
@@ -13,14 +15,8 @@ impl DenseLayer {
     /// From a `[out, in]` weight and an `[out]` bias.
     #[must_use]
     pub fn new(weight: &[f32], bias: Vec<f32>) -> Self {
-        let (out, input) = (bias.len(), weight.len() / bias.len().max(1));
-        let mut transposed = vec![0.0; weight.len()];
-        for o in 0..out {
-            for i in 0..input {
-                transposed[i * out + o] = weight[o * input + i];
-            }
-        }
-        Self { weight: transposed, bias }
+        let dims = [bias.len(), weight.len() / bias.len().max(1)];
+        Self { weight: transposed(weight, dims), bias }
     }
 
     fn forward(&self, x: &[f32], y: &mut [f32]) {

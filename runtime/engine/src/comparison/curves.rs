@@ -32,9 +32,7 @@ pub(super) fn mean_curve(ways: &[Way], runs: &[RunScores], name: &str) -> Vec<Me
             if scores.len() != runs.len() {
                 continue;
             }
-            let here: Vec<RunScores> =
-                runs.iter().zip(scores).map(|(run, last)| RunScores { last, ..run.clone() }).collect();
-            let by_task = by_task(&here, |r| Some(r.last)).unwrap_or_default();
+            let by_task = by_task(runs.iter().map(|run| run.task.as_str()).zip(scores));
             curve.push(MeanPoint { online, at, score: aggregate(&by_task, name) });
         }
     }

@@ -294,12 +294,17 @@ fn regret(points: &[(f64, f64)]) -> Option<f64> {
 }
 
 /// Scores by task, in the order of tasks.
-fn by_task(runs: &[RunScores], figure: impl Fn(&RunScores) -> Option<f64>) -> Option<Scores> {
+fn by_task<'a>(figures: impl Iterator<Item = (&'a str, f64)>) -> Scores {
     let mut tasks: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for run in runs {
-        tasks.entry(&run.task).or_default().push(figure(run)?);
+    for (task, figure) in figures {
+        tasks.entry(task).or_default().push(figure);
     }
-    Some(tasks.into_values().collect())
+    tasks.into_values().collect()
+}
+
+/// The last scores of runs by task.
+fn last_scores(runs: &[RunScores]) -> Scores {
+    by_task(runs.iter().map(|run| (run.task.as_str(), run.last)))
 }
 
 fn tasks(runs: &[RunScores]) -> Vec<String> {
@@ -329,7 +334,7 @@ impl Comparison {
             judged.push((name.clone(), scores, ways));
         }
         let Some((_, first, _)) = judged.first() else { return Err(ComparisonError::Nothing) };
-        let (expected, first) = (tasks(first), by_task(first, |r| Some(r.last)).unwrap_or_default());
+        let (expected, first) = (tasks(first), last_scores(first));
         let mut compared = Vec::new();
         for (i, (name, runs, ways)) in judged.iter().enumerate() {
             let found = tasks(runs);
@@ -341,9 +346,11 @@ impl Comparison {
                 return Err(ComparisonError::Tasks { contender: name.clone(), expected, found });
             }
             let over = |figure: fn(&RunScores) -> Option<f64>| {
-                by_task(runs, figure).map(|scores| aggregate(&scores, name))
+                let figures: Option<Vec<_>> =
+                    runs.iter().map(|run| Some((run.task.as_str(), figure(run)?))).collect();
+                figures.map(|figures| aggregate(&by_task(figures.into_iter()), name))
             };
-            let last = by_task(runs, |r| Some(r.last)).unwrap_or_default();
+            let last = last_scores(runs);
             compared.push(Compared {
                 name: name.clone(),
                 offline: over(|r| r.offline),

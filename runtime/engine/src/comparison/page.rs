@@ -1,11 +1,11 @@
 //! The comparison as one HTML page that needs nothing else.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::table::percent_with_interval;
-use super::{Compared, Comparison, Estimate, ScoreConfig};
+use super::table::{cell, score_words};
+use super::{Compared, Comparison, Estimate};
 use crate::report::chart::{Chart, Curve, Interval, intervals, nice_ticks, number};
-use crate::report::{SAFETY_NOTICE, STYLE};
+use crate::report::{SAFETY_NOTICE, document};
 
 /// Colours, by the contender's place.
 const CLASSES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
@@ -21,19 +21,10 @@ fn class(place: usize) -> &'static str {
 pub fn page(comparison: &Comparison) -> String {
     let Comparison { name, config, contenders } = comparison;
     let runs = contenders.first().map_or(0, |c| c.runs.len());
-    let markup = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (name) " · surefoot" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { main {
+    let content = html! {
                 header {
                     h1 { (name) }
-                    p.soft { (contenders.len()) " contenders, " (runs) " runs of each. " (score_words(&config.score)) }
+                    p.soft { (contenders.len()) " contenders, " (runs) " runs of each. Score: " (score_words(&config.score)) "." }
                 }
                 section {
                     h2 { "How they end" }
@@ -52,23 +43,8 @@ pub fn page(comparison: &Comparison) -> String {
                 section { h2 { "Figures" } (figures(comparison)) }
                 section { h2 { "Runs" } (every_run(contenders)) }
                 footer { (SAFETY_NOTICE) }
-            } }
-        }
     };
-    markup.into_string()
-}
-
-fn score_words(score: &ScoreConfig) -> String {
-    match score {
-        ScoreConfig::Success => "A score is the part of evaluation episodes that were solved.".into(),
-        ScoreConfig::Returns(scales) => {
-            let scales: Vec<String> = scales
-                .iter()
-                .map(|(task, s)| format!("{task}: 0 % is {}, 100 % is {}", number(s.zero), number(s.one)))
-                .collect();
-            format!("A score is a mean return on a scale ({}).", scales.join("; "))
-        }
-    }
+    document(name, &content).into_string()
 }
 
 fn endings(contenders: &[Compared]) -> Vec<Interval> {
@@ -146,18 +122,17 @@ fn curves(contenders: &[Compared]) -> Chart {
 }
 
 fn figures(comparison: &Comparison) -> Markup {
-    let cell = |e: &Option<Estimate>| e.map_or("–".to_owned(), |e| percent_with_interval(&e));
     html! {
         div.scroll { table {
             tr {
                 th { "" } th { "offline" }
-                th { "worst in the first " (comparison.config.switch_env_steps) " env steps" }
+                th { "worst early" }
                 th { "last" } th { "regret" } th { "better than the first" } th { "violations" }
             }
             @for (i, c) in comparison.contenders.iter().enumerate() {
                 tr {
                     td.(class(i)) { span.key {} (c.name) }
-                    td { (cell(&c.offline)) } td { (cell(&c.after_switch)) } td { (percent_with_interval(&c.last)) }
+                    td { (cell(&c.offline)) } td { (cell(&c.after_switch)) } td { (cell(&Some(c.last))) }
                     td { (cell(&c.regret)) } td { (cell(&c.improvement)) }
                     td { (c.runs.iter().map(|r| r.violations).sum::<u64>()) }
                 }
@@ -166,7 +141,7 @@ fn figures(comparison: &Comparison) -> Markup {
                 tr { td { (p.name) ", published" } td {} td {} td { (format!("{:.1}", 100.0 * p.score)) } td {} td {} td { (p.source) } }
             }
         } }
-        p.soft.small { "In percent. Regret: 100 minus the mean score over the env steps of online learning." }
+        p.soft.small { "In percent. Worst early: the worst evaluation in the first " (comparison.config.switch_env_steps) " env steps online. Regret: 100 minus the mean score over the env steps of online learning." }
     }
 }
 

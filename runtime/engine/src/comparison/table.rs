@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{Comparison, Estimate, ScoreConfig};
+use super::{Comparison, Estimate, ReturnScale, ScoreConfig};
 
 /// The table, and a line on how it was made.
 #[must_use]
 pub fn table(comparison: &Comparison) -> String {
     let Comparison { name: _, config, contenders } = comparison;
-    let cell = |e: &Option<Estimate>| e.map_or("–".to_owned(), |e| percent_with_interval(&e));
     let mut out = String::from(
         "| | offline | worst after the switch | last | regret | better than the first | violations |\n|---|---|---|---|---|---|---|\n",
     );
@@ -20,7 +19,7 @@ pub fn table(comparison: &Comparison) -> String {
             c.name,
             cell(&c.offline),
             cell(&c.after_switch),
-            percent_with_interval(&c.last),
+            cell(&Some(c.last)),
             cell(&c.regret),
             cell(&c.improvement),
         );
@@ -35,16 +34,7 @@ pub fn table(comparison: &Comparison) -> String {
         );
     }
     let runs = contenders.first().map_or(0, |c| c.runs.len());
-    let what = match &config.score {
-        ScoreConfig::Success => "success, %".to_owned(),
-        ScoreConfig::Returns(scales) => {
-            let scales: Vec<String> = scales
-                .iter()
-                .map(|(task, s)| format!("{task}: 0 is a return of {}, 100 one of {}", s.zero, s.one))
-                .collect();
-            format!("normalised return ({})", scales.join("; "))
-        }
-    };
+    let what = score_words(&config.score);
     let _ = writeln!(
         out,
         "\nScore: {what}. Interquartile means over {runs} runs of each with bootstrap 95 % intervals (2000 resamples of seeds); last: the mean of the last {} evaluations; worst in the first {} env steps online; regret: 100 minus the mean score online.",
@@ -53,7 +43,18 @@ pub fn table(comparison: &Comparison) -> String {
     out
 }
 
+/// What a score is, in words.
+pub(super) fn score_words(score: &ScoreConfig) -> String {
+    let ScoreConfig::Returns(scales) = score else { return "success, %".to_owned() };
+    let scale = |(task, s): (&String, &ReturnScale)| {
+        format!("{task}: 0 is a return of {}, 100 one of {}", s.zero, s.one)
+    };
+    format!("normalised return ({})", scales.iter().map(scale).collect::<Vec<_>>().join("; "))
+}
+
 /// `43.0 [37.2, 50.1]`, of parts of one.
-pub(super) fn percent_with_interval(e: &Estimate) -> String {
-    format!("{:.1} [{:.1}, {:.1}]", 100.0 * e.value, 100.0 * e.low, 100.0 * e.high)
+pub(super) fn cell(estimate: &Option<Estimate>) -> String {
+    estimate.map_or("–".to_owned(), |Estimate { value, low, high }| {
+        format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high)
+    })
 }

@@ -1,6 +1,6 @@
 //! One episode as a page that needs nothing else.
 
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::html;
 use surefoot_core::Episode;
 
 use super::chart::{Chart, Curve, thin_out};
@@ -65,29 +65,16 @@ pub fn episode_page(title: &str, summary: &str, channels: &[EpisodeChannel], epi
         spans: spans.clone(),
         curves: vec![curve(&c.proposed, "baseline", true), curve(&c.values, "online", false)],
     };
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " · surefoot" }
-                style { (PreEscaped(super::STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { (title) }
-                        p.soft { (summary) }
-                        @if !episode.proposed.is_empty() {
-                            p.soft { "Actions: executed, and fainter behind it what was proposed." }
-                        }
-                    }
-                    section { div.charts { @for c in channels { (chart(c).draw()) } } }
-                    footer { (SAFETY_NOTICE) }
-                }
+    let content = html! {
+        header {
+            h1 { (title) }
+            p.soft { (summary) }
+            @if !episode.proposed.is_empty() {
+                p.soft { "Actions: executed, and fainter behind it what was proposed." }
             }
         }
-    }
-    .into_string()
+        section { div.charts { @for c in channels { (chart(c).draw()) } } }
+        footer { (SAFETY_NOTICE) }
+    };
+    super::document(title, &content).into_string()
 }

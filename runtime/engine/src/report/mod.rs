@@ -9,6 +9,7 @@ mod page;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use animation::animation;
 pub use episode::{EpisodeChannel, episode_page};
@@ -19,8 +20,21 @@ use crate::results::Results;
 use crate::run_dir::{RunInfo, read_config, read_info, read_json, write_atomic};
 use history::History;
 
-/// How all pages look.
-pub(crate) const STYLE: &str = include_str!("style.css");
+/// A page of this title that needs nothing else: what all of them stand in.
+pub(crate) fn document(title: &str, content: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · surefoot" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body { main { (content) } }
+        }
+    }
+}
 
 /// A filmed episode, ready to be put into a page.
 struct Animation {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use surefoot_safety::SafetyCounts;
 
 use super::Source;
@@ -22,37 +22,25 @@ pub const SAFETY_NOTICE: &str = "surefoot is a motion limiter, not a certified s
 pub fn page(source: &Source) -> Markup {
     let results = &source.results;
     let title = format!("{} on {}, seed {}", results.name, results.env, results.seed);
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " · surefoot" }
-                style { (PreEscaped(super::STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { (title) }
-                        p.soft {
-                            (lead(results))
-                            @if !source.info.started.is_empty() { " Started " (source.info.started) "." }
-                            @if !results.finished { " The run has not finished." }
-                        }
-                    }
-                    (headline(results))
-                    (films(source))
-                    (curves(source))
-                    (safety(source))
-                    (training(source))
-                    (heldout(source))
-                    (made_of(source))
-                    footer { "Made by surefoot " (source.info.version) " from " span.mono { (source.directory) } }
-                }
+    let content = html! {
+        header {
+            h1 { (title) }
+            p.soft {
+                (lead(results))
+                @if !source.info.started.is_empty() { " Started " (source.info.started) "." }
+                @if !results.finished { " The run has not finished." }
             }
         }
-    }
+        (headline(results))
+        (films(source))
+        (curves(source))
+        (safety(source))
+        (training(source))
+        (heldout(source))
+        (made_of(source))
+        footer { "Made by surefoot " (source.info.version) " from " span.mono { (source.directory) } }
+    };
+    super::document(&title, &content)
 }
 
 const fn class(kind: StageKind) -> &'static str {
