@@ -4,7 +4,7 @@
 //! their own, so that a large transfer, or a receiver that stalls one, never touches the control link: zenoh waits for a slow
 //! receiver on the whole link.
 
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{TcpListener, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,6 +126,15 @@ pub enum SessionError {
         /// What was given.
         found: String,
     },
+    /// A protocol that is left out on purpose.
+    #[error(
+        "endpoint {found:?}: TLS over TCP is not built in, because zenoh 1.10's link of that kind can crash the process (zenoh issue 2557)\n\n\
+         hint: `quic/HOST:PORT` is TLS 1.3 with the same certificates and settings, over UDP; see docs/zenoh-security.md"
+    )]
+    Tls {
+        /// What was given.
+        found: String,
+    },
     /// A part of a key that cannot be one.
     #[error("{part} {found:?}: expected a name without wild cards, as \"lab1\"")]
     Name {
@@ -179,7 +188,11 @@ impl SessionError {
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         match self {
-            Self::NoEndpoint | Self::Endpoint { .. } | Self::Name { .. } | Self::File { .. } => true,
+            Self::NoEndpoint
+            | Self::Endpoint { .. }
+            | Self::Tls { .. }
+            | Self::Name { .. }
+            | Self::File { .. } => true,
             Self::Setting { .. } | Self::Unreachable { .. } | Self::Listen { .. } => false,
         }
     }
@@ -287,7 +300,14 @@ impl SessionConfig {
         if let Some(namespace) = &self.namespace {
             check_name("namespace", namespace)?;
         }
-        self.zenoh(&self.at.listen).map(|_| ())
+        let config = self.zenoh(&self.at.listen)?;
+        // A session file may say where, too.
+        for key in ["listen/endpoints", "connect/endpoints"] {
+            if let Some(found) = config.get_json(key).ok().and_then(|text| over_tls(&text)) {
+                return Err(SessionError::Tls { found });
+            }
+        }
+        Ok(())
     }
 
     /// Opens the session. Gives it and where others meet it: what it listens at, with ports, or else what it connects to.
@@ -325,10 +345,26 @@ impl SessionConfig {
 fn check_endpoint(endpoint: &str) -> Result<(), SessionError> {
     let parsed: Result<zenoh::config::EndPoint, _> = endpoint.parse();
     let address = endpoint.split_once('/').map(|(_, address)| address);
+    if endpoint.starts_with("tls/") {
+        return Err(SessionError::Tls { found: endpoint.to_owned() });
+    }
     if parsed.is_ok() && address.is_some_and(|a| a.contains(':')) {
         return Ok(());
     }
     Err(SessionError::Endpoint { found: endpoint.to_owned() })
+}
+
+/// The first endpoint in a setting of zenoh (a list, or one list for each mode) that is TLS over TCP.
+fn over_tls(setting: &str) -> Option<String> {
+    fn find(value: &serde_json::Value) -> Option<&str> {
+        match value {
+            serde_json::Value::String(text) => text.starts_with("tls/").then_some(text),
+            serde_json::Value::Array(values) => values.iter().find_map(find),
+            serde_json::Value::Object(values) => values.values().find_map(find),
+            _ => None,
+        }
+    }
+    find(&serde_json::from_str(setting).ok()?).map(str::to_owned)
 }
 
 /// A part of a key: no wild cards, nothing empty.
@@ -352,7 +388,11 @@ fn with_port(endpoint: &str) -> Result<String, SessionError> {
     let refused =
         |e: std::io::Error| SessionError::Listen { endpoint: endpoint.to_owned(), reason: e.to_string() };
     let addresses: Vec<_> = address.to_socket_addrs().map_err(refused)?.collect();
-    let bound = TcpListener::bind(addresses.as_slice()).map_err(refused)?.local_addr().map_err(refused)?;
+    let bound = match protocol {
+        "quic" | "udp" => UdpSocket::bind(addresses.as_slice()).and_then(|socket| socket.local_addr()),
+        _ => TcpListener::bind(addresses.as_slice()).and_then(|socket| socket.local_addr()),
+    };
+    let bound = bound.map_err(refused)?;
     let host = address.strip_suffix(":0").unwrap_or(address);
     Ok(format!("{protocol}/{host}:{}", bound.port()))
 }
@@ -374,6 +414,20 @@ mod tests {
             let error = config.open().err().unwrap();
             assert_eq!(error, SessionError::Name { part: "namespace", found: namespace.into() });
         }
+        for at in [Endpoints::connecting("tls/127.0.0.1:1"), Endpoints::listening("tls/127.0.0.1:0")] {
+            let error = SessionConfig::new(at, Purpose::Control).open().err().unwrap();
+            assert!(matches!(error, SessionError::Tls { .. }), "{error}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("fleet.json5");
+        std::fs::write(
+            &file,
+            "{ mode: \"client\", connect: { endpoints: { client: [\"tls/127.0.0.1:1\"] } } }",
+        )
+        .unwrap();
+        let at = Endpoints { file: Some(file), ..Endpoints::default() };
+        let error = SessionConfig::new(at, Purpose::Bulk).open().err();
+        assert_eq!(error, Some(SessionError::Tls { found: "tls/127.0.0.1:1".into() }));
         let none = SessionConfig::new(Endpoints::default(), Purpose::lockstep(100));
         assert_eq!(none.open().err(), Some(SessionError::NoEndpoint));
     }

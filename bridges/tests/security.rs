@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn what_every_template_says_is_in_force() {
         let config = template(name);
         assert_eq!(setting(&config, "transport/link/tls/enable_mtls"), true, "{name}");
         assert_eq!(setting(&config, "transport/link/tls/close_link_on_expiration"), true, "{name}");
-        assert_eq!(setting(&config, "transport/link/protocols"), serde_json::json!(["tls"]), "{name}");
+        assert_eq!(setting(&config, "transport/link/protocols"), serde_json::json!(["quic"]), "{name}");
     }
     let router = template("fleet-tls.json5");
     assert_eq!(setting(&router, "access_control/enabled"), true);
@@ -118,9 +118,9 @@ fn set(config: &mut Config, key: &str, value: impl serde::Serialize) {
 fn router(authority: &Authority) -> (Session, String) {
     let (certificate, key) = authority.issue("router");
     for _ in 0..8 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut config = template("fleet-tls.json5");
-        let endpoint = format!("tls/127.0.0.1:{port}");
+        let endpoint = format!("quic/127.0.0.1:{port}");
         set(&mut config, "listen/endpoints", [&endpoint]);
         set(&mut config, "transport/link/tls/root_ca_certificate", authority.path("ca.pem"));
         set(&mut config, "transport/link/tls/listen_certificate", &certificate);
@@ -138,7 +138,7 @@ fn client(endpoint: &str, authority: &Path, identity: Option<(PathBuf, PathBuf)>
     set(&mut config, "connect/endpoints", [endpoint]);
     set(&mut config, "connect/timeout_ms", 3000);
     set(&mut config, "connect/exit_on_failure", true);
-    set(&mut config, "transport/link/protocols", ["tls", "tcp"]);
+    set(&mut config, "transport/link/protocols", ["quic", "tcp"]);
     set(&mut config, "transport/link/tls/root_ca_certificate", authority);
     match identity {
         Some((certificate, key)) => {
@@ -296,8 +296,8 @@ fn whoever_has_no_certificate_of_the_fleet_does_not_get_in() {
     client(&fleet.endpoint, &ours, Some(theirs.issue("runtime")))
         .expect_err("a certificate of another authority");
     client(&fleet.endpoint, &ours, None).expect_err("no certificate");
-    let plain = fleet.endpoint.replace("tls/", "tcp/");
-    client(&plain, &ours, None).expect_err("no TLS");
+    let plain = fleet.endpoint.replace("quic/", "tcp/");
+    client(&plain, &ours, None).expect_err("no QUIC");
     client(&fleet.endpoint, &theirs.path("ca.pem"), Some(fleet.authority.issue("runtime")))
         .expect_err("a router that the client does not know");
 }
