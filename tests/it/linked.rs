@@ -295,6 +295,22 @@ fn a_robot_that_is_killed_ends_the_rollout_with_everything_kept() {
 }
 
 #[test]
+fn a_robot_that_is_killed_in_the_last_episode_is_a_failure_too() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    let mut served = Served::start(&workplace, &[]);
+    let rollout = ["rollout", "run", "--robot", "served.toml", "--episodes", "1", "--quiet"];
+    let child = workplace.command(&rollout).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the robot to be driven", || is_driven(&served).then_some(()));
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(matches!(ended.status.code(), Some(1 | 3)), "{told}");
+    assert!(told.contains("safety stop") || told.contains("has not told its state"), "{told}");
+}
+
+#[test]
 fn a_bad_network_stops_the_robot_inside_its_limits_and_short_faults_do_not() {
     let workplace = Workplace::new();
     workplace.train("run");

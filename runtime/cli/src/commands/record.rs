@@ -53,7 +53,7 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     let (parts, link) = composition::linked_robot(&env, &args.robot, around, output)?;
     let policy = Versioned { version: 1, policy: Box::new(HoldStill) };
     let driven = drive(parts, LiveClock::Real, policy, "recorded", &seeds, &interrupt, output)?;
-    let DrivenAll { episodes, stopped, end, interrupted, .. } = driven;
+    let DrivenAll { episodes, stopped, gone, end, interrupted, .. } = driven;
     let report = link.report();
     output.note(&report.to_string());
     if output.json() {
@@ -69,6 +69,6 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
         None if interrupted && interrupt.requested() => {
             Err(Failure::Interrupted(format!("{} episodes were recorded", episodes.len())))
         }
-        None => Ok(()),
+        None => gone.map_or(Ok(()), |gone| Err(gone.into())),
     }
 }

@@ -4,7 +4,7 @@
 use anyhow::anyhow;
 use surefoot_core::{ActMode, Episode};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
-use surefoot_engine::live::{Driven, LiveClock, LiveConfig, LoopEnd, Order, Session, SessionParts, TickSink};
+use surefoot_engine::live::{Driven, LiveClock, LiveConfig, LiveError, LoopEnd, Order, Session, SessionParts, TickSink};
 use surefoot_engine::{EpisodeSeeds, EvalConfig, Evaluation, Interrupt, MAX_EPISODES};
 
 use crate::args::{OperatorInput, RolloutArgs};
@@ -44,7 +44,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     if let Some(link) = &link {
         output.note(&link.to_string());
     }
-    let DrivenAll { episodes, ended_by, stopped, end, interrupted } = driven?;
+    let DrivenAll { episodes, ended_by, stopped, gone, end, interrupted } = driven?;
     if interrupted {
         return Err(Failure::Interrupted(format!("{} episodes were driven", episodes.len())));
     }
@@ -65,6 +65,9 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     }
     if let Some(why) = stopped {
         return Err(Failure::SafetyStop(why));
+    }
+    if let Some(gone) = gone {
+        return Err(gone.into());
     }
     complete(args.strict, lost)
 }
@@ -97,6 +100,8 @@ pub struct DrivenAll {
     pub ended_by: Vec<Option<Mode>>,
     /// The latched stop that the robot was left in, in words.
     pub stopped: Option<String>,
+    /// The robot told no state any more when all was done.
+    pub gone: Option<LiveError>,
     /// How the loop ended.
     pub end: LoopEnd,
     /// Whether somebody asked to end before all was done.
@@ -147,12 +152,13 @@ pub fn drive(
         format!("{mode:?}{why} after {} episodes", episodes.len())
     };
     let stopped = session.latched().map(told);
+    let gone = if stopped.is_none() { session.wait_until_seen(interrupt).err() } else { None };
     session.finish()?;
     let end = session.close();
     if let Some(granted) = &end.granted {
         granted.refusals().for_each(|line| output.note(&format!("note: {line}; see `surefoot doctor`")));
     }
-    Ok(DrivenAll { episodes, ended_by, stopped, end, interrupted })
+    Ok(DrivenAll { episodes, ended_by, stopped, gone, end, interrupted })
 }
 
 fn tell(driven: &DrivenEpisode, output: Output) {

@@ -27,6 +27,8 @@ const UNSEEN_SECS: f64 = 3.0;
 const UNSEEN_NANOS: i64 = 1_000_000_000;
 /// Time of a drive in which a person's verdict may be on the one before, s: as long as it takes to see and to press.
 const EARLY_SECS: f64 = 1.0;
+/// A state is fresh that is at most so many control periods old.
+const FRESH_PERIODS: f64 = 3.0;
 /// Drives that end before their first step, in a row, before the session gives up.
 const EMPTY_DRIVES: u32 = 3;
 
@@ -199,6 +201,10 @@ pub struct Session {
     /// Ticks without a state after which a robot is given up, and how many there were in a row.
     unseen_limit: u64,
     unseen: u64,
+    /// Of the last tick.
+    observation_age_nanos: i64,
+    /// A state that is at most so old was told just now.
+    fresh_nanos: i64,
     mode: Mode,
     tick: u64,
     running_since: u64,
@@ -241,6 +247,8 @@ impl Session {
             early_ticks: (EARLY_SECS / contract.control_secs()).ceil() as u64,
             unseen_limit: (UNSEEN_SECS / contract.control_secs()).ceil() as u64,
             unseen: 0,
+            observation_age_nanos: 0,
+            fresh_nanos: (FRESH_PERIODS * contract.control_secs() * 1e9) as i64,
             mode: Mode::Idle,
             tick: 0,
             running_since: 0,
@@ -425,6 +433,7 @@ impl Session {
         };
         let before = std::mem::replace(&mut self.mode, tick.mode);
         self.tick = tick.tick;
+        self.observation_age_nanos = tick.observation_age_nanos;
         self.unseen = if tick.observation_age_nanos > UNSEEN_NANOS { self.unseen + 1 } else { 0 };
         if let Some((request, why)) = tick.refusal {
             self.refusal = tick.refusal;
@@ -528,6 +537,21 @@ impl Session {
     #[must_use]
     pub fn attended(&self) -> bool {
         self.operator.attends()
+    }
+
+    /// Waits until the robot tells its state, as it does at once where the link is alive: whoever has nothing more to order would not
+    /// notice otherwise that the last episode ended because the robot was gone.
+    ///
+    /// # Errors
+    /// [`LiveError::Unseen`] when it tells none; otherwise as [`drive`](Self::drive).
+    pub fn wait_until_seen(&mut self, interrupt: &Interrupt) -> Result<(), LiveError> {
+        while self.observation_age_nanos > self.fresh_nanos && !interrupt.requested() {
+            if self.unseen > self.unseen_limit {
+                return Err(LiveError::Unseen { secs: UNSEEN_SECS });
+            }
+            self.rest()?;
+        }
+        Ok(())
     }
 
     /// The latched stop that the robot is in, and why.
