@@ -9,7 +9,7 @@ use surefoot_core::{DataError, EpisodeSource};
 
 use crate::formats::shards::open_list;
 use crate::formats::{FORMATS, Format};
-use crate::h5::{Backend, Container};
+use crate::h5::{Backend, ChildKind, Container};
 use crate::info::ArrayLine;
 #[cfg(feature = "libhdf5")]
 use crate::input::may_hold_hdf5;
@@ -177,6 +177,13 @@ fn names() -> String {
     FORMATS.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
 }
 
+/// A file for demonstrations, robomimic's or robosuite's, in which there is none.
+fn holds_no_demonstration(container: &Container) -> bool {
+    let children = |path| container.file().children(path).unwrap_or_default();
+    children("").get("data") == Some(&ChildKind::Group)
+        && !children("data").values().any(|kind| *kind == ChildKind::Group)
+}
+
 fn unknown(input: &Input) -> DataError {
     if looks_like_log(input.path()) {
         return DataError::Malformed {
@@ -188,6 +195,10 @@ fn unknown(input: &Input) -> DataError {
     }
     let known = names();
     let (reason, hint) = match input {
+        Input::Hdf5(container) if holds_no_demonstration(container) => (
+            "it is a dataset without episodes: its group data holds no demo_<number>".into(),
+            "was the recording ended before its first episode, or were all episodes filtered out?",
+        ),
         Input::Hdf5(container) => {
             let top = container.file().children("").map(|c| c.into_keys().take(8).collect::<Vec<_>>());
             let top = top.unwrap_or_default().join(", ");

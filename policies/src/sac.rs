@@ -1,5 +1,6 @@
 //! Soft actor-critic (SAC; Haarnoja et al. 2018, arXiv 1812.05905) with an automatic entropy temperature, and by its options REDQ
-//! (arXiv 2101.05982), RLPD (Ball et al. 2023, arXiv 2302.02948) and BRAC (Wu, Tucker, Nachum 2019, arXiv 1911.11361).
+//! (arXiv 2101.05982), RLPD (Ball et al. 2023, arXiv 2302.02948), BRAC (Wu, Tucker, Nachum 2019, arXiv 1911.11361) and ABM (Siegel et al.
+//! 2020, arXiv 2002.08396).
 //!
 //! One update, all losses from the networks before it, `d` the continuation (0 only after a termination):
 //! ```text
@@ -19,9 +20,13 @@
 //! | RLPD | `actor_q = "mean"`, `backup_entropy = false`, `critic = { count = 10, min_over = 2, layer_norm = true }`, `utd_ratio` and `offline_ratio = 0.5` in the phase |
 //!
 //! | BRAC-v, BRAC-p | `behaviour = { penalty = 0.1, in_targets = true }` (or `false`), `offline_actor = "sac"` |
+//! | ABM | `behaviour = { max_divergence = 0.5, in_targets = false, prior = { advantage = {} } }`, `offline_actor = "sac"` |
 //!
 //! With `behaviour`, `pi_b` clones the data at every update, `Lp` has `penalty * mean (log pi(a_pi|s) - log pi_b(a_pi|s))` more, and
 //! `in_targets` takes `penalty * (log pi(a'|s') - log pi_b(a'|s'))` from the next value. The paper trains `pi_b` before, and then keeps it.
+//! With `prior = { advantage = {..} }` its loss is `-mean w log pi_b(a|s)`, `w = weight(min_j Q_j(s, a) - min_j Q_j(s, a_pi))`, and with `max_divergence`
+//! the penalty's logarithm learns: `-penalty * (divergence - max_divergence)`, kept in `[-5, 10]`. ABM takes its advantage from the returns of the recorded
+//! trajectories and a value of the prior, and moves the policy by MPO or by the critics' gradient; this is the latter.
 //!
 //! | tensor | shape |
 //! |---|---|
@@ -29,6 +34,7 @@
 //! | `criticJ/layerI` (and `normI`), `target/criticJ` | observation + action to `hidden` to 1 |
 //! | `log_temperature` | 1 |
 //! | `behaviour/layerI` | as the actor's, with `behaviour` |
+//! | `log_penalty` | 1, with `behaviour.max_divergence` |
 //!
 //! | setting | default | source |
 //! |---|---|---|
@@ -49,7 +55,8 @@
 //!
 //! Metrics: `train/{critic_loss, actor_loss, critic_gradient_norm, actor_gradient_norm, q_mean, target_mean, temperature,
 //! temperature_loss, entropy, std_mean, log_likelihood}` (entropy: of the samples, nats; the loss of the temperature where it moved);
-//! with `behaviour` `train/behaviour_log_likelihood`, and `train/behaviour_divergence` where the policy did not clone;
+//! with `behaviour` `train/behaviour_log_likelihood`, and `train/behaviour_divergence` where the policy did not clone; `train/behaviour_weight`, the mean
+//! of `w`, where it weighs; `train/behaviour_penalty` where that learns;
 //! `heldout/{log_likelihood, td_error}`.
 
 use schemars::JsonSchema;
@@ -104,7 +111,7 @@ pub struct SacConfig {
     pub actor_q: Judging,
     /// What the policy does in an offline phase.
     pub offline_actor: OfflineActor,
-    /// Keeps the policy near the data's (BRAC).
+    /// Keeps the policy near the data's (BRAC, ABM).
     pub behaviour: Option<BehaviourPenaltyConfig>,
     /// Steps of the critics' targets.
     pub returns: ReturnSteps,
@@ -252,7 +259,8 @@ impl Algorithm for MaximumEntropy {
         let likelihood = net.log_prob(&output, &rows.action);
 
         let pair = parts.pair(&rows.next_observation, &next.action)?;
-        let judgements = parts.judge(&rows, pair, &[], noise)?;
+        let weighed = self.behaviour.as_ref().filter(|b| b.weighs()).map(|_| sampled.action.clone());
+        let judgements = parts.judge(&rows, pair, weighed.as_slice(), noise)?;
         let entropy = if self.backup_entropy { temperature as f32 } else { 0.0 };
         let value = target_value(&judgements);
         let mut soft: Vec<f32> = value.iter().zip(&next.log_prob).map(|(q, l)| q - entropy * l).collect();
@@ -275,18 +283,19 @@ impl Algorithm for MaximumEntropy {
             PolicyLoss { loss: -mean_of(&likelihood), gradient }
         } else {
             let here = (output.as_slice(), policy_noise.as_slice());
-            let penalty = self.behaviour.as_ref().map_or(0.0, BehaviourClone::penalty);
+            let penalty = self.behaviour.as_ref().map_or(Ok(0.0), BehaviourClone::penalty)?;
             let mut loss = entropy_loss(parts, &rows, here, &sampled, temperature + penalty, self.actor_q)?;
-            divergence =
-                clone.as_ref().map(|(b, clone)| b.attract(clone, net, here, &sampled.log_prob, &mut loss));
+            if let Some((behaviour, clone)) = &clone {
+                divergence = Some(behaviour.attract(clone, net, here, &sampled.log_prob, &mut loss)?);
+            }
             loss
         };
         let cloned = match &clone {
             Some((behaviour, clone)) => {
                 let likelihood = parts.finite("train/behaviour_log_likelihood", clone.log_likelihood)?;
-                let (gradients, norm) = behaviour.gradient(clone, &rows, batch.n)?;
-                parts.finite("train/behaviour_gradient_norm", norm)?;
-                Some((gradients, likelihood))
+                let step = behaviour.learn(clone, &rows, &judgements, batch.n)?;
+                parts.finite("train/behaviour_gradient_norm", step.norm)?;
+                Some((step, likelihood))
             }
             None => None,
         };
@@ -305,10 +314,15 @@ impl Algorithm for MaximumEntropy {
             self.temperature.scale.step(-missing)?;
         }
 
-        let mut log_likelihood = None;
-        if let (Some(behaviour), Some((gradients, likelihood))) = (&mut self.behaviour, cloned) {
-            behaviour.step(gradients)?;
-            log_likelihood = Some(likelihood);
+        let mut of_behaviour = Vec::new();
+        if let (Some(behaviour), Some((step, likelihood))) = (&mut self.behaviour, cloned) {
+            of_behaviour.push(("train/behaviour_log_likelihood", likelihood));
+            of_behaviour.extend(step.weight_mean.map(|mean| ("train/behaviour_weight", mean)));
+            of_behaviour.extend(divergence.map(|divergence| ("train/behaviour_divergence", divergence)));
+            behaviour.step(step, divergence)?;
+            if behaviour.learns_penalty() {
+                of_behaviour.push(("train/behaviour_penalty", behaviour.penalty()?));
+            }
         }
 
         let q = taken_value(&judgements, Judging::Min);
@@ -320,12 +334,7 @@ impl Algorithm for MaximumEntropy {
         metrics.push("train/entropy", -mean_of(&sampled.log_prob));
         metrics.push("train/std_mean", std_mean);
         metrics.push("train/log_likelihood", mean_of(&likelihood));
-        if let Some(log_likelihood) = log_likelihood {
-            metrics.push("train/behaviour_log_likelihood", log_likelihood);
-        }
-        if let Some(divergence) = divergence {
-            metrics.push("train/behaviour_divergence", divergence);
-        }
+        of_behaviour.into_iter().for_each(|(name, value)| metrics.push(name, value));
         Ok(metrics)
     }
 
@@ -340,12 +349,12 @@ impl Algorithm for MaximumEntropy {
     }
 
     fn others(&self) -> Vec<&Trainable> {
-        let behaviour = self.behaviour.iter().map(BehaviourClone::trained);
+        let behaviour = self.behaviour.iter().flat_map(BehaviourClone::trained);
         std::iter::once(self.temperature.scale.trained()).chain(behaviour).collect()
     }
 
     fn others_mut(&mut self) -> Vec<&mut Trainable> {
-        let behaviour = self.behaviour.iter_mut().map(BehaviourClone::trained_mut);
+        let behaviour = self.behaviour.iter_mut().flat_map(BehaviourClone::trained_mut);
         std::iter::once(self.temperature.scale.trained_mut()).chain(behaviour).collect()
     }
 }

@@ -218,4 +218,12 @@ fn an_empty_dataset_is_said() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
     let none = tempfile::tempdir().unwrap();
     assert!(open(none.path()).is_err());
+    // A recording that was ended before its first episode.
+    let path = none.path().join("begun.hdf5");
+    let mut file = FileBuilder::new();
+    let data = file.create_group("data");
+    file.add_group(data.finish());
+    std::fs::write(&path, file.finish().unwrap()).unwrap();
+    let error = open(&path).err().unwrap().to_string();
+    assert!(error.contains("a dataset without episodes"), "{error}");
 }

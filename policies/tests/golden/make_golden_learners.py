@@ -46,6 +46,10 @@ CASES = [
          offline_actor="sac", behaviour=dict(penalty=0.3, learning_rate=0.02)),
     case("sac", SQUASHED, dict(layer_norm=False), initial_temperature=0.3, temperature_learning_rate=0.0, backup_entropy=False, actor_q="mean",
          offline_actor="sac", behaviour=dict(penalty=0.6, in_targets=False, learning_rate=0.01)),
+    case("sac", SQUASHED, dict(layer_norm=True), initial_temperature=0.3, temperature_learning_rate=0.0, backup_entropy=False, offline_actor="sac",
+         behaviour=dict(penalty=0.6, in_targets=False, learning_rate=0.01, max_divergence=0.2, penalty_learning_rate=0.02, prior={"advantage": {}})),
+    case("sac", SQUASHED, dict(layer_norm=False, q_clamp="off"), initial_temperature=0.2, temperature_learning_rate=0.0, backup_entropy=True,
+         offline_actor="sac", behaviour=dict(penalty=0.4, learning_rate=0.02, prior={"advantage": dict(weight="exp", temperature=0.5, weight_clip=1.3)})),
 ]
 LATENT = 2 * ACT
 
@@ -73,12 +77,15 @@ class Life:
         self.critic, self.target = judges(), judges()
         self.actor_adam, self.critic_adam = Adam(ACTOR["learning_rate"], ACTOR["weight_decay"]), Adam(CRITIC["learning_rate"])
         self.mean, self.std = single(rng.normal(size=OBS)), single(0.5 + rng.random(OBS))
-        self.extra, self.updates = {}, 0
+        self.extra, self.multiplier, self.updates = {}, {}, 0
         if case["learner"] == "iql":
             self.extra, self.extra_adam = net("value", OBS, 1, critic["layer_norm"]), Adam(CRITIC["learning_rate"])
         self.clone = {}
         if case["learner"] == "sac" and "behaviour" in self.config:
-            self.clone, self.clone_adam = net("behaviour", OBS, 2 * ACT, False), Adam(self.config["behaviour"]["learning_rate"])
+            c = self.config["behaviour"]
+            self.clone, self.clone_adam = net("behaviour", OBS, 2 * ACT, False), Adam(c["learning_rate"])
+            if "max_divergence" in c:
+                self.multiplier, self.multiplier_adam = {"log_penalty": single([np.log(c["penalty"])])}, Adam(c["penalty_learning_rate"])
         if case["learner"] == "bear":
             self.vae = {**net("behaviour/encoder", OBS + ACT, 2 * LATENT, False), **net("behaviour/decoder", OBS + LATENT, ACT, False)}
             self.vae_adam = Adam(self.config["behaviour"]["learning_rate"])
@@ -87,7 +94,6 @@ class Life:
         elif squashed:
             self.extra = {"log_temperature": single([np.log(self.config["initial_temperature"])])}
             self.extra_adam = Adam(self.config["temperature_learning_rate"])
-        self.multiplier = {}
         if "lagrange" in self.config:
             self.multiplier = {"log_multiplier": single([1.0])}
             self.multiplier_adam = Adam(self.config["lagrange"]["learning_rate"])
@@ -201,7 +207,7 @@ class Life:
         value = q2[drawn].min(0) - alpha * l2 * c["backup_entropy"]
         if self.clone and c["behaviour"].get("in_targets", True):
             theirs = self.density(*self.head(self.clone, self.s2, "behaviour"), np.arctanh(a2))
-            value = value - c["behaviour"]["penalty"] * (l2 - theirs)
+            value = value - self.clone_penalty() * (l2 - theirs)
         y = targets(c, batch["reward"], batch["continuation"], value)
         if c["offline_actor"] == "cloning":
             data = lambda p: self.density(*self.head(p, self.s), np.arctanh(self.a))
@@ -209,16 +215,28 @@ class Life:
         metrics, y, loss = self.climb(alpha, noise, y)
         if not self.clone:
             return metrics, y, loss
-        old, beta = {**self.clone}, c["behaviour"]["penalty"]
+        old, beta, w = {**self.clone}, self.clone_penalty(), np.ones(BATCH)
+        if "prior" in c["behaviour"]:
+            q = lambda a: q_values(self.critic, self.count, self.s, a).min(0)
+            ours = self.sample(self.actor, self.s, noise["policy_action"][0])[0]
+            w = weights(dict(dict(weight="binary", temperature=1.0, weight_clip=20.0), **c["behaviour"]["prior"]["advantage"]), q(self.a) - q(ours))
+            metrics["train/behaviour_weight"] = w.mean()
 
         def divergence(p):
             a, l = self.sample(p, self.s, noise["policy_action"][0])
             return (l - self.density(*self.head(old, self.s, "behaviour"), np.arctanh(a))).mean()
 
-        clone_loss = lambda p: -self.density(*self.head(p, self.s, "behaviour"), np.arctanh(self.a)).mean()
-        metrics.update({"train/behaviour_log_likelihood": -clone_loss(old), "train/behaviour_divergence": divergence(self.actor)})
+        likelihood = lambda p: self.density(*self.head(p, self.s, "behaviour"), np.arctanh(self.a))
+        clone_loss = lambda p: -(w * likelihood(p)).mean()
+        metrics.update({"train/behaviour_log_likelihood": likelihood(old).mean(), "train/behaviour_divergence": divergence(self.actor)})
+        if "max_divergence" in c["behaviour"]:
+            self.multiplier_adam.step(self.multiplier, {"log_penalty": np.array([-beta * (divergence(self.actor) - c["behaviour"]["max_divergence"])])})
+            metrics["train/behaviour_penalty"] = self.clone_penalty()
         self.clone_adam.step(self.clone, gradient(clone_loss, self.clone))
         return metrics, y, lambda p: loss(p) + beta * divergence(p)
+
+    def clone_penalty(self):
+        return np.exp(self.multiplier["log_penalty"][0]) if self.multiplier else self.config["behaviour"]["penalty"]
 
     def report(self, noise):
         l = self.sample(self.actor, self.s, noise["policy_action"][0])[1]

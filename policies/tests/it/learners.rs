@@ -23,6 +23,9 @@ fn small() -> Vec<LearnerConfig> {
         json!({ "cql": { "calibrated": true, "max_target_backup": true, "lagrange": { "target_gap": 0.5 } } }),
         json!({ "td3_bc": { "critic_penalty": 0.3 } }),
         json!({ "sac": { "behaviour": { "penalty": 0.2 }, "offline_actor": "sac" } }),
+        json!({ "sac": {
+            "behaviour": { "penalty": 0.2, "max_divergence": 0.5, "prior": { "advantage": {} } }, "offline_actor": "sac",
+        } }),
         json!({ "bear": { "warmup_updates": 0, "kernel": "gaussian" } }),
     ];
     let defaults = LearnerConfig::NAMES.iter().map(|n| LearnerConfig::default_of(n).unwrap());
@@ -205,6 +208,13 @@ fn an_unusable_setting_of_any_learner_names_its_key() {
         ("iql", json!({ "discount": 1.0 }), "discount"),
         ("sac", json!({ "behaviour": { "penalty": -1.0 } }), "behaviour.penalty"),
         ("sac", json!({ "behaviour": { "learning_rate": 0.0 } }), "behaviour.learning_rate"),
+        ("sac", json!({ "behaviour": { "max_divergence": 0.0 } }), "behaviour.max_divergence"),
+        ("sac", json!({ "behaviour": { "max_divergence": 1.0, "penalty": 0.0 } }), "behaviour.penalty"),
+        (
+            "sac",
+            json!({ "behaviour": { "prior": { "advantage": { "temperature": 0.0 } } } }),
+            "behaviour.prior.advantage.temperature",
+        ),
         ("sac", json!({ "initial_temperature": 0.0 }), "initial_temperature"),
         ("sac", json!({ "temperature_learning_rate": -1.0 }), "temperature_learning_rate"),
         ("sac", json!({ "actor": { "min_log_std": 3.0 } }), "actor.min_log_std"),

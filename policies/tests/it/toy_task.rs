@@ -208,12 +208,19 @@ fn conservative_values_climb_above_demonstrations_of_which_half_of_the_steps_are
 fn a_behaviour_penalty_holds_soft_actor_critic_offline_above_demonstrations_with_wrong_steps() {
     let (data, demonstrated) = demonstrations(300, 0.5);
     for seed in 0..3 {
-        for in_targets in [true, false] {
+        for behaviour in [
+            serde_json::json!({ "penalty": 0.1, "in_targets": true, "learning_rate": 2e-3 }),
+            serde_json::json!({ "penalty": 0.1, "in_targets": false, "learning_rate": 2e-3 }),
+            serde_json::json!({
+                "penalty": 0.1, "max_divergence": 0.5, "penalty_learning_rate": 2e-3, "in_targets": false, "learning_rate": 2e-3,
+                "prior": { "advantage": {} },
+            }),
+        ] {
             let brac = serde_json::json!({ "sac": {
                 "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
                 "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
                 "discount": 0.9, "initial_temperature": 0.05, "temperature_learning_rate": 0.0, "offline_actor": "sac",
-                "behaviour": { "penalty": 0.1, "in_targets": in_targets, "learning_rate": 2e-3 },
+                "behaviour": behaviour,
             } });
             let learned = evaluate(train(brac, &data, seed, 1500).as_ref());
             assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");

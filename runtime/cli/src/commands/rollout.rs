@@ -4,7 +4,9 @@
 use anyhow::anyhow;
 use surefoot_core::{ActMode, Episode};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
-use surefoot_engine::live::{Driven, LiveClock, LiveConfig, LiveError, LoopEnd, Order, Session, SessionParts, TickSink};
+use surefoot_engine::live::{
+    Driven, LiveClock, LiveConfig, LiveError, LoopEnd, Order, Session, SessionParts, TickSink,
+};
 use surefoot_engine::{EpisodeSeeds, EvalConfig, Evaluation, Interrupt, MAX_EPISODES};
 
 use crate::args::{OperatorInput, RolloutArgs};
