@@ -20,3 +20,4 @@ mod loading;
 mod program;
 mod recording;
 mod resume;
+mod view;

@@ -2,6 +2,7 @@
 //! and one registry line each.
 
 pub mod push;
+pub mod random;
 pub mod reach;
 mod scripted;
 
@@ -21,6 +22,8 @@ surefoot_core::registry! {
     pub enum DemonstratorConfig: fn(&DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         /// Goes around the puck and pushes it into the goal.
         Push(push::PushDemonstratorConfig) = "push",
+        /// Knows nothing of the task: random actions, each held for some steps.
+        Random(random::RandomDemonstratorConfig) = "random",
         /// Goes straight to the target.
         Reach(reach::ReachDemonstratorConfig) = "reach",
     }

@@ -3,6 +3,7 @@
 mod data;
 mod fleet;
 mod serve_env;
+mod view;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub use data::{
 pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
 
 pub use serve_env::ServeEnvArgs;
+pub use view::ViewArgs;
 
 /// Learn offline, step online, stay within limits.
 ///
@@ -68,6 +70,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Evaluate a trained policy on fixed seeds.
     Eval(EvalArgs),
+    /// Draw what policies do, side by side, as a page.
+    View(ViewArgs),
     /// Let a trained policy drive a robot through the whole control loop.
     Rollout(RolloutArgs),
     /// Serve a simulated robot over zenoh, with a filter and a watchdog on its side of the link.

@@ -90,16 +90,19 @@ pub fn locate_and_read(policy: &Path, named: Option<&str>) -> Result<Trained, Fa
         }
         None => None,
     };
-    let env = environment(named, run_config.as_ref(), &artifact.card)?;
+    let env = environment(named, run_config.as_ref(), Some(&artifact.card))?;
     let eval = run_config.map_or_else(EvalConfig::default, |c| c.eval);
     Ok(Trained { artifact, env, eval, policy_dir })
 }
 
 /// The environment that was named, with the run's own settings where it is the run's; else the run's; else the policy's.
-fn environment(
+///
+/// # Errors
+/// When there is none of that name, or nothing says which.
+pub fn environment(
     named: Option<&str>,
     run: Option<&RunConfig>,
-    card: &PolicyCard,
+    card: Option<&PolicyCard>,
 ) -> Result<EnvConfig, Failure> {
     let own = run.and_then(|c| c.env.clone());
     match (named, own) {
@@ -113,12 +116,14 @@ fn environment(
                 EnvConfig::names().join(", ")
             ))
         }),
-        (None, None) => EnvConfig::default_of(&card.spec.name).ok_or_else(|| {
-            usage(anyhow!(
-                "this policy is for {:?}, which is no built-in environment\n\nhint: name one with --env",
-                card.spec.name
-            ))
-        }),
+        (None, None) => {
+            let own = card.map_or("", |card| card.spec.name.as_str());
+            EnvConfig::default_of(own).ok_or_else(|| {
+                usage(anyhow!(
+                    "this policy is for {own:?}, which is no built-in environment\n\nhint: name one with --env"
+                ))
+            })
+        }
     }
 }
 

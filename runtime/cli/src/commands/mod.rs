@@ -18,6 +18,7 @@ mod rollout;
 mod serve;
 mod serve_env;
 mod train;
+mod view;
 
 use clap::CommandFactory;
 
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Resume(args) => resume::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Eval(args) => eval::run(args, output),
+        Command::View(args) => view::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),
         Command::Serve(args) => serve::run(args, output),
         Command::Record(args) => record::run(args, output),

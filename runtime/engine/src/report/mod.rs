@@ -3,6 +3,7 @@
 mod animation;
 pub(crate) mod chart;
 mod episode;
+mod films;
 mod history;
 mod page;
 
@@ -13,6 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use animation::animation;
 pub use episode::{EpisodeChannel, episode_page};
+pub use films::{FilmColumn, films_page};
 pub(crate) use page::SAFETY_NOTICE;
 
 use crate::EngineError;

@@ -1,0 +1,38 @@
+//! `surefoot view`: policies side by side as a page.
+
+use crate::program::Workplace;
+
+#[test]
+fn policies_and_demonstrators_are_drawn_side_by_side() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    let view = ["view", "run", "demonstrator:push", "--to", "push.html", "--episodes", "2", "--every", "10"];
+    let told =
+        workplace.succeed(&[&view[..], &["--json", "--pictures", "pictures", "--width", "64"]].concat());
+    let told: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+    let columns = told["columns"].as_array().unwrap();
+    assert_eq!(columns.len(), 2);
+    assert!(columns.iter().all(|c| c["episodes"].as_array().unwrap().len() == 2));
+    let page = std::fs::read_to_string(workplace.path("push.html")).unwrap();
+    assert_eq!(page.matches("data:image/gif;base64,").count(), 4);
+    assert!(!page.contains("http://") && !page.contains("https://"), "the page must need nothing else");
+    let first = std::fs::read(workplace.path("pictures/0-0-00000.png")).unwrap();
+    assert!(first.starts_with(b"\x89PNG"));
+
+    let before = std::fs::read_dir(workplace.path(".")).unwrap().count();
+    for (arguments, code, words) in [
+        (&["view", "run", "--to", "push.html"][..], 1, &["push.html", "not overwritten"][..]),
+        (&["view", "nowhere", "--to", "new.html"], 2, &["no policy.json"]),
+        (
+            &["view", "demonstrator:pusch", "--env", "push", "--to", "new.html"],
+            2,
+            &["did you mean `demonstrator:push`"],
+        ),
+        (&["view", "demonstrator:push", "--to", "new.html"], 2, &["--env"]),
+        (&["view", "demonstrator:push", "--env", "reach", "--to", "new.html"], 1, &["tool_to_puck_x"]),
+        (&["view", "run", "--episodes", "0", "--to", "new.html"], 2, &["--episodes"]),
+    ] {
+        workplace.fail(arguments, code, words);
+    }
+    assert_eq!(std::fs::read_dir(workplace.path(".")).unwrap().count(), before, "nothing is left behind");
+}
