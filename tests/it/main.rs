@@ -19,4 +19,5 @@ mod live;
 mod loading;
 mod program;
 mod recording;
+mod regress;
 mod resume;

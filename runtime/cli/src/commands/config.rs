@@ -19,7 +19,7 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
             match kind_of(file, *kind) {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
                 SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
-                SchemaKind::Suite => check_suite(file)?,
+                SchemaKind::Suite => check_suite(file, overrides)?,
                 SchemaKind::Bench => {
                     let (_, contenders) = config::load_bench(file, overrides)?;
                     for run in contenders.iter().flat_map(|c| &c.runs) {
@@ -53,7 +53,8 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.text(&toml::to_string_pretty(&suite).context("cannot write the suite")?);
             }
         }
-        ConfigCommand::Show { file, kind, .. } if kind_of(file, *kind) == SchemaKind::Suite => {
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Suite => {
+            no_overrides(file, overrides)?;
             let suite = config::load_suite(file)?;
             if output.json() {
                 output.value(&suite);
@@ -121,8 +122,16 @@ fn check_run(config: &RunConfig) -> CommandResult {
     Learners::build(config, &spec)?.check(config)
 }
 
+fn no_overrides(file: &Path, overrides: &[String]) -> CommandResult {
+    match overrides {
+        [] => Ok(()),
+        _ => Err(usage(anyhow!("{}: a suite of regressions takes no overrides", file.display()))),
+    }
+}
+
 /// Builds what the suite names, and runs nothing.
-fn check_suite(file: &Path) -> CommandResult {
+fn check_suite(file: &Path, overrides: &[String]) -> CommandResult {
+    no_overrides(file, overrides)?;
     let suite = composition::regression_suite(&config::load_suite(file)?, file)?;
     for scenario in &suite.scenarios {
         surefoot_engine::regression::check(scenario).map_err(configuration)?;

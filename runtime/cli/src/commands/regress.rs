@@ -86,6 +86,10 @@ fn tell(told: Told<'_>, ran: &mut usize, output: Output) {
             let side = if role == Role::Baseline { " (baseline)" } else { "" };
             let kept = if kept { ", kept" } else { "" };
             output.note(&format!("{scenario}{side}: {episodes} episodes{kept}"));
+            if output.json() {
+                let side = role.name();
+                output.value(&serde_json::json!({ "event": "episodes", "scenario": scenario, "side": side, "episodes": episodes }));
+            }
         }
         Told::Note(text) => output.note(&format!("note: {text}")),
     }

@@ -51,8 +51,8 @@ impl Provenance {
         let text = |h: &Option<String>| h.clone().unwrap_or_else(|| "none".into());
         let mut items = vec![
             ("contract", text(&self.contract_hash), text(&now.contract_hash)),
-            ("observations or actions", self.spec_hash.clone(), now.spec_hash.clone()),
             ("scenario", self.scenario_hash.clone(), now.scenario_hash.clone()),
+            ("observations or actions", self.spec_hash.clone(), now.spec_hash.clone()),
         ];
         if exact {
             items.push(("target", self.target.clone(), now.target.clone()));

@@ -37,3 +37,6 @@ pub use suite::{Judged, REPORT_FORMAT, Suite, check};
 pub use tolerance::{Band, Divergence, ToleranceConfig, first_divergence};
 pub use trace::{Table, Trace};
 pub use verdict::{Blessing, ScenarioReport, SuiteReport, Summary, Verdict};
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ pub fn page(judged: &Judged) -> Result<String, EngineError> {
         section {
             h2 { "Scenarios" }
             div.scroll { table {
-                tr { th { "" } th { "level" } th { "verdict" } th { "success now" } th { "before" } th { "violations" } th { "filter active" } th { "stops" } }
+                tr { th { "" } th { "level" } th { "verdict" } th { "success now" } th { "before" } th { "violations" } th { "filter active" } }
                 @for s in &report.scenarios { (row(s)) }
             } }
             p.soft.small { "Success with Wilson 95 % intervals. A single limit violation fails a scenario, whatever else." }
@@ -64,7 +64,6 @@ fn row(s: &ScenarioReport) -> Markup {
             td { (of(|x| x.solved.words(), &s.now)) } td { (of(|x| x.solved.words(), &s.baseline)) }
             td { (of(|x| x.safety.violations.to_string(), &s.now)) }
             td { (of(|x| format!("{:.2} %", 100.0 * x.filter_active), &s.now)) }
-            td { (of(|x| x.safety.stops.to_string(), &s.now)) }
         }
     }
 }
@@ -124,12 +123,12 @@ fn figures(s: &ScenarioReport) -> Markup {
     let secs = |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{x:.2} s"));
     html! {
         div.scroll { table {
-            tr { th { "" } th { "episodes" } th { "return (IQM)" } th { "time to success" } th { "steps" } th { "way of joints" } th { "robot lost" } th { "diverged" } }
+            tr { th { "" } th { "episodes" } th { "return (IQM)" } th { "time to success" } th { "steps" } th { "way of joints" } th { "stops" } th { "robot lost" } th { "diverged" } }
             @for (name, side) in [("before", &s.baseline), ("now", &s.now)] { @if let Some(x) = side {
                 tr {
                     td { (name) } td { (x.solved.episodes) }
                     td { (number(x.solved.return_iqm.value)) " [" (number(x.solved.return_iqm.low)) ", " (number(x.solved.return_iqm.high)) "]" }
-                    td { (secs(x.success_secs)) } td { (number(x.steps)) } td { (number(x.path)) } td { (x.lost) } td { (x.diverged) }
+                    td { (secs(x.success_secs)) } td { (number(x.steps)) } td { (number(x.path)) } td { (x.safety.stops) } td { (x.lost) } td { (x.diverged) }
                 }
             } }
         } }
@@ -152,12 +151,14 @@ fn signal(curve: &SignalCurve) -> Markup {
         faint: false,
     };
     let secs = |row: usize| format!("{:.2} s", row as f64 * curve.period_secs);
+    let mut marks = vec![0, curve.at, rows];
+    marks.dedup();
     Chart {
         title: curve.signal.clone(),
         size: (980.0, 240.0),
         range: None,
         percent: false,
-        ticks: [0, curve.at, rows].into_iter().map(|row| (place(row), secs(row))).collect(),
+        ticks: marks.into_iter().map(|row| (place(row), secs(row))).collect(),
         spans: vec![(place(curve.at), 1.0, String::new())],
         curves: vec![line("baseline", &curve.golden), line("bad", &curve.now)],
     }

@@ -356,10 +356,11 @@ mod tests {
     #[test]
     fn equal_policies_are_rarely_called_worse_and_worse_ones_rarely_passed() {
         let (suites, limit) = (1_000, 0.05 + 4.0 * (0.05_f64 * 0.95 / 1_000.0).sqrt());
-        for rate in [0.5, 0.9] {
+        // Where half of the episodes are solved a pair says least: not worse by 15 points takes some 300 of them.
+        for (rate, at_least) in [(0.5, 0.55), (0.9, 0.9)] {
             let (worse, passed, pairs) = judged(rate, rate, 300, suites);
             assert!(worse <= limit, "{rate}: {worse}");
-            assert!(passed > 0.8 && pairs < 220.0, "{rate}: passed {passed} after {pairs} pairs");
+            assert!(passed > at_least && pairs < 220.0, "{rate}: passed {passed} after {pairs} pairs");
         }
         let (worse, passed, pairs) = judged(0.9, 0.75, 300, suites);
         assert!(worse > 0.9 && passed <= limit, "worse {worse}, passed {passed}");

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::episode::{EpisodeEnd, EpisodeRecord};
+use super::episode::{EpisodeEnd, EpisodeRecord, Stage};
 use super::golden::{Recorded, short};
 use super::pictures::{Evidences, Pictures};
 use super::runner::{BLOCK, Episodes, Role, Runner, blocks};
 use super::scenario::{LevelConfig, Scenario, StatisticalConfig};
-use super::statistics::{Decision, Evidence};
+use super::statistics::{Decision, Evidence, Proportion};
 use super::tolerance::{ToleranceConfig, first_divergence};
 use super::trace::Trace;
 use super::verdict::{Blessing, ScenarioReport, SuiteReport, Summary, Verdict};
@@ -34,7 +34,7 @@ pub struct Judged {
     pub pictures: Vec<Pictures>,
 }
 
-/// Refuses bands of signals that a scenario does not have, before anything is run.
+/// Builds a scenario once and refuses what does not fit, before anything is run.
 ///
 /// # Errors
 /// [`EngineError::Config`] with the key; whatever building a world or a policy says.
@@ -44,17 +44,17 @@ pub fn check(scenario: &Scenario) -> Result<(), EngineError> {
         expected: "settings that fit".into(),
         found: why,
     };
+    // Whatever a world, its faults or a policy have against each other is said here.
+    let stage = Stage::new(&*scenario.now.parts, &scenario.faults)?;
     if let Some(baseline) = &scenario.baseline {
-        let stage = super::episode::Stage::new(&*baseline.parts, &scenario.faults)?;
-        let now = super::episode::Stage::new(&*scenario.now.parts, &scenario.faults)?;
-        if let Some(difference) = stage.spec().first_difference(now.spec()) {
+        let baseline = Stage::new(&*baseline.parts, &scenario.faults)?;
+        if let Some(difference) = baseline.spec().first_difference(stage.spec()) {
             return Err(refuse("baseline", difference.to_string()));
         }
     }
     match &scenario.level {
         LevelConfig::BitExact(_) => {}
         LevelConfig::Tolerance(bands) => {
-            let stage = super::episode::Stage::new(&*scenario.now.parts, &scenario.faults)?;
             let signals = stage.signals();
             bands.check(signals.iter().map(String::as_str)).map_err(|why| refuse("level.tolerance", why))?;
         }
@@ -335,6 +335,10 @@ impl<'a> Judging<'a> {
         }
         self.look_at(Role::Now, all.iter());
         self.look_at(Role::Baseline, evidence.pairs().iter().map(|(b, _)| b));
+        if let Some(now) = &mut self.report.now {
+            // What is compared is compared over the pairs that decided.
+            now.solved = Proportion::of(&evidence.pairs().iter().map(|(_, n)| n).collect::<Vec<_>>());
+        }
         let report = evidence.report(episodes);
         let pairs = report.pairs;
         let (margin, difference) = (100.0 * config.margin, report.difference);

@@ -115,6 +115,8 @@ impl Divergence {
         };
         let within = if *allowed > 0.0 { format!(", allowed {allowed:.3e}") } else { String::new() };
         let off = now - golden;
+        // They are numbers of 32 bits: no more digits than those have.
+        let [golden, now] = [*golden as f32, *now as f32];
         format!(
             "episode {episode}, {unit} {at} ({secs:.3} s): {signal}{more}: golden {golden}, now {now}, off by {off:.3e}{within}"
         )
