@@ -1,7 +1,7 @@
 # `just ci` is what .ci/run runs.
 
 # Everything that a change must pass
-ci: fmt clippy test no_std libhdf5 h5py mcap export gymnasium
+ci: fmt clippy test regress no_std libhdf5 h5py mcap export gymnasium
 
 # Formatting
 fmt:
@@ -14,6 +14,10 @@ clippy:
 # The README's test command
 test:
     cargo test --workspace
+
+# surefoot's own regression suite against its golden files: the same bits, the same bands, not worse
+regress:
+    cargo run -q -- regress configs/suites/surefoot.toml --to target/regress --quiet
 
 # The safety library without an operating system: for a microcontroller where its target can be had, for this machine where not
 no_std:

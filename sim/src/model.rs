@@ -123,6 +123,11 @@ impl Model {
     }
 
     /// Index of a named body among the loader's bodies.
+    /// Names of the loader's bodies, in its order.
+    pub(crate) fn body_names(&self) -> impl Iterator<Item = &str> {
+        self.robot.bodies.iter().map(|b| b.name.as_deref().unwrap_or("world"))
+    }
+
     pub(crate) fn body_index(&self, body: &str) -> Result<usize, ModelError> {
         let found =
             self.robot.bodies.iter().position(|b| !b.is_intermediate && b.name.as_deref() == Some(body));

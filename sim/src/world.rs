@@ -215,6 +215,19 @@ impl RapierWorld {
         Some((pose.translation.to_array(), pose.rotation.to_array()))
     }
 
+    /// The bodies that left the realm of numbers, in words.
+    fn not_finite_bodies(&self) -> Option<String> {
+        let gone = |handle: &Option<RigidBodyHandle>| {
+            handle.and_then(|h| self.physics.bodies.get(h)).is_some_and(|body| {
+                !(body.translation().is_finite() && body.linvel().is_finite() && body.angvel().is_finite())
+            })
+        };
+        let names: Vec<&str> = (self.model.body_names().zip(&self.bodies))
+            .filter_map(|(name, handle)| gone(handle).then_some(name))
+            .collect();
+        (!names.is_empty()).then(|| format!("bodies that are not finite: {}", names.join(", ")))
+    }
+
     fn set_servo_targets(&mut self, position: impl Fn(usize) -> f64, velocity: impl Fn(usize) -> f64) {
         for (i, (drive, slot)) in self.drives.iter().zip(&self.joints).enumerate() {
             let Some(JointActuator::Servo { stiffness, damping, .. }) = drive.actuator else { continue };
@@ -306,10 +319,13 @@ impl Robot for RapierWorld {
             }
         }
         let nanos = (self.ticks as f64 * self.contract.control_secs() * 1e9).round() as i64;
-        if state.is_finite() {
-            Ok(Stamp { nanos, seq: self.ticks })
-        } else {
-            Err(RobotError::NotFinite { robot: self.contract.name.clone() })
+        match state.first_not_finite(&self.contract) {
+            None => Ok(Stamp { nanos, seq: self.ticks }),
+            Some(what) => {
+                let what =
+                    self.not_finite_bodies().map_or(what.clone(), |bodies| format!("{what}; {bodies}"));
+                Err(RobotError::NotFinite { robot: self.contract.name.clone(), what })
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use surefoot_core::{Env, Stream, VecEnv};
+use surefoot_core::{Env, RobotState, Stream, VecEnv};
 use surefoot_sim::{EnvConfig, EnvContext};
 
 fn build(name: &str) -> Box<dyn Env> {
@@ -102,4 +102,21 @@ fn pictures_are_the_same_bytes_and_show_something() {
             assert!(count(|r, g, b| b > r + 40 && b > g + 20) > 20, "the arm's joints are blue");
         }
     }
+}
+
+#[test]
+fn a_world_that_leaves_the_numbers_names_the_joint_that_did() {
+    let (_, mut world) = build("pendulum").into_robot().unwrap();
+    let mut state = RobotState::zeros(world.contract());
+    state.velocity[0] = 3e38;
+    world.reset(&state).unwrap();
+    let mut chain = world.contract().safety_chain().unwrap();
+    chain.arm(&[0.0]).unwrap();
+    let mut error = None;
+    for _ in 0..10 {
+        world.write(chain.admit(&[0.0])).unwrap();
+        error = error.or(world.read(&mut state).err());
+    }
+    let said = error.unwrap().to_string();
+    assert!(said.contains("pendulum") && said.contains("joint hinge is"), "{said}");
 }

@@ -19,5 +19,6 @@ mod live;
 mod loading;
 mod program;
 mod recording;
+mod regress;
 mod resume;
 mod view;

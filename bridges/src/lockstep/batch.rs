@@ -305,10 +305,12 @@ impl EnvBatch for LockstepBatch {
 
 impl LockstepBatch {
     fn finite(&self, row: &[f32], step: usize) -> Result<(), EnvError> {
-        if row.iter().all(|x| x.is_finite()) {
+        let Some((index, value)) = row.iter().enumerate().find(|(_, x)| !x.is_finite()) else {
             return Ok(());
-        }
-        Err(EnvError::Diverged { env: self.spec.name.clone(), step, what: "the observation" })
+        };
+        let name = self.spec.observation.get(index).map_or("?", |field| field.name.as_str());
+        let what = format!("observation {name} is {value}");
+        Err(EnvError::Diverged { env: self.spec.name.clone(), step, what })
     }
 }
 

@@ -127,7 +127,8 @@ impl Robot for ZenohRobot {
         }
         let StateFrame { meta, state: newest, received_nanos: _ } = &self.frame;
         if !newest.is_finite() {
-            return Err(RobotError::NotFinite { robot: self.contract.name.clone() });
+            let what = state.first_not_finite(&self.contract).unwrap_or_default();
+            return Err(RobotError::NotFinite { robot: self.contract.name.clone(), what });
         }
         state.position.copy_from_slice(&newest.position);
         state.velocity.copy_from_slice(&newest.velocity);

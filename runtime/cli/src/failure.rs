@@ -14,6 +14,10 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// Exit code 3: a limit of the session stopped the robot's learning; the text says which and how to go on.
     SafetyStop(String),
+    /// Exit code 4: a comparison that says neither yes nor no.
+    Inconclusive(String),
+    /// Exit code 5: what was to be compared is of something else.
+    NotComparable(String),
     /// Exit code 130: interrupted; the text says how to go on.
     Interrupted(String),
 }
@@ -37,7 +41,10 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Self::Request(e) | Self::Usage(e) => message(e),
-            Self::SafetyStop(text) | Self::Interrupted(text) => text.clone(),
+            Self::SafetyStop(text)
+            | Self::Inconclusive(text)
+            | Self::NotComparable(text)
+            | Self::Interrupted(text) => text.clone(),
         }
     }
 
@@ -47,6 +54,8 @@ impl Failure {
             Self::Request(e) => (message(e), 1),
             Self::Usage(e) => (message(e), 2),
             Self::SafetyStop(why) => (format!("safety stop: {why}"), 3),
+            Self::Inconclusive(what) => (format!("inconclusive: {what}"), 4),
+            Self::NotComparable(what) => (format!("not comparable: {what}"), 5),
             Self::Interrupted(how) => (format!("interrupted: {how}"), 130),
         };
         let text = if code < 3 { format!("error: {text}") } else { text };

@@ -19,14 +19,14 @@ pub enum EnvError {
         found: usize,
     },
     /// The world left the realm of finite numbers.
-    #[error("the world of {env} diverged at env step {step}: {what} is not finite")]
+    #[error("the world of {env} diverged at env step {step}: {what}")]
     Diverged {
         /// Environment name.
         env: String,
         /// Step of the episode.
         step: usize,
-        /// What is not finite.
-        what: &'static str,
+        /// What is not finite: which joint, channel or row.
+        what: String,
     },
     /// The robot refused.
     #[error(transparent)]
@@ -114,6 +114,12 @@ pub trait Env: Send {
         }
         let reason = format!("speed scale {scale}: it has no robot that could be slowed down");
         Err(EnvError::Build { env: self.spec().name.clone(), reason })
+    }
+
+    /// How far measured positions of its robot may be beyond limits that the commanded ones keep, rad or m; `None` for an
+    /// environment without a robot.
+    fn tracking_tolerance(&self) -> Option<f64> {
+        None
     }
 
     /// Task and world apart, for a control loop of their own; `None` for an environment without a robot.

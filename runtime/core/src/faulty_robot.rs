@@ -85,6 +85,45 @@ pub struct FaultyRobot<R> {
     spare: Vec<HeldCommand>,
 }
 
+impl ScheduledFault {
+    /// Refuses what no robot of `joints` joints can have.
+    ///
+    /// # Errors
+    /// What was expected, and what was found.
+    pub fn check(&self, joints: usize) -> Result<(), String> {
+        let Self { from, until, fault } = self;
+        if from >= until {
+            return Err(format!("from = {from}, until = {until}: expected from below until"));
+        }
+        let joint = match fault {
+            Fault::NanObservations(j)
+            | Fault::JumpingObservations(j, _)
+            | Fault::StuckJoint(j)
+            | Fault::SaturatedJoint(j, _)
+            | Fault::ContactImpulse(j, _) => Some(*j),
+            _ => None,
+        };
+        if let Some(joint) = joint.filter(|j| *j >= joints) {
+            return Err(format!("joint {joint}: expected 0 to {}", joints.saturating_sub(1)));
+        }
+        let probability = match fault {
+            Fault::DroppedObservations(p) | Fault::DroppedCommands(p) => *p,
+            _ => 0.0,
+        };
+        if !(0.0..=1.0).contains(&probability) {
+            return Err(format!("probability {probability}: expected 0 to 1"));
+        }
+        let size = match fault {
+            Fault::JumpingObservations(_, x)
+            | Fault::NoisyObservations(x)
+            | Fault::SaturatedJoint(_, x)
+            | Fault::ContactImpulse(_, x) => *x,
+            _ => 0.0,
+        };
+        if size.is_finite() { Ok(()) } else { Err(format!("{size}: expected a finite number")) }
+    }
+}
+
 impl<R: Robot> FaultyRobot<R> {
     /// Wraps a robot; `seed` is where its bad luck comes from.
     #[must_use]
@@ -109,6 +148,15 @@ impl<R: Robot> FaultyRobot<R> {
     /// The robot inside, to do something to it that the link does not see.
     pub const fn inner_mut(&mut self) -> &mut R {
         &mut self.inner
+    }
+    /// Begins the schedule anew, with other luck: nothing of what came before is remembered.
+    pub fn restart(&mut self, seed: u64) {
+        self.noise = Stream::new(seed, "faults", 0);
+        self.ticks = 0;
+        self.history.clear();
+        self.delivered = None;
+        self.onset = None;
+        self.spare.extend(self.on_the_way.drain(..));
     }
     /// Ticks so far.
     pub const fn ticks(&self) -> u64 {
@@ -360,6 +408,58 @@ min_position = -9.0\nmax_position = 9.0\nmax_velocity = 2.0\nmax_acceleration = 
         }
         // Longer than can be remembered is as long as can be remembered.
         assert_eq!(arrivals(vec![late(0, 200, 1000)], 64, |_| true)[63], Some(0.0));
+    }
+
+    #[test]
+    fn a_schedule_that_begins_anew_is_as_new() {
+        let contract = RobotContract::parse(JOINT, Path::new("one.toml")).unwrap();
+        let mut chain = contract.safety_chain().unwrap();
+        chain.arm(&[0.0]).unwrap();
+        let mut state = RobotState::zeros(&contract);
+        let faults = vec![
+            ScheduledFault { from: 2, until: 30, fault: Fault::DroppedCommands(0.5) },
+            ScheduledFault { from: 5, until: 30, fault: Fault::NoisyObservations(0.1) },
+            late(10, 40, 3),
+        ];
+        let mut drive = |robot: &mut FaultyRobot<Recorder>| {
+            let mut seen = Vec::new();
+            for tick in 0..40 {
+                state.position[0] = 0.0;
+                robot.read(&mut state).unwrap();
+                seen.push(state.position[0]);
+                robot.write(chain.admit(&[f64::from(tick) * 1e-3])).unwrap();
+            }
+            (seen, std::mem::take(&mut robot.inner.1))
+        };
+        let mut fresh = |seed| {
+            let mut robot = FaultyRobot::new(Recorder(contract.clone(), Vec::new()), faults.clone(), seed);
+            let first = drive(&mut robot);
+            robot.restart(seed + 1);
+            (first, drive(&mut robot))
+        };
+        let ((first, second), (again, _)) = (fresh(1), fresh(2));
+        assert_eq!(second.0, again.0);
+        assert_ne!(first.0, second.0);
+        let heard = |(_, commands): &(Vec<f64>, Vec<Option<f64>>)| {
+            commands.iter().map(Option::is_some).collect::<Vec<_>>()
+        };
+        assert_eq!(heard(&second), heard(&again));
+    }
+
+    #[test]
+    fn what_no_robot_can_have_is_refused() {
+        let at = |fault| ScheduledFault { from: 0, until: 9, fault };
+        assert_eq!(at(Fault::StuckJoint(1)).check(2), Ok(()));
+        for fault in [
+            Fault::StuckJoint(2),
+            Fault::NanObservations(7),
+            Fault::DroppedCommands(1.5),
+            Fault::DroppedObservations(f64::NAN),
+            Fault::NoisyObservations(f64::INFINITY),
+        ] {
+            assert!(at(fault).check(2).is_err(), "{fault:?}");
+        }
+        assert!(ScheduledFault { from: 9, until: 9, fault: Fault::Lost }.check(2).is_err());
     }
 
     #[test]

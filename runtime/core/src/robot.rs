@@ -34,6 +34,20 @@ impl RobotState {
             channels: vec![0.0; contract.channels.len()],
         }
     }
+    /// The first number that is not finite, in words, such as `velocity of joint elbow is NaN`.
+    #[must_use]
+    pub fn first_not_finite(&self, contract: &RobotContract) -> Option<String> {
+        let joints = || contract.joints.iter().map(|j| format!("joint {}", j.name));
+        let channels = contract.channels.iter().map(|c| c.name.clone());
+        let mut all = (self
+            .position
+            .iter()
+            .zip(joints())
+            .map(|(x, joint)| (x, format!("position of {joint}"))))
+        .chain(self.velocity.iter().zip(joints()).map(|(x, joint)| (x, format!("velocity of {joint}"))))
+        .chain(self.channels.iter().zip(channels).map(|(x, channel)| (x, format!("channel {channel}"))));
+        all.find(|(x, _)| !x.is_finite()).map(|(x, what)| format!("{what} is {x}"))
+    }
     /// Whether every number is finite.
     #[must_use]
     pub fn is_finite(&self) -> bool {
@@ -46,10 +60,12 @@ impl RobotState {
 #[non_exhaustive]
 pub enum RobotError {
     /// The state holds NaN or an infinity.
-    #[error("robot {robot} reported a state that is not finite")]
+    #[error("robot {robot} reported a state that is not finite: {what}")]
     NotFinite {
         /// Name of the robot.
         robot: String,
+        /// The first number that is not: which joint, channel or body.
+        what: String,
     },
     /// The robot does not answer.
     #[error("robot {robot} is lost: {reason}")]

@@ -72,11 +72,12 @@ impl RobotEnv {
         &self.state
     }
 
-    fn check_finite(&self, what: &'static str) -> Result<(), EnvError> {
-        if self.state.is_finite() {
-            Ok(())
-        } else {
-            Err(EnvError::Diverged { env: self.task.spec().name.clone(), step: self.steps, what })
+    fn check_finite(&self) -> Result<(), EnvError> {
+        match self.state.first_not_finite(self.world.contract()) {
+            None => Ok(()),
+            Some(what) => {
+                Err(EnvError::Diverged { env: self.task.spec().name.clone(), step: self.steps, what })
+            }
         }
     }
 }
@@ -99,7 +100,7 @@ impl Env for RobotEnv {
         self.steps = 0;
         self.filter_run_ticks = 0;
         self.stopping = false;
-        self.check_finite("the initial state")?;
+        self.check_finite()?;
         self.task.observe(&self.state, observation);
         Ok(())
     }
@@ -143,7 +144,7 @@ impl Env for RobotEnv {
             self.monitor.observe_measured(&self.state.position, self.tracking_tolerance);
         }
         self.steps += 1;
-        self.check_finite("the state")?;
+        self.check_finite()?;
         let after = self.chain.state().position;
         self.task.executed(&self.before, after, &self.effort, self.step_secs, executed);
         self.task.observe(&self.state, observation);
@@ -166,6 +167,10 @@ impl Env for RobotEnv {
 
     fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
         Ok(self.chain.set_speed_scale(scale)?)
+    }
+
+    fn tracking_tolerance(&self) -> Option<f64> {
+        Some(self.tracking_tolerance)
     }
 
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {

@@ -191,7 +191,8 @@ fn run(
             r.steps += 1;
             if !outcome.reward.is_finite() {
                 let env = envs.spec().name.clone();
-                return Err(EnvError::Diverged { env, step: r.steps, what: "the reward" }.into());
+                let what = format!("the reward is {}", outcome.reward);
+                return Err(EnvError::Diverged { env, step: r.steps, what }.into());
             }
             if r.steps >= max_steps && outcome.end == StepEnd::Running {
                 outcome.end = StepEnd::Truncated;

@@ -1,6 +1,8 @@
 //! Scripted policies that act from observations alone: noisy, and failing for part of their episodes, as people do. One file
 //! and one registry line each.
 
+pub mod cart_pole;
+pub mod pendulum;
 pub mod push;
 pub mod random;
 pub mod reach;
@@ -26,6 +28,10 @@ surefoot_core::registry! {
         Random(random::RandomDemonstratorConfig) = "random",
         /// Goes straight to the target.
         Reach(reach::ReachDemonstratorConfig) = "reach",
+        /// Pumps energy until the pendulum is up, then balances it.
+        Pendulum(pendulum::PendulumDemonstratorConfig) = "pendulum",
+        /// Balances the pole by linear feedback.
+        CartPole(cart_pole::CartPoleDemonstratorConfig) = "cart_pole",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod data;
 mod fleet;
+mod regress;
 mod serve_env;
 mod view;
 
@@ -14,6 +15,7 @@ pub use data::{
 };
 pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
 
+pub use regress::RegressArgs;
 pub use serve_env::ServeEnvArgs;
 pub use view::ViewArgs;
 
@@ -27,7 +29,7 @@ pub use view::ViewArgs;
 #[command(after_help = "\
 Exit codes: 0 ok, 1 the request failed, 2 usage or configuration, 3 safety stop (a limit of the
 session was reached, or the robot is in a latched stop; nothing is lost, `surefoot resume` goes on),
-130 interrupted.
+4 inconclusive and 5 not comparable (of `regress`), 130 interrupted.
 Results go to stdout, everything else to stderr.
 
 Examples:
@@ -68,6 +70,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Train several learners with several seeds and compare them: curves, tables, intervals.
     Bench(BenchArgs),
+    /// Run a suite of scenarios and compare it with golden files or a baseline policy: what changed, and is it worse?
+    Regress(RegressArgs),
     /// Evaluate a trained policy on fixed seeds.
     Eval(EvalArgs),
     /// Draw what policies do, side by side, as a page.
@@ -432,4 +436,6 @@ pub enum SchemaKind {
     Robot,
     /// A suite of `surefoot bench` (`configs/bench/*.toml`).
     Bench,
+    /// A suite of `surefoot regress` (`configs/suites/*.toml`).
+    Suite,
 }

@@ -6,9 +6,9 @@ use anyhow::{Context, anyhow};
 use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
-use crate::commands::train::Learners;
+use crate::commands::train::{Learners, configuration};
 use crate::composition;
-use crate::config::{self, BenchConfig, RunConfig};
+use crate::config::{self, BenchConfig, RunConfig, SuiteConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -19,6 +19,7 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
             match kind_of(file, *kind) {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
                 SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
+                SchemaKind::Suite => check_suite(file, overrides)?,
                 SchemaKind::Bench => {
                     let (_, contenders) = config::load_bench(file, overrides)?;
                     for run in contenders.iter().flat_map(|c| &c.runs) {
@@ -52,6 +53,15 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.text(&toml::to_string_pretty(&suite).context("cannot write the suite")?);
             }
         }
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Suite => {
+            no_overrides(file, overrides)?;
+            let suite = config::load_suite(file)?;
+            if output.json() {
+                output.value(&suite);
+            } else {
+                output.text(&toml::to_string_pretty(&suite).context("cannot write the suite")?);
+            }
+        }
         ConfigCommand::Show { file, overrides, .. } => {
             let loaded = config::load(file, overrides)?;
             if output.json() {
@@ -72,14 +82,16 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     Ok(())
 }
 
-/// What a file is, where nobody says it: a robot has joints, a suite has contenders, and an experiment has neither.
+/// What a file is, where nobody says it: a robot has joints, a bench has contenders, a suite has scenarios, and an experiment has none
+/// of them.
 fn kind_of(file: &Path, stated: Option<SchemaKind>) -> SchemaKind {
     stated.unwrap_or_else(|| {
         let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
         let has = |key: &str| table.as_ref().is_some_and(|t| t.contains_key(key) && !t.contains_key("phase"));
-        match (has("joints"), has("contender")) {
-            (true, _) => SchemaKind::Robot,
-            (_, true) => SchemaKind::Bench,
+        match (has("joints"), has("contender"), has("scenario")) {
+            (true, ..) => SchemaKind::Robot,
+            (_, true, _) => SchemaKind::Bench,
+            (.., true) => SchemaKind::Suite,
             _ => SchemaKind::Run,
         }
     })
@@ -110,12 +122,30 @@ fn check_run(config: &RunConfig) -> CommandResult {
     Learners::build(config, &spec)?.check(config)
 }
 
+fn no_overrides(file: &Path, overrides: &[String]) -> CommandResult {
+    match overrides {
+        [] => Ok(()),
+        _ => Err(usage(anyhow!("{}: a suite of regressions takes no overrides", file.display()))),
+    }
+}
+
+/// Builds what the suite names, and runs nothing.
+fn check_suite(file: &Path, overrides: &[String]) -> CommandResult {
+    no_overrides(file, overrides)?;
+    let suite = composition::regression_suite(&config::load_suite(file)?, file)?;
+    for scenario in &suite.scenarios {
+        surefoot_engine::regression::check(scenario).map_err(configuration)?;
+    }
+    Ok(())
+}
+
 /// The JSON schema of a kind of file, as it is checked in under `configs/schema/`.
 pub fn schema(kind: SchemaKind) -> Result<String, serde_json::Error> {
     let schema = match kind {
         SchemaKind::Run => schemars::schema_for!(RunConfig),
         SchemaKind::Robot => schemars::schema_for!(RobotContract),
         SchemaKind::Bench => schemars::schema_for!(BenchConfig),
+        SchemaKind::Suite => schemars::schema_for!(SuiteConfig),
     };
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
@@ -126,9 +156,12 @@ mod tests {
 
     #[test]
     fn checked_in_schemas_are_those_of_the_code() {
-        for (kind, name) in
-            [(SchemaKind::Run, "run"), (SchemaKind::Robot, "robot"), (SchemaKind::Bench, "bench")]
-        {
+        for (kind, name) in [
+            (SchemaKind::Run, "run"),
+            (SchemaKind::Robot, "robot"),
+            (SchemaKind::Bench, "bench"),
+            (SchemaKind::Suite, "suite"),
+        ] {
             let path = format!("{}/../../configs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(

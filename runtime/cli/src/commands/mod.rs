@@ -11,6 +11,7 @@ mod export;
 mod learn;
 mod list;
 mod record;
+mod regress;
 mod replay;
 mod report;
 mod resume;
@@ -19,6 +20,8 @@ mod serve;
 mod serve_env;
 mod train;
 mod view;
+
+pub use eval::{locate_and_read, read_policy};
 
 use clap::CommandFactory;
 
@@ -34,6 +37,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Train(args) => train::run(args, output),
         Command::Resume(args) => resume::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::Regress(args) => regress::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::View(args) => view::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),

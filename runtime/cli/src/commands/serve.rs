@@ -44,7 +44,10 @@ pub fn run(args: &ServeArgs, output: Output) -> CommandResult {
     let link = link_of(args, world.contract())?;
     let world: Box<dyn World> = match &args.faults {
         None => world,
-        Some(path) => Box::new(FaultyRobot::new(world, read_faults(path)?, 0)),
+        Some(path) => {
+            let joints = world.contract().joints.len();
+            Box::new(FaultyRobot::new(world, read_faults(path, joints)?, 0))
+        }
     };
     let contract = RobotContract { link: None, ..world.contract().clone() };
     let write_to = args.write_contract.as_deref().map(NewFile::create).transpose()?;
@@ -150,10 +153,14 @@ fn link_of(args: &ServeArgs, world: &RobotContract) -> Result<LinkContract, Fail
     Ok(link)
 }
 
-fn read_faults(path: &Path) -> Result<Vec<ScheduledFault>, Failure> {
+fn read_faults(path: &Path, joints: usize) -> Result<Vec<ScheduledFault>, Failure> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read {}", path.display()))
         .map_err(usage)?;
     let read: Result<Faults, _> = toml::from_str(&text);
-    Ok(read.with_context(|| format!("{}", path.display())).map_err(usage)?.faults)
+    let faults = read.with_context(|| format!("{}", path.display())).map_err(usage)?.faults;
+    for (i, fault) in faults.iter().enumerate() {
+        fault.check(joints).map_err(|why| usage(anyhow!("{}: faults[{i}]: {why}", path.display())))?;
+    }
+    Ok(faults)
 }

@@ -5,6 +5,7 @@ mod fleet;
 mod link;
 mod live;
 mod loading;
+mod regression;
 
 use anyhow::{Context, anyhow};
 use surefoot_bridges::EnvContext as LinkContext;
@@ -17,6 +18,7 @@ pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, reco
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
 pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};
+pub use regression::{suite as regression_suite, version};
 
 use crate::config::{EnvConfig, RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};

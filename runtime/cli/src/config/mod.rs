@@ -4,10 +4,12 @@ mod bench;
 mod env;
 mod overrides;
 mod suggest;
+mod suite;
 
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
 pub use env::EnvConfig;
 pub use suggest::nearest;
+pub use suite::{ScenarioConfig, SuiteConfig, SuitePolicyConfig, load_suite};
 
 use std::path::{Path, PathBuf};
 

@@ -58,6 +58,14 @@ pub fn probability_of_improvement(x: &Scores, y: &Scores, purpose: &str) -> Esti
     })
 }
 
+/// A statistic of numbers with its percentile interval; of paired differences, the paired bootstrap.
+#[must_use]
+pub fn bootstrap(of: &[f64], purpose: &str, statistic: impl Fn(&[f64]) -> f64) -> Estimate {
+    estimate(&[&vec![of.to_vec()]], purpose, |drawn| {
+        statistic(drawn.first().and_then(|s| s.first()).map_or(&[], Vec::as_slice))
+    })
+}
+
 /// A statistic of some contenders' scores with its percentile interval.
 fn estimate(of: &[&Scores], purpose: &str, statistic: impl Fn(&[Scores]) -> f64) -> Estimate {
     let own: Vec<Scores> = of.iter().map(|s| (*s).clone()).collect();

@@ -8,12 +8,10 @@
 
 mod gate;
 mod rollback;
-mod sequential;
 
 pub(crate) use gate::check_finite;
 pub use gate::{LoadPolicy, PromotionGate, Refusal};
 pub use rollback::{RollbackConfig, RollbackWatch, Standing};
-pub use sequential::PairedTest;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

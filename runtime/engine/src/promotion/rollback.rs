@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PairedTest;
 use crate::EngineError;
+use crate::sequential::PairedTest;
 
 /// When the last good policy acts again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

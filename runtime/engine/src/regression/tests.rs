@@ -1,0 +1,235 @@
+//! Suites over a robot that does as it is told, until it does not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use surefoot_core::safety::SafeCommand;
+use surefoot_core::{
+    ActMode, Env, EnvSpec, IdealRobot, JointVelocityTask, Policy, PolicyError, ResetScope, Robot,
+    RobotContract, RobotEnv, RobotError, RobotState, Rows, RowsMut, Stamp, Stream, World,
+};
+
+use super::*;
+use crate::{EngineError, Interrupt};
+
+const ARM: &str = "name = \"arm\"\ncontrol_hz = 50.0\npolicy_hz = 10.0
+[[joints]]\nname = \"shoulder\"\nunit = \"rad\"\nmin_position = -1.0\nmax_position = 1.0\nmax_velocity = 1.0\nmax_acceleration = 10.0
+[[joints]]\nname = \"elbow\"\nunit = \"rad\"\nmin_position = -1.0\nmax_position = 1.0\nmax_velocity = 1.0\nmax_acceleration = 10.0\n";
+const STEPS: usize = 20;
+
+/// What becomes of the robot in tick 30.
+#[derive(Clone, Copy, PartialEq)]
+enum Trouble {
+    No,
+    Nan,
+    Panic,
+    Leap,
+    /// The elbow is a little elsewhere.
+    Off(f64),
+}
+
+struct Troubled {
+    robot: IdealRobot,
+    trouble: Trouble,
+    ticks: usize,
+}
+
+impl Robot for Troubled {
+    fn contract(&self) -> &RobotContract {
+        self.robot.contract()
+    }
+    fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
+        let stamp = self.robot.read(state)?;
+        if self.ticks >= 30 {
+            match self.trouble {
+                Trouble::No => {}
+                Trouble::Nan => state.velocity[1] = f64::NAN,
+                Trouble::Panic => panic!("the broad phase has lost a body"),
+                Trouble::Leap => state.position[1] = 1.5,
+                Trouble::Off(by) => state.position[1] += by,
+            }
+        }
+        match state.first_not_finite(self.robot.contract()) {
+            None => Ok(stamp),
+            Some(what) => Err(RobotError::NotFinite { robot: "arm".into(), what }),
+        }
+    }
+    fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
+        self.ticks += 1;
+        self.robot.write(command)
+    }
+    fn stop(&mut self) -> Result<(), RobotError> {
+        self.robot.stop()
+    }
+}
+
+impl World for Troubled {
+    fn reset(&mut self, _: &RobotState) -> Result<(), RobotError> {
+        self.ticks = 0;
+        self.robot = IdealRobot::new(self.robot.contract().clone());
+        Ok(())
+    }
+}
+
+/// Noise, all of its own seed.
+struct Wander(Stream);
+
+impl Policy for Wander {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn reset(&mut self, _: usize, _: ResetScope, seed: u64) {
+        self.0 = Stream::new(seed, "wander", 0);
+    }
+    fn act(&mut self, _: Rows<'_>, _: ActMode, mut actions: RowsMut<'_>) -> Result<(), PolicyError> {
+        self.0.fill_normal(actions.row(0));
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Arm {
+    trouble: Trouble,
+    built: Arc<AtomicUsize>,
+}
+
+impl Parts for Arm {
+    fn env(&self) -> Result<Box<dyn Env>, EngineError> {
+        self.built.fetch_add(1, Ordering::Relaxed);
+        let contract = RobotContract::parse(ARM, Path::new("arm.toml")).unwrap();
+        let task = JointVelocityTask::new(&contract, STEPS).unwrap();
+        let robot = Troubled { robot: IdealRobot::new(contract), trouble: self.trouble, ticks: 0 };
+        Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(robot), 1e-9)?))
+    }
+    fn policy(&self, _: &EnvSpec) -> Result<Box<dyn Policy>, EngineError> {
+        Ok(Box::new(Wander(Stream::new(0, "wander", 0))))
+    }
+}
+
+fn side(trouble: Trouble) -> (Side, Arc<AtomicUsize>) {
+    let built = Arc::new(AtomicUsize::new(0));
+    let provenance = Provenance { scenario: "arm".into(), target: "here".into(), ..Provenance::default() };
+    (Side { parts: Box::new(Arm { trouble, built: built.clone() }), provenance }, built)
+}
+
+fn suite(level: LevelConfig, trouble: Trouble, episodes: usize, golden: &Path) -> Suite {
+    let scenario = Scenario {
+        name: "arm".into(),
+        level,
+        seeds: SeedsConfig { seed: 1, episodes },
+        faults: Vec::new(),
+        now: side(trouble).0,
+        baseline: None,
+    };
+    Suite { name: "arms".into(), golden: golden.to_owned(), scenarios: vec![scenario] }
+}
+
+fn judge(suite: &Suite, to: &Path, bless: bool) -> (ScenarioReport, Vec<String>) {
+    let mut notes = Vec::new();
+    let mut told = |told: Told<'_>| {
+        if let Told::Note(text) = told {
+            notes.push(text.to_owned());
+        }
+    };
+    let mut runner = Runner {
+        directory: to,
+        merged: &[],
+        threads: 3,
+        program: "this",
+        interrupt: &Interrupt::new(),
+        told: &mut told,
+    };
+    let judged = suite.judge(&mut runner, bless, "0").unwrap();
+    (judged.report.scenarios[0].clone(), notes)
+}
+
+fn exact() -> LevelConfig {
+    LevelConfig::BitExact(BitExactConfig {})
+}
+
+#[test]
+fn a_change_of_one_bit_is_found_in_its_tick_and_lies_within_a_band() {
+    let directory = tempfile::tempdir().unwrap();
+    let (golden, at) = (directory.path().join("golden"), |name: &str| directory.path().join(name));
+    let (blessed, _) = judge(&suite(exact(), Trouble::No, 20, &golden), &at("a"), true);
+    assert_eq!(blessed.blessing, Some(Blessing::New));
+    let (same, _) = judge(&suite(exact(), Trouble::No, 20, &golden), &at("b"), false);
+    assert_eq!((same.verdict, same.reasons.as_slice()), (Verdict::Passed, &[][..]));
+    let (changed, _) = judge(&suite(exact(), Trouble::Off(1e-6), 20, &golden), &at("c"), false);
+    let divergence = changed.divergence.clone().unwrap();
+    assert_eq!((changed.verdict, changed.differing), (Verdict::Regressed, 20));
+    // Tick 29 is the one after which 30 ticks have gone by.
+    assert_eq!(
+        (divergence.unit.as_str(), divergence.at, divergence.signal.as_str()),
+        ("tick", 29, "position/elbow")
+    );
+    assert!((divergence.now - divergence.golden - 1e-6).abs() < 2e-7, "{divergence:?}");
+    let bands = || LevelConfig::Tolerance(ToleranceConfig::default());
+    let (within, _) = judge(&suite(bands(), Trouble::Off(1e-6), 20, &golden), &at("d"), false);
+    assert_eq!(within.verdict, Verdict::Passed, "{:?}", within.reasons);
+    let (beyond, _) = judge(&suite(bands(), Trouble::Off(1e-2), 20, &golden), &at("e"), false);
+    assert_eq!((beyond.verdict, beyond.divergence.unwrap().at), (Verdict::Regressed, 29));
+    // Fewer golden episodes than are asked for: no verdict on the others.
+    let (more, _) = judge(&suite(exact(), Trouble::No, 21, &golden), &at("f"), false);
+    assert_eq!(more.verdict, Verdict::NotComparable);
+}
+
+#[test]
+fn a_single_violation_fails_whatever_else_and_is_never_blessed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (golden, to) = (directory.path().join("golden"), directory.path().join("to"));
+    let statistical = LevelConfig::Statistical(StatisticalConfig::default());
+    judge(&suite(statistical.clone(), Trouble::No, 40, &golden), &to, true);
+    let (unsafe_now, _) =
+        judge(&suite(statistical, Trouble::Leap, 40, &golden), &directory.path().join("x"), false);
+    assert_eq!(unsafe_now.verdict, Verdict::Regressed);
+    assert_eq!(
+        unsafe_now.statistics.unwrap().decision,
+        Some(Decision::NotWorse),
+        "the statistics alone would pass it"
+    );
+    assert!(unsafe_now.reasons[0].contains("a single one fails"), "{:?}", unsafe_now.reasons);
+    let (refused, _) = judge(
+        &suite(exact(), Trouble::Leap, 2, &directory.path().join("other")),
+        &directory.path().join("y"),
+        true,
+    );
+    assert!(matches!(refused.blessing, Some(Blessing::Refused(_))), "{refused:?}");
+    assert!(!directory.path().join("other/arm.json").exists());
+}
+
+#[test]
+fn a_world_that_explodes_says_which_joint_and_leaves_its_last_states() {
+    let directory = tempfile::tempdir().unwrap();
+    let golden = directory.path().join("golden");
+    judge(&suite(exact(), Trouble::No, 2, &golden), &directory.path().join("a"), true);
+    for (trouble, words) in [
+        (Trouble::Nan, "velocity of joint elbow is NaN"),
+        (Trouble::Panic, "the broad phase has lost a body"),
+    ] {
+        let to = directory.path().join(words);
+        let (report, notes) = judge(&suite(exact(), trouble, 2, &golden), &to, false);
+        assert_eq!((report.verdict, report.now.as_ref().unwrap().diverged), (Verdict::Regressed, 2));
+        assert!(report.reasons[0].contains(words), "{:?}", report.reasons);
+        let csv = std::fs::read_to_string(to.join("diverged/arm-now-0.csv")).unwrap();
+        assert!(csv.starts_with("row,position/shoulder,position/elbow,velocity/shoulder"), "{csv}");
+        assert!(notes.iter().any(|n| n.contains("diverged/arm-now-0.csv")), "{notes:?}");
+        // The states up to the last one that there was.
+        let last = csv.lines().last().unwrap();
+        assert!(last.starts_with("29,") || last.starts_with("28,"), "{last}");
+    }
+}
+
+#[test]
+fn worlds_are_built_once_a_thread_and_kept_episodes_need_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut arms = suite(exact(), Trouble::No, 40, &directory.path().join("golden"));
+    let (now, built) = side(Trouble::No);
+    arms.scenarios[0].now = now;
+    let to = directory.path().join("to");
+    judge(&arms, &to, true);
+    assert!((1..=3).contains(&built.swap(0, Ordering::Relaxed)));
+    judge(&arms, &to, false);
+    assert_eq!(built.load(Ordering::Relaxed), 0);
+}
