@@ -26,7 +26,7 @@ use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/cart_pole.xml");
 const CONTRACT: &str = include_str!("../../../configs/robots/cart_pole.toml");
-const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const STEPPING: Stepping = Stepping::new(2);
 const VIEW: View =
     View { eye: [0.0, -5.4, 1.7], target: [0.0, 0.0, 0.25], field_of_view_rad: 0.50, floor_z: -0.27 };
 

@@ -26,7 +26,7 @@ use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/pendulum.xml");
 const CONTRACT: &str = include_str!("../../../configs/robots/pendulum.toml");
-const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const STEPPING: Stepping = Stepping::new(2);
 const VIEW: View =
     View { eye: [0.7, -2.4, 0.55], target: [0.0, 0.0, -0.06], field_of_view_rad: 0.62, floor_z: -0.72 };
 /// Velocity up to which the reward counts it, rad/s.
