@@ -134,6 +134,7 @@ pub struct Model {
     /// Groups of the loader's colliders, `[body][collider]`.
     groups: Vec<Vec<InteractionGroups>>,
     self_contacts: bool,
+    ground_is_touched: bool,
 }
 
 impl Model {
@@ -185,6 +186,7 @@ impl Model {
             velocity_limits: BTreeMap::new(),
             groups: Vec::new(),
             self_contacts: false,
+            ground_is_touched: false,
         };
         model.sort_contacts().map_err(parse)?;
         Ok(model)
@@ -255,6 +257,11 @@ impl Model {
                 roots[a] == roots[b] && pairs().any(|(x, y)| meets(&classes[x], &classes[y]))
             })
         });
+        self.ground_is_touched = (1..members.len()).any(|body| {
+            let links = self.robot.joints.iter().any(|j| j.link2 == body);
+            let pairs = members[body].iter().flat_map(|x| members[0].iter().map(move |y| (*x, *y)));
+            links && pairs.into_iter().any(|(x, y)| meets(&classes[x], &classes[y]))
+        });
         self.groups = members.into_iter().map(|m| m.into_iter().map(|c| groups[c]).collect()).collect();
         Ok(())
     }
@@ -266,6 +273,12 @@ impl Model {
     /// Whether links of one tree may touch each other.
     pub(crate) const fn has_self_contacts(&self) -> bool {
         self.self_contacts
+    }
+
+    /// Whether a jointed body may touch what is fixed to the world. rapier counts the world as a link of the tree: what does not
+    /// move then stands apart.
+    pub(crate) const fn ground_is_touched(&self) -> bool {
+        self.ground_is_touched
     }
 
     /// The root of the tree that each of the loader's bodies belongs to: the body next to the world.
@@ -304,9 +317,15 @@ impl Model {
         dof.map_or(0.0, |d| f64::from(d.reference))
     }
 
-    /// Body and collider, by the loader's indices, of a named geom that can be touched.
-    pub(crate) fn collider_of_geom(&self, geom: &str) -> Option<(usize, usize)> {
-        self.robot.geom_name_to_collider.get(geom).copied()
+    /// A named body, or a geom that can be touched: body and collider by the loader's indices.
+    pub(crate) fn touchable(&self, name: &str) -> Result<(usize, Option<usize>), ModelError> {
+        match self.body_index(name) {
+            Ok(body) => Ok((body, None)),
+            Err(_) => match self.robot.geom_name_to_collider.get(name) {
+                Some((body, collider)) => Ok((*body, Some(*collider))),
+                None => Err(self.missing("body or geom", name)),
+            },
+        }
     }
 
     /// A named body or site: the loader's body, and the pose in its frame.

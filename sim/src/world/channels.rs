@@ -2,8 +2,8 @@
 //!
 //! A channel is called `SUBJECT_component`. Of a body or a site: `x y z` (m), `qw qx qy qz`, `vx vy vz` (m/s, of its origin),
 //! `wx wy wz` (rad/s), all in world axes. Of a joint that the contract does not list: `angle`, `rate`. Of a body or a geom:
-//! `touch` (1 while something touches it). Of a body: `fx fy fz` (N) and `tx ty tz` (N m, about the centre of mass of the whole
-//! tree that it belongs to), what contacts do to it.
+//! `touch` (1 while something touches it), `fx fy fz` (N) and `tx ty tz` (N m, about the centre of mass of the whole tree that it
+//! belongs to): what contacts do to it. A name is that of a body, where a geom has the same.
 
 use rapier3d::dynamics::{MultibodyJointHandle, RigidBodyHandle};
 use rapier3d::geometry::ColliderHandle;
@@ -32,6 +32,8 @@ enum Source {
     Joint { joint: usize, reference: f64, rate: bool },
     /// A body, and a collider of it where a geom is meant.
     Touch { body: usize, collider: Option<usize> },
+    /// Force or torque on them.
+    Wrench { body: usize, collider: Option<usize>, component: Component },
 }
 
 /// A contract channel.
@@ -41,8 +43,11 @@ pub struct Channel(Source);
 /// Handles of what was inserted, by the loader's indices.
 #[derive(Clone, Debug, Default)]
 pub struct Handles {
+    /// By body.
     pub bodies: Vec<Option<RigidBodyHandle>>,
+    /// By body and collider.
     pub colliders: Vec<Vec<ColliderHandle>>,
+    /// By joint.
     pub joints: Vec<Option<MultibodyJointHandle>>,
 }
 
@@ -81,10 +86,8 @@ impl Channel {
         let (subject, what) = name.rsplit_once('_').ok_or_else(unsupported)?;
         match what {
             "touch" => {
-                if let Some((body, collider)) = model.collider_of_geom(subject) {
-                    return Ok(Self(Source::Touch { body, collider: Some(collider) }));
-                }
-                Ok(Self(Source::Touch { body: model.body_index(subject)?, collider: None }))
+                let (body, collider) = model.touchable(subject)?;
+                Ok(Self(Source::Touch { body, collider }))
             }
             "angle" | "rate" => {
                 let joint = model.joint_index(subject)?;
@@ -92,6 +95,10 @@ impl Channel {
             }
             _ => {
                 let component = component(what).ok_or_else(unsupported)?;
+                if matches!(component, Component::Force(_) | Component::Torque(_)) {
+                    let (body, collider) = model.touchable(subject)?;
+                    return Ok(Self(Source::Wrench { body, collider, component }));
+                }
                 let (body, at) = model.frame(subject)?;
                 Ok(Self(Source::Frame { body, at, component }))
             }
@@ -100,10 +107,7 @@ impl Channel {
 
     /// Whether reading it looks at contacts.
     pub const fn needs_contacts(&self) -> bool {
-        matches!(
-            self.0,
-            Source::Frame { component: Component::Force(_) | Component::Torque(_), .. } | Source::Touch { .. }
-        )
+        matches!(self.0, Source::Wrench { .. } | Source::Touch { .. })
     }
 
     /// Reads it from a world.
@@ -117,8 +121,7 @@ impl Channel {
                     Component::Orientation(i) => pose.rotation.to_array()[i],
                     Component::Velocity(axis) => rigid.velocity_at_point(pose.translation)[axis],
                     Component::AngularVelocity(axis) => rigid.angvel()[axis],
-                    Component::Force(axis) => contacts.wrench.get(*body)?.0[axis],
-                    Component::Torque(axis) => contacts.wrench.get(*body)?.1[axis],
+                    Component::Force(_) | Component::Torque(_) => return None,
                 })
             }
             Source::Joint { joint, reference, rate } => {
@@ -130,6 +133,18 @@ impl Channel {
                     let angular = link.joint().data.locked_axes.bits() & 0b111 == 0b111;
                     f64::from(link.joint().coords()[if angular { 3 } else { 0 }]) + reference
                 }
+            }
+            Source::Wrench { body, collider, component } => {
+                let all = contacts.wrench.get(*body)?;
+                let (force, torque) = match collider {
+                    Some(collider) => *all.get(*collider)?,
+                    None => all.iter().fold((Vector::ZERO, Vector::ZERO), |(f, t), w| (f + w.0, t + w.1)),
+                };
+                f64::from(match *component {
+                    Component::Torque(axis) => torque[axis],
+                    Component::Force(axis) => force[axis],
+                    _ => return None,
+                })
             }
             Source::Touch { body, collider } => {
                 let touched = match collider {
@@ -221,7 +236,7 @@ impl FreeStart {
 pub struct Contacts {
     touched: Vec<Vec<bool>>,
     /// Force, and torque about the centre of mass of the tree.
-    wrench: Vec<(Vector, Vector)>,
+    wrench: Vec<Vec<(Vector, Vector)>>,
     /// The root of each body's tree.
     root: Vec<usize>,
     centers: Vec<(Vector, f32)>,
@@ -231,7 +246,7 @@ impl Contacts {
     pub fn new(model: &Model) -> Self {
         Self {
             touched: model.robot.bodies.iter().map(|b| vec![false; b.colliders.len()]).collect(),
-            wrench: vec![(Vector::ZERO, Vector::ZERO); model.robot.bodies.len()],
+            wrench: model.robot.bodies.iter().map(|b| vec![(Vector::ZERO, Vector::ZERO); b.colliders.len()]).collect(),
             root: model.roots(),
             centers: vec![(Vector::ZERO, 0.0); model.robot.bodies.len()],
         }
@@ -241,7 +256,7 @@ impl Contacts {
     pub fn update(&mut self, physics: &PhysicsWorld, handles: &Handles) {
         let secs = physics.integration_parameters.dt;
         let substeps = physics.integration_parameters.num_solver_iterations as f32;
-        self.wrench.fill((Vector::ZERO, Vector::ZERO));
+        self.wrench.iter_mut().for_each(|w| w.fill((Vector::ZERO, Vector::ZERO)));
         self.centers.fill((Vector::ZERO, 0.0));
         self.touched.iter_mut().for_each(|t| t.fill(false));
         for (body, root) in self.root.iter().enumerate() {
@@ -280,7 +295,7 @@ impl Contacts {
                         };
                         let (sum, mass) = self.centers[self.root[body]];
                         let center = if mass > 0.0 { sum / mass } else { Vector::ZERO };
-                        let (f, t) = &mut self.wrench[body];
+                        let (f, t) = &mut self.wrench[body][index];
                         *f += force * sign;
                         *t += (at - center).cross(force * sign);
                     }

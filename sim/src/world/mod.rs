@@ -8,8 +8,8 @@ mod channels;
 use std::sync::Arc;
 
 use rapier3d::dynamics::{
-    CoefficientCombineRule, ImpulseJointSet, JointAxesMask, MultibodyJointHandle, MultibodyJointSet,
-    RigidBodyActivation, RigidBodyHandle, RigidBodySet, SpringCoefficients,
+    CoefficientCombineRule, FrictionModel, ImpulseJointSet, JointAxesMask, MultibodyJointHandle, MultibodyJointSet,
+    RigidBodyActivation, RigidBodyBuilder, RigidBodyHandle, RigidBodySet, SpringCoefficients,
 };
 use rapier3d::geometry::ColliderSet;
 use rapier3d::pipeline::PhysicsWorld;
@@ -49,6 +49,8 @@ pub struct Stepping {
     pub steps_per_tick: usize,
     /// Solver sub-steps in a physics step.
     pub solver_iterations: usize,
+    /// Sweeps over all contacts and limits in a sub-step.
+    pub sweeps: usize,
     /// Contacts; `None` as rapier has it (60 Hz, damping ratio 10, against what stands still).
     pub contacts: Option<Softness>,
     /// Joint limits; `None`: hard.
@@ -59,7 +61,7 @@ impl Stepping {
     /// Steps of one sub-step with hard limits and rapier's contacts.
     #[must_use]
     pub const fn new(steps_per_tick: usize) -> Self {
-        Self { steps_per_tick, solver_iterations: 1, contacts: None, limits: None }
+        Self { steps_per_tick, solver_iterations: 1, sweeps: 1, contacts: None, limits: None }
     }
 }
 
@@ -111,6 +113,8 @@ pub struct RapierWorld {
     last_position: Vec<f64>,
     ticks: u64,
     view: View,
+    /// The body that the view goes with.
+    followed: Option<usize>,
 }
 
 impl RapierWorld {
@@ -162,6 +166,7 @@ impl RapierWorld {
             handles: Handles::default(),
             ticks: 0,
             view: View::default(),
+            followed: None,
         };
         world.insert().map_err(|what| world.model.missing("multibody joint", what))?;
         world.start_over();
@@ -182,6 +187,13 @@ impl RapierWorld {
         self
     }
 
+    /// The same world, seen from beside this body wherever it goes.
+    #[must_use]
+    pub fn following(mut self, body: &str) -> Self {
+        self.followed = self.model.body_index(body).ok();
+        self
+    }
+
     /// Time of one physics step, s.
     #[must_use]
     pub fn physics_secs(&self) -> f64 {
@@ -194,7 +206,10 @@ impl RapierWorld {
         let mut colliders = ColliderSet::new();
         let mut multibody_joints = MultibodyJointSet::new();
         let mut impulse_joints = ImpulseJointSet::new();
-        let handles = self.model.robot.clone().insert_using_multibody_joints(
+        let mut robot = self.model.robot.clone();
+        let apart = self.model.ground_is_touched();
+        let ground = if apart { std::mem::take(&mut robot.bodies[0].colliders) } else { Vec::new() };
+        let handles = robot.insert_using_multibody_joints(
             &mut bodies,
             &mut colliders,
             &mut multibody_joints,
@@ -210,6 +225,11 @@ impl RapierWorld {
                 .collect(),
             joints: handles.joints.iter().map(|j| j.joint).collect(),
         };
+        if apart {
+            let body = bodies.insert(RigidBodyBuilder::fixed());
+            let insert = |c| colliders.insert_with_parent(c, body, &mut bodies);
+            self.handles.colliders[0] = ground.into_iter().map(insert).collect();
+        }
         for (_, body) in bodies.iter_mut() {
             *body.activation_mut() = RigidBodyActivation::cannot_sleep();
             body.recompute_mass_properties_from_colliders(&colliders);
@@ -274,6 +294,9 @@ impl RapierWorld {
         let parameters = &mut physics.integration_parameters;
         parameters.dt = self.physics_secs() as f32;
         parameters.num_solver_iterations = self.stepping.solver_iterations;
+        parameters.num_internal_pgs_iterations = self.stepping.sweeps;
+        // One friction constraint a contact point, as multibodies always have.
+        parameters.friction_model = FrictionModel::Coulomb;
         if let Some(contacts) = self.stepping.contacts {
             parameters.contact_softness = contacts.coefficients();
             parameters.static_contact_softness = contacts.coefficients();
@@ -515,10 +538,19 @@ impl World for RapierWorld {
         if width == 0 || height == 0 {
             return None;
         }
-        let solids = self.model.drawn().filter_map(|part| {
+        // A plane is drawn as the view's floor.
+        let finite = self.model.drawn().filter(|part| part.shape.as_halfspace().is_none());
+        let solids = finite.filter_map(|part| {
             let pose = self.physics.bodies.get(self.handles.bodies[part.body]?)?.position();
             Some(render::Solid::new(part.shape, *pose * part.pose, render::linear(part.rgb)))
         });
-        Some(render::draw(solids.collect(), markers, &self.view, width, height))
+        let mut view = self.view;
+        if let Some(body) = self.followed.and_then(|b| self.handles.bodies[b]).and_then(|h| self.physics.bodies.get(h)) {
+            for axis in 0..2 {
+                view.eye[axis] += body.translation()[axis];
+                view.target[axis] += body.translation()[axis];
+            }
+        }
+        Some(render::draw(solids.collect(), markers, &view, width, height))
     }
 }
