@@ -5,6 +5,7 @@ pub mod cart_pole;
 pub mod half_cheetah;
 pub mod hopper;
 mod locomotion;
+pub mod model;
 pub mod pendulum;
 pub mod push;
 pub mod reach;
@@ -40,6 +41,8 @@ surefoot_core::registry! {
         Walker2d(walker2d::Walker2dConfig) = "walker2d",
         /// Run with a four-legged ant; dense reward, as Gymnasium's Ant-v5.
         Ant(ant::AntConfig) = "ant",
+        /// A model of one's own, with a task in named terms; without a path, the example of docs/worlds.md.
+        Model(model::ModelConfig) = "model",
     }
 }
 
