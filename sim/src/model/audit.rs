@@ -55,7 +55,7 @@ fn known_attributes(tag: &str) -> Option<&'static [&'static str]> {
         "freejoint" => &["group"],
         "geom" => &[
             "type", "size", "fromto", "friction", "mass", "density", "contype", "conaffinity", "mesh", "hfield", "rgba",
-            "group", "material", "shellinertia",
+            "group", "material", "shellinertia", "margin",
         ],
         "site" => &["size", "type", "rgba", "group", "material", "fromto"],
         "mesh" => &["file", "scale", "content_type"],
@@ -86,7 +86,8 @@ fn note(tag: &str, attribute: Option<&str>) -> &'static str {
             "contacts and limits have one softness for the whole world"
         }
         (_, Some("condim")) => "every contact has sliding friction, none has torsional or rolling friction",
-        (_, Some("margin" | "gap" | "priority")) => "contacts begin where surfaces meet; the rougher surface counts",
+        (_, Some("margin")) => "joint limits begin to push where they are",
+        (_, Some("gap" | "priority")) => "contacts push from the margin on; the rougher surface counts",
         (_, Some("mocap")) => "nothing moves mocap bodies here",
         (_, Some("user" | "nuser_geom")) => "no meaning in this world",
         ("extension" | "plugin" | "deformable" | "flex" | "flexcomp" | "composite", _) => "not simulated",

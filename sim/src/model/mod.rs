@@ -270,6 +270,14 @@ impl Model {
         self.groups[body][collider]
     }
 
+    /// How far off its surface a collider begins to push, m: half its geom's `margin`, so that two of one margin push as far off as
+    /// MuJoCo's, where the larger margin counts.
+    pub(crate) fn skin(&self, body: usize, collider: usize) -> f32 {
+        let own = &self.mjcf.bodies[self.robot.bodies[body].mjcf_body_id].body;
+        let mut touched = own.geoms.iter().filter(|g| g.contype != 0 || g.conaffinity != 0);
+        touched.nth(collider).map_or(0.0, |g| (g.margin / 2.0) as f32)
+    }
+
     /// Whether links of one tree may touch each other.
     pub(crate) const fn has_self_contacts(&self) -> bool {
         self.self_contacts

@@ -240,6 +240,7 @@ impl RapierWorld {
                 // As in MuJoCo: the rougher of two surfaces counts.
                 collider.set_friction_combine_rule(CoefficientCombineRule::Max);
                 collider.set_collision_groups(self.model.contact_groups(body, index));
+                collider.set_contact_skin(self.model.skin(body, index));
             }
         }
         let self_contacts = self.model.has_self_contacts();
@@ -300,6 +301,8 @@ impl RapierWorld {
         if let Some(contacts) = self.stepping.contacts {
             parameters.contact_softness = contacts.coefficients();
             parameters.static_contact_softness = contacts.coefficients();
+            // rapier's second pass would make the spring a wall again.
+            parameters.num_internal_stabilization_iterations = 0;
         }
         if self.randomisation.draws_physics() {
             self.drawn.apply(&mut physics, &self.handles);
