@@ -25,7 +25,7 @@ const POSTURE: [f64; 7] = [0.0, 0.70, 0.0, 1.85, 0.0, 0.59, 0.0];
 
 /// Chosen by measurement: against 8 x 4 steps a tick, a tenth of the time, the same path of a pushed puck to 2 mm, and servos
 /// that stay within 8 mrad instead of 3 mrad of their set-points.
-const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const STEPPING: Stepping = Stepping::new(2);
 
 const VIEW: View =
     View { eye: [1.80, -1.05, 1.10], target: [0.36, 0.02, 0.205], field_of_view_rad: 0.58, floor_z: -0.60 };

@@ -4,6 +4,7 @@ pub mod arm;
 pub mod demonstrators;
 pub mod kinematics;
 pub mod model;
+pub mod randomisation;
 pub mod render;
 pub mod tasks;
 pub mod tool_motion;
@@ -11,7 +12,8 @@ pub mod world;
 
 pub use demonstrators::{DemonstratorConfig, DemonstratorContext};
 pub use kinematics::Kinematics;
-pub use model::{JointActuator, Model, ModelError};
+pub use model::{JointActuator, Model, ModelError, ModelReport};
+pub use randomisation::Randomisation;
 pub use render::View;
 pub use tasks::{EnvConfig, EnvContext};
-pub use world::{RapierWorld, Stepping};
+pub use world::{RapierWorld, Softness, Stepping};

@@ -327,6 +327,10 @@ impl<R: Robot> Robot for FaultyRobot<R> {
 }
 
 impl<W: World> World for FaultyRobot<W> {
+    fn vary(&mut self, seed: u64) {
+        self.inner.vary(seed);
+    }
+
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.inner.reset(initial)
     }

@@ -253,6 +253,10 @@ impl Robot for GuardedRobot {
 }
 
 impl World for GuardedRobot {
+    fn vary(&mut self, seed: u64) {
+        self.world.vary(seed);
+    }
+
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.world.reset(initial)?;
         self.armed = false;

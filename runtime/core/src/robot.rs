@@ -124,6 +124,8 @@ pub trait Robot: Send {
 
 /// A robot whose surroundings can be put into a given state: a simulation. [`Robot::write`] advances it one control period.
 pub trait World: Robot {
+    /// Draws what an episode's world is like (masses, friction) from its seed, before [`reset`](Self::reset); most draw nothing.
+    fn vary(&mut self, _seed: u64) {}
     /// Sets positions, velocities and channels; time starts at zero. The result must not depend on what came before.
     ///
     /// # Errors
@@ -157,6 +159,9 @@ impl<R: Robot + ?Sized> Robot for Box<R> {
 }
 
 impl<W: World + ?Sized> World for Box<W> {
+    fn vary(&mut self, seed: u64) {
+        (**self).vary(seed);
+    }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         (**self).reset(initial)
     }

@@ -92,6 +92,7 @@ impl Env for RobotEnv {
         let mut stream = Stream::new(seed, "reset", 0);
         let mut initial = RobotState::zeros(self.world.contract());
         self.task.reset(&mut stream, &mut initial);
+        self.world.vary(seed);
         self.world.reset(&initial)?;
         self.world.read(&mut self.state)?;
         self.chain.arm(&self.state.position)?;

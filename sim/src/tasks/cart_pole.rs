@@ -20,13 +20,14 @@ use surefoot_core::{
 };
 
 use crate::model::Model;
+use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::{EnvContext, build_error};
 use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/cart_pole.xml");
 const CONTRACT: &str = include_str!("../../../configs/robots/cart_pole.toml");
-const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const STEPPING: Stepping = Stepping::new(2);
 const VIEW: View =
     View { eye: [0.0, -5.4, 1.7], target: [0.0, 0.0, 0.25], field_of_view_rad: 0.50, floor_z: -0.27 };
 
@@ -42,11 +43,20 @@ pub struct CartPoleConfig {
     pub fall_angle_rad: f64,
     /// Half the length of the track, m.
     pub track_m: f64,
+    /// What is drawn for every episode.
+    #[serde(skip_serializing_if = "Randomisation::is_none")]
+    pub randomisation: Randomisation,
 }
 
 impl Default for CartPoleConfig {
     fn default() -> Self {
-        Self { max_steps: 500, start_spread: 0.05, fall_angle_rad: 0.2095, track_m: 2.4 }
+        Self {
+            max_steps: 500,
+            start_spread: 0.05,
+            fall_angle_rad: 0.2095,
+            track_m: 2.4,
+            randomisation: Randomisation::default(),
+        }
     }
 }
 
@@ -56,7 +66,7 @@ impl CartPoleConfig {
     /// # Errors
     /// When a number is out of range.
     pub fn build(&self, _context: &EnvContext) -> Result<Box<dyn Env>, EnvError> {
-        let Self { max_steps, start_spread, fall_angle_rad, track_m } = self;
+        let Self { max_steps, start_spread, fall_angle_rad, track_m, randomisation } = self;
         let ranges = [
             ("start_spread", *start_spread, 1.0),
             ("fall_angle_rad", *fall_angle_rad, std::f64::consts::PI),
@@ -72,7 +82,8 @@ impl CartPoleConfig {
             return Err(build_error("cart_pole", "max_steps must be at least 1, found 0"));
         }
         let task = CartPoleTask::new(self.clone(), &contract()?)?;
-        Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(world()?), 0.0)?))
+        let world = world()?.with_randomisation(randomisation);
+        randomisation.around(Box::new(RobotEnv::new(Box::new(task), Box::new(world), 0.0)?))
     }
 }
 

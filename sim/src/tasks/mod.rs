@@ -1,15 +1,26 @@
 //! Environments: a task in a world. One file and one registry line each.
 
+pub mod ant;
 pub mod cart_pole;
+pub mod half_cheetah;
+pub mod hopper;
+mod locomotion;
+pub mod model;
 pub mod pendulum;
 pub mod push;
 pub mod reach;
+pub mod walker2d;
 
 use surefoot_core::{Env, EnvError};
 
+use crate::world::Stepping;
+
 /// What every environment is built in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EnvContext {}
+pub struct EnvContext {
+    /// How a walker's world is stepped in place of its own way: for comparisons.
+    pub stepping: Option<Stepping>,
+}
 
 surefoot_core::registry! {
     /// A choice of environment.
@@ -22,6 +33,16 @@ surefoot_core::registry! {
         Reach(reach::ReachConfig) = "reach",
         /// A seven-joint arm pushes a puck over a table into a goal region; sparse reward.
         Push(push::PushConfig) = "push",
+        /// Run with a planar cheetah; dense reward, as Gymnasium's HalfCheetah-v5.
+        HalfCheetah(half_cheetah::HalfCheetahConfig) = "half_cheetah",
+        /// Hop with a planar leg; dense reward, as Gymnasium's Hopper-v5.
+        Hopper(hopper::HopperConfig) = "hopper",
+        /// Walk with two planar legs; dense reward, as Gymnasium's Walker2d-v5.
+        Walker2d(walker2d::Walker2dConfig) = "walker2d",
+        /// Run with a four-legged ant; dense reward, as Gymnasium's Ant-v5.
+        Ant(ant::AntConfig) = "ant",
+        /// A model of one's own, with a task in named terms; without a path, the example of docs/worlds.md.
+        Model(model::ModelConfig) = "model",
     }
 }
 

@@ -20,13 +20,14 @@ use surefoot_core::{
 };
 
 use crate::model::Model;
+use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::{EnvContext, build_error};
 use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/pendulum.xml");
 const CONTRACT: &str = include_str!("../../../configs/robots/pendulum.toml");
-const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const STEPPING: Stepping = Stepping::new(2);
 const VIEW: View =
     View { eye: [0.7, -2.4, 0.55], target: [0.0, 0.0, -0.06], field_of_view_rad: 0.62, floor_z: -0.72 };
 /// Velocity up to which the reward counts it, rad/s.
@@ -42,11 +43,19 @@ pub struct PendulumConfig {
     pub start_angle_rad: f64,
     /// Largest angular velocity at the start, rad/s.
     pub start_velocity_rad_per_sec: f64,
+    /// What is drawn for every episode.
+    #[serde(skip_serializing_if = "Randomisation::is_none")]
+    pub randomisation: Randomisation,
 }
 
 impl Default for PendulumConfig {
     fn default() -> Self {
-        Self { max_steps: 200, start_angle_rad: PI, start_velocity_rad_per_sec: 1.0 }
+        Self {
+            max_steps: 200,
+            start_angle_rad: PI,
+            start_velocity_rad_per_sec: 1.0,
+            randomisation: Randomisation::default(),
+        }
     }
 }
 
@@ -56,7 +65,7 @@ impl PendulumConfig {
     /// # Errors
     /// When a number is out of range.
     pub fn build(&self, _context: &EnvContext) -> Result<Box<dyn Env>, EnvError> {
-        let Self { max_steps, start_angle_rad, start_velocity_rad_per_sec } = self;
+        let Self { max_steps, start_angle_rad, start_velocity_rad_per_sec, randomisation } = self;
         let ranges = [
             ("start_angle_rad", *start_angle_rad),
             ("start_velocity_rad_per_sec", *start_velocity_rad_per_sec),
@@ -69,9 +78,9 @@ impl PendulumConfig {
         if *max_steps == 0 {
             return Err(build_error("pendulum", "max_steps must be at least 1, found 0"));
         }
-        let world = world()?;
+        let world = world()?.with_randomisation(randomisation);
         let task = PendulumTask::new(self.clone(), &contract()?);
-        Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(world), 0.0)?))
+        randomisation.around(Box::new(RobotEnv::new(Box::new(task), Box::new(world), 0.0)?))
     }
 }
 

@@ -20,6 +20,7 @@ use surefoot_core::{
 };
 
 use crate::arm;
+use crate::randomisation::Randomisation;
 use crate::tasks::{EnvContext, build_error};
 use crate::tool_motion::ToolMotion;
 
@@ -61,6 +62,9 @@ pub struct PushConfig {
     pub workspace_x_m: [f64; 2],
     /// Lowest and highest y, m.
     pub workspace_y_m: [f64; 2],
+    /// What is drawn for every episode.
+    #[serde(skip_serializing_if = "Randomisation::is_none")]
+    pub randomisation: Randomisation,
 }
 
 impl Default for PushConfig {
@@ -78,6 +82,7 @@ impl Default for PushConfig {
             start_gap_m: 0.02,
             workspace_x_m: [0.28, 0.68],
             workspace_y_m: [-0.36, 0.36],
+            randomisation: Randomisation::default(),
         }
     }
 }
@@ -88,8 +93,9 @@ impl PushConfig {
     /// # Errors
     /// When a range is empty or unreachable.
     pub fn build(&self, _context: &EnvContext) -> Result<Box<dyn Env>, EnvError> {
-        let world = Box::new(arm::world()?);
-        Ok(Box::new(RobotEnv::new(self.task()?, world, arm::TRACKING_TOLERANCE_RAD)?))
+        let world = Box::new(arm::world()?.with_randomisation(&self.randomisation));
+        let env = RobotEnv::new(self.task()?, world, arm::TRACKING_TOLERANCE_RAD)?;
+        self.randomisation.around(Box::new(env))
     }
 
     /// The task alone, for a robot that is not this crate's world.
@@ -114,6 +120,7 @@ impl PushConfig {
             start_gap_m,
             workspace_x_m,
             workspace_y_m,
+            randomisation: _,
         } = self;
         let refuse = |what: String| Err(build_error("push", what));
         let ranges = [

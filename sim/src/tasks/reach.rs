@@ -17,6 +17,7 @@ use surefoot_core::{
 };
 
 use crate::arm;
+use crate::randomisation::Randomisation;
 use crate::tasks::{EnvContext, build_error};
 use crate::tool_motion::ToolMotion;
 
@@ -54,6 +55,9 @@ pub struct ReachConfig {
     pub workspace_low_m: [f64; 3],
     /// Highest corner, m.
     pub workspace_high_m: [f64; 3],
+    /// What is drawn for every episode.
+    #[serde(skip_serializing_if = "Randomisation::is_none")]
+    pub randomisation: Randomisation,
 }
 
 impl Default for ReachConfig {
@@ -66,6 +70,7 @@ impl Default for ReachConfig {
             max_tool_acceleration_m_per_sec2: 6.0,
             workspace_low_m: [0.30, -0.34, 0.05],
             workspace_high_m: [0.62, 0.34, 0.30],
+            randomisation: Randomisation::default(),
         }
     }
 }
@@ -84,6 +89,7 @@ impl ReachConfig {
             max_tool_acceleration_m_per_sec2,
             workspace_low_m: low,
             workspace_high_m: high,
+            randomisation,
         } = self;
         let positive = [
             ("tolerance_m", *tolerance_m),
@@ -105,7 +111,9 @@ impl ReachConfig {
             return Err(build_error("reach", "max_steps must be at least 1, found 0"));
         }
         let task = ReachTask::new(self.clone())?;
-        Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(arm::world()?), arm::TRACKING_TOLERANCE_RAD)?))
+        let world = arm::world()?.with_randomisation(randomisation);
+        let env = RobotEnv::new(Box::new(task), Box::new(world), arm::TRACKING_TOLERANCE_RAD)?;
+        randomisation.around(Box::new(env))
     }
 }
 

@@ -97,8 +97,12 @@ pub enum Command {
     /// Look at recorded data.
     #[command(subcommand)]
     Data(DataCommand),
-    /// What is built in: learners, environments, formats, demonstrators.
-    List,
+    /// What is built in: learners, environments, formats, demonstrators; or what is in a model's file.
+    List {
+        /// What to list; everything that is built in where nothing is named.
+        #[command(subcommand)]
+        what: Option<ListCommand>,
+    },
     /// Check, show or document configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -108,6 +112,16 @@ pub enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+}
+
+/// What can be looked at beside what is built in.
+#[derive(Debug, Subcommand)]
+pub enum ListCommand {
+    /// A model's joints, actuators and contacts, and every element of the file that is not simulated.
+    Model {
+        /// MJCF or URDF file.
+        file: PathBuf,
     },
 }
 

@@ -1,15 +1,25 @@
-//! `surefoot list`: what is built in.
+//! `surefoot list`: what is built in, or in a model's file.
 
 use surefoot_datasets::FORMATS;
 use surefoot_policies::LearnerConfig;
-use surefoot_sim::DemonstratorConfig;
+use surefoot_sim::{DemonstratorConfig, Model};
 
+use crate::args::ListCommand;
 use crate::config::EnvConfig;
 use crate::failure::CommandResult;
 use crate::output::Output;
 
-/// Prints the registries.
-pub fn run(output: Output) -> CommandResult {
+/// Prints the registries, or what is in a file.
+pub fn run(what: Option<&ListCommand>, output: Output) -> CommandResult {
+    if let Some(ListCommand::Model { file }) = what {
+        let report = Model::read(file)?.report();
+        if output.json() {
+            output.value(&serde_json::json!({ "event": "model", "report": report }));
+        } else {
+            output.text(&report.to_string());
+        }
+        return Ok(());
+    }
     let formats: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
     let envs = EnvConfig::names();
     let registries: [(&str, &[&str]); 4] = [

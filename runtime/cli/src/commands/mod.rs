@@ -51,7 +51,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Export(args) => export::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Data(command) => data::run(command, output),
-        Command::List => list::run(output),
+        Command::List { what } => list::run(what.as_ref(), output),
         Command::Config(command) => config::run(command, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

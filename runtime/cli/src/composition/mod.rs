@@ -29,7 +29,7 @@ use crate::failure::{Failure, usage};
 /// When its configuration cannot be used, or the environment is in another process.
 pub fn local_env(config: &EnvConfig) -> Result<Box<dyn Env>, EnvError> {
     match config {
-        EnvConfig::Local(config) => config.build(&EnvContext {}),
+        EnvConfig::Local(config) => config.build(&EnvContext::default()),
         EnvConfig::Linked(config) => Err(EnvError::Build {
             env: config.name().to_owned(),
             reason: "its worlds are in another process: there is no robot here to drive or to serve".into(),
