@@ -9,6 +9,7 @@ pub mod awr;
 pub mod bc;
 pub mod bear;
 pub mod cql;
+pub mod in_context;
 pub mod iql;
 pub mod nn;
 pub mod onnx;
@@ -75,5 +76,8 @@ surefoot_core::registry! {
 /// # Errors
 /// When the format, the architecture or a tensor is not what the card promises.
 pub fn load_policy(artifact: &PolicyArtifact, slots: usize) -> Result<Box<dyn Policy>, PolicyError> {
+    if in_context::artifact::is_in_context(&artifact.card) {
+        return Ok(Box::new(in_context::InContextPolicy::from_artifact(artifact, slots)?));
+    }
     Ok(Box::new(nn::gaussian_policy::GaussianPolicy::from_artifact(artifact, slots)?))
 }
