@@ -19,6 +19,7 @@ pub mod episode;
 pub mod faulty_robot;
 pub mod fleet;
 pub mod guarded_robot;
+pub mod history;
 pub mod ideal_robot;
 pub mod learner;
 pub mod metrics;
@@ -37,6 +38,7 @@ pub mod seed;
 pub mod spec;
 pub mod step;
 pub mod task;
+pub mod task_family;
 pub mod transitions;
 pub mod vec_env;
 
@@ -50,6 +52,9 @@ pub use episode::{Episode, EpisodeBuilder};
 pub use faulty_robot::{Fault, FaultyRobot, ScheduledFault};
 pub use fleet::{ActorStatus, EpisodeStore, Fleet, FleetError, PolicyOffer, RecordedFleet};
 pub use guarded_robot::GuardedRobot;
+pub use history::{
+    FamilyTask, Histories, HistoryError, HistoryMeta, HistoryPhase, HistorySource, LearningHistory, TaskSplit,
+};
 pub use ideal_robot::{IdealRobot, JointVelocityTask};
 pub use learner::{Blobs, LearnError, Learner, PhaseKind, SamplePlan};
 pub use metrics::Metrics;
@@ -61,9 +66,10 @@ pub use robot::{Robot, RobotError, RobotState, Stamp, World};
 pub use robot_env::RobotEnv;
 pub use rows::{Rows, RowsMut};
 pub use seed::Stream;
-pub use spec::{EnvSpec, Field, SpecDifference};
+pub use spec::{EnvSpec, Field, NotAChoice, SpecDifference};
 pub use step::{Outcome, StepEnd, StepFigures};
 pub use surefoot_safety as safety;
 pub use task::{Marker, MarkerShape, Task, TaskOutcome};
+pub use task_family::{SourceAlgorithm, TaskFamily};
 pub use transitions::{Beside, Returns, TransitionSource};
 pub use vec_env::VecEnv;

@@ -61,6 +61,15 @@ pub fn env_spec(config: &EnvConfig) -> Result<EnvSpec, EnvError> {
 /// # Errors
 /// When its configuration cannot be used.
 pub fn learner(config: &LearnerConfig, spec: &EnvSpec, seed: u64) -> Result<Box<dyn Learner>, Failure> {
+    if let Some(field) = spec.first_choice() {
+        return Err(usage(anyhow!(
+            "[learner.{}] learns quantities, and {} of {} is one of {} choices\n\nhint: its learners are the sources of `surefoot collect`",
+            config.name(),
+            field.name,
+            spec.name,
+            field.choices.unwrap_or_default()
+        )));
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     config.build(&LearnerContext::new(spec.clone(), seed).with_threads(threads)).map_err(usage)
 }
