@@ -20,6 +20,7 @@ pub mod faulty_robot;
 pub mod fleet;
 pub mod guarded_robot;
 pub mod history;
+pub mod history_learner;
 pub mod ideal_robot;
 pub mod learner;
 pub mod metrics;
@@ -55,6 +56,7 @@ pub use guarded_robot::GuardedRobot;
 pub use history::{
     FamilyTask, Histories, HistoryError, HistoryMeta, HistoryPhase, HistorySource, LearningHistory, TaskSplit,
 };
+pub use history_learner::HistoryLearner;
 pub use ideal_robot::{IdealRobot, JointVelocityTask};
 pub use learner::{Blobs, LearnError, Learner, PhaseKind, SamplePlan};
 pub use metrics::Metrics;

@@ -224,7 +224,7 @@ fn a_new_task_forgets_and_a_new_episode_remembers() {
     ] {
         policy.reset(0, scope, 77);
     }
-    let mut logits = |policy: &mut InContextPolicy| {
+    let logits = |policy: &mut InContextPolicy| {
         act(policy, &[1.0, 0.2, 2.0]);
         policy.last_logits().to_vec()
     };
@@ -358,6 +358,7 @@ fn the_files_are_read_by_the_loader_of_all_policies_and_damage_is_an_error() {
     assert!(with(&|f| f.card.architecture["model"]["layers"] = 2_000_000_000.into()).contains("model.layers"));
     assert!(with(&|f| f.card.architecture["model"]["width"] = 32.into()).contains("shape"));
     assert!(with(&|f| f.card.architecture["reward_scale"] = 0.into()).contains("reward_scale"));
-    assert!(with(&|f| f.card.spec.observation.push(Field::choice("z", 2))).contains("observation3"));
+    assert!(with(&|f| f.card.spec.observation.push(Field::choice("z", 2))).contains("normalizer"));
+    assert!(with(&|f| f.card.spec.action.push(Field::choice("z", 2))).contains("action2"));
     assert!(with(&|f| f.card.format = "other".into()).contains("format"));
 }
