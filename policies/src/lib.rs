@@ -1,5 +1,6 @@
 //! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), what they are compared
-//! with ([`awr`], [`bear`], [`cql`], [`iql`], [`sac`], [`td3_bc`]), and the parts they share ([`nn`]).
+//! with ([`awr`], [`bear`], [`cql`], [`iql`], [`sac`], [`td3_bc`]), the parts they share ([`nn`]), and the
+//! algorithms whose learning is recorded ([`sources`]).
 //!
 //! A new algorithm is one file here and one line in [`LearnerConfig`]. Tensors stay inside this crate: rows of `f32` and
 //! safetensors bytes cross its border.
@@ -14,7 +15,10 @@ pub mod iql;
 pub mod nn;
 pub mod onnx;
 pub mod sac;
+pub mod sources;
 pub mod td3_bc;
+
+pub use sources::{SourceConfig, SourceContext, SourceError};
 
 use serde::Serialize;
 use surefoot_core::{EnvSpec, LearnError, Learner, Policy, PolicyArtifact, PolicyError};

@@ -7,6 +7,8 @@ pub mod reach;
 
 use surefoot_core::{Env, EnvError};
 
+use crate::families;
+
 /// What every environment is built in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EnvContext {}
@@ -22,6 +24,16 @@ surefoot_core::registry! {
         Reach(reach::ReachConfig) = "reach",
         /// A seven-joint arm pushes a puck over a table into a goal region; sparse reward.
         Push(push::PushConfig) = "push",
+        /// Ten arms, one of which pays.
+        AdversarialBandit(families::adversarial_bandit::AdversarialBanditConfig) = "adversarial_bandit",
+        /// Arms that each pay with a chance of its own.
+        BernoulliBandit(families::bernoulli_bandit::BernoulliBanditConfig) = "bernoulli_bandit",
+        /// Find an invisible goal in a room of 9 x 9 cells.
+        DarkRoom(families::dark_room::DarkRoomConfig) = "dark_room",
+        /// Find an invisible goal in a room of 17 x 17 cells; a reward of 1 once.
+        DarkRoomHard(families::dark_room_hard::DarkRoomHardConfig) = "dark_room_hard",
+        /// Find an invisible key and then an invisible door.
+        DarkKeyToDoor(families::dark_key_to_door::DarkKeyToDoorConfig) = "dark_key_to_door",
     }
 }
 
