@@ -3,7 +3,7 @@
 use crate::{Blobs, LearnError, Metrics, Policy, PolicyArtifact};
 
 /// A learner whose data are the lives of other learners. It owns its histories: they are read once and never grow.
-pub trait HistoryLearner: Send {
+pub trait HistoryLearner: Send + Sync {
     /// One update.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod data;
+mod distill;
 mod fleet;
 mod serve_env;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
+pub use distill::DistillArgs;
 pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
 
 pub use serve_env::ServeEnvArgs;
@@ -66,6 +68,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Train several learners with several seeds and compare them: curves, tables, intervals.
     Bench(BenchArgs),
+    /// Distil learning histories into a policy that learns in context, with frozen weights.
+    Distill(DistillArgs),
     /// Evaluate a trained policy on fixed seeds.
     Eval(EvalArgs),
     /// Let a trained policy drive a robot through the whole control loop.

@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod data;
 mod demo;
+mod distill;
 mod doctor;
 mod eval;
 mod export;
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Train(args) => train::run(args, output),
         Command::Resume(args) => resume::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::Distill(args) => distill::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),
         Command::Serve(args) => serve::run(args, output),
