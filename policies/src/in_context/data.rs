@@ -48,7 +48,8 @@ pub struct WindowConfig {
     /// Probability with which the action and the reward of the step before are hidden, and the observation (then nothing is asked of
     /// this token).
     pub token_mask: f64,
-    /// Part of each history's episodes, from and to. `[0.9, 1.0]` is the distillation of experts: a control.
+    /// Part of each history's episodes, from and to (of its steps, where it is a single episode). `[0.9, 1.0]` is the distillation of
+    /// experts: a control.
     pub part: [f64; 2],
     /// Order of the episodes.
     pub order: EpisodeOrder,
@@ -101,6 +102,8 @@ struct Ready {
     ends: Vec<StepEnd>,
     /// Those that windows are taken from.
     episodes: Vec<Range<usize>>,
+    /// Steps that were left out at the beginning of a single episode.
+    left_out: usize,
 }
 
 /// Histories in memory, and how windows are taken from them.
@@ -207,11 +210,19 @@ impl TrainingData {
         };
         let judged = |e: &Range<usize>| history.phases[e.clone()].contains(&HistoryPhase::Eval);
         let episodes: Vec<Range<usize>> = history.episodes().filter(|e| !judged(e)).collect();
-        let place = |part: f64| (part * episodes.len() as f64).round() as usize;
-        let (from, to) = (place(config.part[0]), place(config.part[1]));
         // However short a history is, a part of it is not nothing.
-        let from = from.min(episodes.len().saturating_sub(1));
-        let episodes = episodes.get(from..to.max(from + 1)).unwrap_or_default().to_vec();
+        let part = |n: usize| {
+            let [from, to] = config.part.map(|share| (share * n as f64).round() as usize);
+            let from = from.min(n.saturating_sub(1));
+            from..to.clamp(from + 1, n.max(from + 1))
+        };
+        let (episodes, left_out) = match episodes.as_slice() {
+            [single] => {
+                let steps = part(single.len());
+                (vec![single.start + steps.start..single.start + steps.end], steps.start)
+            }
+            several => (several.get(part(several.len())).unwrap_or_default().to_vec(), 0),
+        };
         let targets = match config.imitate {
             Imitated::Learner => None,
             Imitated::Expert => Some(bins(history.expert_actions.as_deref().ok_or_else(|| {
@@ -225,6 +236,7 @@ impl TrainingData {
             rewards: history.rewards,
             ends: history.ends,
             episodes,
+            left_out,
         })
     }
 
@@ -271,7 +283,7 @@ impl TrainingData {
                 if skip > 0 {
                     skip -= 1;
                 } else {
-                    let place = Place { at: i, before, step: i - episode.start };
+                    let place = Place { at: i, before, step: i - episode.start + history.left_out };
                     self.push(history, place, stream, [&mut buffers.before, &mut buffers.target], window);
                     if window.len() == self.tokens {
                         return;

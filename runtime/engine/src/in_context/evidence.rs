@@ -77,7 +77,7 @@ pub struct Evidence {
     pub name: String,
     /// What a score is.
     pub scale: EvidenceScale,
-    /// Mean score that nobody who has to search can exceed, by episode, where it is known.
+    /// What a random search brings that then does the best, by episode, where it is known.
     pub ceiling: Option<Vec<f32>>,
     /// Mean score of random actions, by split.
     pub random: BTreeMap<String, f64>,

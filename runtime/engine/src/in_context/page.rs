@@ -91,7 +91,7 @@ pub fn evidence_page(evidence: &Evidence) -> String {
                     div.wide { (chart(&arms, ceiling.as_deref()).draw()) }
                     div.legend {
                         @for (i, arm) in arms.iter().enumerate() { span.(CLASSES[i % CLASSES.len()]) { span.key {} (arm.name) } }
-                        @if ceiling.is_some() { span.soft { "faint: nobody who has to search can exceed it" } }
+                        @if ceiling.is_some() { span.soft { "faint: random steps until the goal is found, and then the best ones" } }
                     }
                 }
                 (figures(&arms))
