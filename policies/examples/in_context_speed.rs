@@ -43,7 +43,13 @@ fn histories(count: usize, episodes: usize) -> Result<Histories, Failure> {
         }
         h
     });
-    let task = FamilyTask { id: 0, split: TaskSplit::Train, params: vec![], random_return: 0.0, optimal_return: 1.0 };
+    let task = FamilyTask {
+        id: 0,
+        split: TaskSplit::Train,
+        params: vec![],
+        random_return: 0.0,
+        optimal_return: 1.0,
+    };
     let meta = HistoryMeta {
         spec,
         family: "room".into(),
@@ -111,8 +117,7 @@ fn main() -> Result<(), Failure> {
             let mut times = Vec::with_capacity(steps);
             let mut stream = Stream::new(0, "life", 0);
             let mut action = [0.0];
-            let feedback =
-                [Feedback { slot: 0, outcome: Outcome { reward: 0.5, ..Outcome::default() } }];
+            let feedback = [Feedback { slot: 0, outcome: Outcome { reward: 0.5, ..Outcome::default() } }];
             let mut resident = Vec::new();
             for t in 0..steps {
                 let seen = [stream.below(9) as f32, stream.below(9) as f32];

@@ -153,7 +153,10 @@ pub fn read(files: &PolicyArtifact) -> Result<Loaded, PolicyError> {
     crate::nn::policy_network::check_normalizer(&card.normalizer, dim)?;
     let shape = TokenShape::of(&card.spec, &model);
     if shape.logits() == 0 {
-        return Err(artifact("spec", "expected an action of at least one number with at least one choice".into()));
+        return Err(artifact(
+            "spec",
+            "expected an action of at least one number with at least one choice".into(),
+        ));
     }
     let arrays = from_safetensors(&files.weights).map_err(|reason| artifact("weights", reason))?;
     let network = Network::new(model, shape);

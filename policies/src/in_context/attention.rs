@@ -33,8 +33,7 @@ impl AttentionTable {
             penalty.extend((0..window).rev().map(|age| -(slope * age as f64) as f32));
         }
         let pairs = if rotary { model.head_width() / 2 } else { 0 };
-        let frequencies =
-            (0..pairs).map(|i| 10_000.0_f64.powf(-(i as f64) / pairs.max(1) as f64)).collect();
+        let frequencies = (0..pairs).map(|i| 10_000.0_f64.powf(-(i as f64) / pairs.max(1) as f64)).collect();
         Self { window, width, heads, rotary, penalty, frequencies }
     }
 
@@ -88,7 +87,14 @@ impl AttentionTable {
 
     /// `inputs` (`[n, 3 width]`: queries, keys, values, already turned) to `output` (`[n, width]`). Shares of keys
     /// ([`shares_len`](Self::shares_len)) and of the sink (`[heads, n]`) are what the way back needs.
-    pub fn forward(&self, inputs: &[f32], sink: [&[f32]; 2], output: &mut [f32], shares: &mut [f32], sinks: &mut [f32]) {
+    pub fn forward(
+        &self,
+        inputs: &[f32],
+        sink: [&[f32]; 2],
+        output: &mut [f32],
+        shares: &mut [f32],
+        sinks: &mut [f32],
+    ) {
         let (d, stride, head_width) = (self.width, 3 * self.width, self.width / self.heads);
         let n = output.len() / d;
         let [sink_key, sink_value] = sink;

@@ -81,7 +81,12 @@ impl ModelConfig {
         require(NAME, range(heads) && width % heads == 0, "model.heads", "must divide model.width")?;
         require(NAME, range(feed_forward), "model.feed_forward", one)?;
         require(NAME, range(window), "model.window", one)?;
-        require(NAME, (2..=256).contains(action_bins), "model.action_bins", "must be at least 2 and at most 256")?;
+        require(
+            NAME,
+            (2..=256).contains(action_bins),
+            "model.action_bins",
+            "must be at least 2 and at most 256",
+        )?;
         let even = *positions != Positions::Rotary || self.head_width() % 2 == 0;
         require(NAME, even, "model.positions", "rotary needs an even model.width / model.heads")
     }

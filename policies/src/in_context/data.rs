@@ -81,12 +81,27 @@ impl WindowConfig {
     pub fn check(&self) -> Result<(), LearnError> {
         let Self { tokens, cold_start, token_mask, part, order: _, every, imitate: _ } = self;
         let share = |x: &f64| (0.0..=1.0).contains(x);
-        require(NAME, tokens.is_none_or(|n| (1..=1 << 16).contains(&n)), "windows.tokens", "must be 1 to 65536")?;
+        require(
+            NAME,
+            tokens.is_none_or(|n| (1..=1 << 16).contains(&n)),
+            "windows.tokens",
+            "must be 1 to 65536",
+        )?;
         require(NAME, share(cold_start), "windows.cold_start", "must be 0 to 1")?;
-        require(NAME, (0.0..1.0).contains(token_mask), "windows.token_mask", "must be at least 0 and below 1")?;
+        require(
+            NAME,
+            (0.0..1.0).contains(token_mask),
+            "windows.token_mask",
+            "must be at least 0 and below 1",
+        )?;
         let ordered = share(&part[0]) && share(&part[1]) && part[0] < part[1];
         require(NAME, ordered, "windows.part", "must be two numbers from 0 to 1, the first one smaller")?;
-        require(NAME, every[0] >= 1 && every[0] <= every[1], "windows.every", "must be two numbers from 1 on, in order")
+        require(
+            NAME,
+            every[0] >= 1 && every[0] <= every[1],
+            "windows.every",
+            "must be two numbers from 1 on, in order",
+        )
     }
 }
 
@@ -195,7 +210,15 @@ impl TrainingData {
             history.rewards.iter_mut().for_each(|r| *r /= reward_scale);
         }
         let steps = histories.iter().flat_map(|h| &h.episodes).map(Range::len).sum();
-        Ok(Self { shape: shape.clone(), config: config.clone(), tokens, histories, normalizer, reward_scale, steps })
+        Ok(Self {
+            shape: shape.clone(),
+            config: config.clone(),
+            tokens,
+            histories,
+            normalizer,
+            reward_scale,
+            steps,
+        })
     }
 
     fn ready(
@@ -226,7 +249,11 @@ impl TrainingData {
         let targets = match config.imitate {
             Imitated::Learner => None,
             Imitated::Expert => Some(bins(history.expert_actions.as_deref().ok_or_else(|| {
-                state(&format!("history {index}"), "the expert's actions (windows.imitate = \"expert\")", "none")
+                state(
+                    &format!("history {index}"),
+                    "the expert's actions (windows.imitate = \"expert\")",
+                    "none",
+                )
             })?)),
         };
         Ok(Ready {

@@ -74,8 +74,19 @@ impl Decoder {
     pub fn step(&mut self, network: &Network, theta: &[f32], token: Token<'_>, context: &mut Context) {
         let model = &network.model;
         let (d, window, head_width) = (model.width, model.window, model.head_width());
-        let Self { x, normal, rows, token_quantities, inputs, attended, branch, hidden, scores, penalty, logits } =
-            self;
+        let Self {
+            x,
+            normal,
+            rows,
+            token_quantities,
+            inputs,
+            attended,
+            branch,
+            hidden,
+            scores,
+            penalty,
+            logits,
+        } = self;
         network.tokens().read(theta, token, x, branch, token_quantities);
         let slot = (context.position % window as u64) as usize;
         // Slots fill up from the first on.

@@ -85,7 +85,12 @@ impl OptimizerConfig {
         require(NAME, below_one(weight_decay), "optimizer.weight_decay", "must be at least 0 and below 1")?;
         require(NAME, betas.iter().all(below_one), "optimizer.betas", "must be at least 0 and below 1")?;
         require(NAME, positive(*max_gradient_norm), "optimizer.max_gradient_norm", "must be positive")?;
-        require(NAME, below_one(label_smoothing), "optimizer.label_smoothing", "must be at least 0 and below 1")
+        require(
+            NAME,
+            below_one(label_smoothing),
+            "optimizer.label_smoothing",
+            "must be at least 0 and below 1",
+        )
     }
 
     /// Of update `k`, counted from 0.
@@ -178,11 +183,8 @@ impl Distiller {
         let tokens = windows.tokens.unwrap_or(2 * model.window);
         let data = TrainingData::read(source, &shape, windows, tokens, without)?;
         let theta = Layout::initial(model, &shape, seed).1;
-        let group = Group {
-            gradient: vec![0.0; theta.len()],
-            pass: Pass::default(),
-            sums: LossSums::default(),
-        };
+        let group =
+            Group { gradient: vec![0.0; theta.len()], pass: Pass::default(), sums: LossSums::default() };
         Ok(Self {
             spec: meta.spec.clone(),
             data_hash: meta.hash.clone(),
@@ -214,7 +216,11 @@ impl Distiller {
 
     fn gradients(&mut self) -> LossSums {
         for (i, window) in self.windows.iter_mut().enumerate() {
-            let mut stream = Stream::new(self.seed, "window", self.updates * self.config.optimizer.batch as u64 + i as u64);
+            let mut stream = Stream::new(
+                self.seed,
+                "window",
+                self.updates * self.config.optimizer.batch as u64 + i as u64,
+            );
             self.data.draw(&mut stream, &mut self.draw, window);
         }
         let weight: f64 = self.windows.iter().map(Window::total_weight).sum();
@@ -250,7 +256,8 @@ impl Distiller {
     }
 
     fn step(&mut self, norm: f64) {
-        let OptimizerConfig { weight_decay, betas: [beta1, beta2], max_gradient_norm, .. } = self.config.optimizer;
+        let OptimizerConfig { weight_decay, betas: [beta1, beta2], max_gradient_norm, .. } =
+            self.config.optimizer;
         let rate = self.config.optimizer.rate(self.updates);
         let gradient = &mut self.groups[0].gradient;
         if norm > max_gradient_norm {

@@ -110,7 +110,14 @@ fn linear(theta: &[f32], at: LinearAt, x: &[f32], y: &mut [f32], accumulate: boo
 }
 
 /// Adds the gradients of weight and bias; `of_x` is replaced.
-fn linear_backward(theta: &[f32], at: LinearAt, x: &[f32], gradient: &[f32], of_x: &mut [f32], of_theta: &mut [f32]) {
+fn linear_backward(
+    theta: &[f32],
+    at: LinearAt,
+    x: &[f32],
+    gradient: &[f32],
+    of_x: &mut [f32],
+    of_theta: &mut [f32],
+) {
     let outputs = at.bias.of(theta).len();
     let inputs = at.weight.of(theta).len() / outputs;
     kernels::add_column_sums(gradient, at.bias.of_mut(of_theta));
@@ -212,8 +219,19 @@ impl Network {
     /// Adds the gradient of the parameter to `of_theta`, after [`loss`](Self::loss).
     pub fn backward(&self, theta: &[f32], window: &Window, pass: &mut Pass, of_theta: &mut [f32]) {
         let (n, d) = (window.len(), self.model.width);
-        let Pass { token_hidden, token_quantities, blocks, norm, logits, gradient, branch, of_inputs, of_hidden, scratch, x: _ } =
-            pass;
+        let Pass {
+            token_hidden,
+            token_quantities,
+            blocks,
+            norm,
+            logits,
+            gradient,
+            branch,
+            of_inputs,
+            of_hidden,
+            scratch,
+            x: _,
+        } = pass;
         gradient.resize(n * d, 0.0);
         branch.resize(n * d, 0.0);
         of_inputs.resize(n * 3 * d, 0.0);
@@ -233,7 +251,15 @@ impl Network {
             // Key and value of the sink stand side by side.
             let both = at.sink[0].range().start..at.sink[1].range().end;
             let (of_key, of_value) = of_theta[both].split_at_mut(d);
-            self.attention.backward(inputs, sink, [shares, sinks], branch, of_inputs, [of_key, of_value], scratch);
+            self.attention.backward(
+                inputs,
+                sink,
+                [shares, sinks],
+                branch,
+                of_inputs,
+                [of_key, of_value],
+                scratch,
+            );
             for (i, row) in of_inputs.chunks_exact_mut(3 * d).enumerate() {
                 self.attention.turn(row, i as u64, -1.0);
             }
@@ -246,7 +272,14 @@ impl Network {
         for (i, gradient) in gradient.chunks_exact(d).enumerate() {
             let hidden = &token_hidden[i * d..(i + 1) * d];
             let quantities = &token_quantities[i * quantities..(i + 1) * quantities];
-            tokens.read_backward(theta, window.token(i), gradient, [hidden, quantities], &mut branch[..d], of_theta);
+            tokens.read_backward(
+                theta,
+                window.token(i),
+                gradient,
+                [hidden, quantities],
+                &mut branch[..d],
+                of_theta,
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The transformer as it acts: it remembers across episodes and learns from what it remembers; its weights stay as they are.
 
 use surefoot_core::{
-    ActMode, Feedback, Normalizer, Policy, PolicyArtifact, PolicyError, ResetScope, Rows, RowsMut, StepEnd, Stream,
+    ActMode, Feedback, Normalizer, Policy, PolicyArtifact, PolicyError, ResetScope, Rows, RowsMut, StepEnd,
+    Stream,
 };
 
 use super::artifact::{Acting, Loaded, read};
@@ -179,7 +180,9 @@ impl InContextPolicy {
             return Err(bad("it does not begin as a saved context does"));
         }
         if bytes.get(8..40) != Some(self.fingerprint.as_slice()) {
-            return Err(bad("it was saved by a policy of other weights, to which these numbers mean nothing"));
+            return Err(bad(
+                "it was saved by a policy of other weights, to which these numbers mean nothing",
+            ));
         }
         if bytes.len() != expected {
             return Err(bad(&format!("expected {expected} bytes, found {}", bytes.len())));
@@ -314,7 +317,9 @@ impl Policy for InContextPolicy {
                 (slot.reward, slot.reward_known, slot.end) = (0.0, true, StepEnd::Running);
             }
             // Whoever begins a new episode has ended the last one.
-            ResetScope::Episode if slot.lived && slot.end == StepEnd::Running => slot.end = StepEnd::Truncated,
+            ResetScope::Episode if slot.lived && slot.end == StepEnd::Running => {
+                slot.end = StepEnd::Truncated
+            }
             ResetScope::Episode => {}
         }
     }

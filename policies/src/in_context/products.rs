@@ -50,8 +50,8 @@ pub fn product(
     }
     let len = ((rows - 1) * stride + columns).min(out.len());
     // faer's constructor by rows with a stride takes rows for columns.
-    let out =
-        MatMut::from_column_major_slice_with_stride_mut(&mut out[..len], columns, rows, stride).transpose_mut();
+    let out = MatMut::from_column_major_slice_with_stride_mut(&mut out[..len], columns, rows, stride)
+        .transpose_mut();
     let accumulate = if accumulate { Accum::Add } else { Accum::Replace };
     matmul(out, accumulate, left.mat(), right.mat(), scale, Par::Seq);
 }

@@ -1,7 +1,8 @@
 //! A small family with its learner: Bernoulli arms and Thompson sampling.
 
 use surefoot_core::{
-    EnvSpec, FamilyTask, Field, Histories, HistoryMeta, HistoryPhase, LearningHistory, StepEnd, Stream, TaskSplit,
+    EnvSpec, FamilyTask, Field, Histories, HistoryMeta, HistoryPhase, LearningHistory, StepEnd, Stream,
+    TaskSplit,
 };
 
 pub fn spec(arms: u32, trials: usize) -> EnvSpec {
@@ -38,7 +39,8 @@ pub fn histories(tasks: usize, arms: usize, trials: usize) -> Histories {
             let chances = chances(task as u64, arms);
             let mut stream = Stream::new(task as u64, "pulls", 0);
             let mut tried = vec![[0.0; 2]; arms];
-            let mut h = LearningHistory { task, algorithm: "greedy".into(), complete: true, ..Default::default() };
+            let mut h =
+                LearningHistory { task, algorithm: "greedy".into(), complete: true, ..Default::default() };
             for t in 0..trials {
                 let arm = choose(&tried, &mut stream);
                 let reward = f32::from(u8::from(stream.unit() < f64::from(chances[arm])));

@@ -36,8 +36,7 @@ pub fn window(shape: &TokenShape, n: usize, seed: u64, masks: bool) -> Window {
         let (action, target) = (bins(), bins());
         let reward = stream.normal() as f32;
         let end = ends[stream.below(4)];
-        let before =
-            if i == 0 { Before::Nothing } else { Before::Step { action: &action, reward, end } };
+        let before = if i == 0 { Before::Nothing } else { Before::Step { action: &action, reward, end } };
         let mut hide = || masks && stream.unit() < 0.3;
         let masked = Masked { observation: hide(), action: hide(), reward: hide() };
         let token = Token { observation: &observation, before, step: i % 8, masked };
@@ -64,7 +63,8 @@ impl Eager<'_> {
         self.parts[name].as_tensor()
     }
     fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
-        x.matmul(&self.part(&format!("{name}/weight")).t()?)?.broadcast_add(self.part(&format!("{name}/bias")))
+        x.matmul(&self.part(&format!("{name}/weight")).t()?)?
+            .broadcast_add(self.part(&format!("{name}/bias")))
     }
     fn norm(&self, name: &str, x: &Tensor) -> Result<Tensor> {
         let centred = x.broadcast_sub(&x.mean_keepdim(1)?)?;
@@ -78,8 +78,10 @@ impl Eager<'_> {
         let table = self.part(name);
         let table = if table.rank() == 1 { table.unsqueeze(0)? } else { table.clone() };
         let rows = table.dim(0)?;
-        let factors: Vec<f32> =
-            (0..window.len()).flat_map(|i| (0..rows).map(move |r| (i, r))).map(|(i, r)| factor(window.token(i), r)).collect();
+        let factors: Vec<f32> = (0..window.len())
+            .flat_map(|i| (0..rows).map(move |r| (i, r)))
+            .map(|(i, r)| factor(window.token(i), r))
+            .collect();
         Tensor::from_vec(factors, (window.len(), rows), &Device::Cpu)?.matmul(&table)
     }
 
@@ -201,7 +203,8 @@ impl Eager<'_> {
         for b in 0..self.network.model.layers {
             let attended = self.attention(b, &self.norm(&format!("block{b}/norm"), &x)?)?;
             x = (x + attended)?;
-            let hidden = self.linear(&format!("block{b}/up"), &self.norm(&format!("block{b}/feed_norm"), &x)?)?;
+            let hidden =
+                self.linear(&format!("block{b}/up"), &self.norm(&format!("block{b}/feed_norm"), &x)?)?;
             x = (x + self.linear(&format!("block{b}/down"), &hidden.relu()?)?)?;
         }
         self.linear("head", &self.norm("norm", &x)?)

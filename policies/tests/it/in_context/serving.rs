@@ -1,8 +1,8 @@
 //! The transformer as it acts.
 
 use surefoot_core::{
-    ActMode, EnvSpec, Feedback, Field, Normalizer, Outcome, Policy, PolicyArtifact, ResetScope, Rows, RowsMut,
-    StepEnd, Stream,
+    ActMode, EnvSpec, Feedback, Field, Normalizer, Outcome, Policy, PolicyArtifact, ResetScope, Rows,
+    RowsMut, StepEnd, Stream,
 };
 use surefoot_policies::in_context::artifact::{self, Acting};
 use surefoot_policies::in_context::network::{Network, Pass};
@@ -32,7 +32,16 @@ fn normalizer() -> Normalizer {
 }
 
 fn model(window: usize, positions: Positions) -> ModelConfig {
-    ModelConfig { width: 16, layers: 3, heads: 2, feed_forward: 24, window, positions, action_bins: 5, rewards: true }
+    ModelConfig {
+        width: 16,
+        layers: 3,
+        heads: 2,
+        feed_forward: 24,
+        window,
+        positions,
+        action_bins: 5,
+        rewards: true,
+    }
 }
 
 fn network(window: usize, positions: Positions) -> (Network, Vec<f32>) {
@@ -99,7 +108,8 @@ fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
         let mut policy =
             InContextPolicy::from_artifact(&files(width, positions, &Acting::default()), SLOTS).unwrap();
         let mut stream = Stream::new(seed, "life", 0);
-        let fresh = || Life { window: Window::new(&network.shape), before: None, step: 0, logits: Vec::new() };
+        let fresh =
+            || Life { window: Window::new(&network.shape), before: None, step: 0, logits: Vec::new() };
         let mut lives: Vec<Life> = (0..SLOTS).map(|_| fresh()).collect();
         let mut pass = Pass::default();
         let mut judge = |life: &Life| {
@@ -200,9 +210,13 @@ fn a_damaged_context_or_one_of_other_weights_is_refused_and_changes_nothing() {
     nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     let mut bin = saved.clone();
     bin[80] = 200;
-    for (bytes, says) in
-        [(cut, "expected"), (other, "other weights"), (nan, "not finite"), (bin, "last action"), (vec![], "begin")]
-    {
+    for (bytes, says) in [
+        (cut, "expected"),
+        (other, "other weights"),
+        (nan, "not finite"),
+        (bin, "last action"),
+        (vec![], "begin"),
+    ] {
         let said = one.restore_context(0, &bytes).unwrap_err().to_string();
         assert!(said.contains(says), "{said}");
         assert_eq!(one.save_context(0).unwrap(), saved);
@@ -217,11 +231,9 @@ fn a_new_task_forgets_and_a_new_episode_remembers() {
     lived(&mut used, 25, &mut Stream::new(0, "a", 0));
     let mut kept = policy(10, 1);
     kept.restore_context(0, &used.save_context(0).unwrap()).unwrap();
-    for (policy, scope) in [
-        (&mut fresh, ResetScope::Task),
-        (&mut used, ResetScope::Task),
-        (&mut kept, ResetScope::Episode),
-    ] {
+    for (policy, scope) in
+        [(&mut fresh, ResetScope::Task), (&mut used, ResetScope::Task), (&mut kept, ResetScope::Episode)]
+    {
         policy.reset(0, scope, 77);
     }
     let logits = |policy: &mut InContextPolicy| {
@@ -326,8 +338,7 @@ fn a_token_stride_holds_actions_and_adds_rewards_up() {
 #[test]
 fn temperature_zero_takes_the_likeliest_action() {
     let acting = Acting { exploit_temperature: 0.0, ..Acting::default() };
-    let mut policy =
-        InContextPolicy::from_artifact(&files(10, Positions::Alibi, &acting), 1).unwrap();
+    let mut policy = InContextPolicy::from_artifact(&files(10, Positions::Alibi, &acting), 1).unwrap();
     let mut stream = Stream::new(3, "a", 0);
     for _ in 0..30 {
         let mut action = [0.0; 2];
@@ -355,7 +366,9 @@ fn the_files_are_read_by_the_loader_of_all_policies_and_damage_is_an_error() {
     };
     assert!(with(&|f| f.weights.truncate(100)).contains("weights"));
     assert!(with(&|f| f.card.architecture["model"]["heads"] = 5.into()).contains("model.heads"));
-    assert!(with(&|f| f.card.architecture["model"]["layers"] = 2_000_000_000.into()).contains("model.layers"));
+    assert!(
+        with(&|f| f.card.architecture["model"]["layers"] = 2_000_000_000.into()).contains("model.layers")
+    );
     assert!(with(&|f| f.card.architecture["model"]["width"] = 32.into()).contains("shape"));
     assert!(with(&|f| f.card.architecture["reward_scale"] = 0.into()).contains("reward_scale"));
     assert!(with(&|f| f.card.spec.observation.push(Field::choice("z", 2))).contains("normalizer"));

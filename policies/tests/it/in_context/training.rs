@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use surefoot_core::{
-    ActMode, Feedback, HistoryLearner, HistorySource, LearnError, Outcome, Policy, ResetScope, Rows, RowsMut, StepEnd,
-    Stream,
+    ActMode, Feedback, HistoryLearner, HistorySource, LearnError, Outcome, Policy, ResetScope, Rows, RowsMut,
+    StepEnd, Stream,
 };
 use surefoot_policies::in_context::data::{Draw, EpisodeOrder, TrainingData};
 use surefoot_policies::in_context::shape::TokenShape;
@@ -16,7 +16,14 @@ use super::bandit::{chances, histories};
 
 fn config(updates: u64) -> DistillerConfig {
     DistillerConfig {
-        model: ModelConfig { width: 16, layers: 2, heads: 2, feed_forward: 32, window: 20, ..ModelConfig::default() },
+        model: ModelConfig {
+            width: 16,
+            layers: 2,
+            heads: 2,
+            feed_forward: 32,
+            window: 20,
+            ..ModelConfig::default()
+        },
         windows: WindowConfig { tokens: Some(20), token_mask: 0.1, ..WindowConfig::default() },
         optimizer: OptimizerConfig {
             updates,
@@ -162,7 +169,8 @@ fn masks_hide_the_past_and_never_what_is_asked_about() {
         for i in 0..w.len() {
             let masked = w.token(i).masked;
             assert_eq!(masked.observation, w.weight(i) == 0.0);
-            hidden += usize::from(masked.action) + usize::from(masked.reward) + usize::from(masked.observation);
+            hidden +=
+                usize::from(masked.action) + usize::from(masked.reward) + usize::from(masked.observation);
             all += 3;
         }
     }
@@ -176,7 +184,10 @@ fn settings_that_cannot_be_used_are_named() {
         let mut config = config(10);
         change(&mut config);
         let data = histories(3, 3, 20);
-        Distiller::new(&config, &data, &BTreeSet::new(), 0, 1).err().map(|e| e.to_string()).unwrap_or_default()
+        Distiller::new(&config, &data, &BTreeSet::new(), 0, 1)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default()
     };
     assert!(refused(&|c| c.model.heads = 3).contains("model.heads"));
     assert!(refused(&|c| c.model.window = 0).contains("model.window"));

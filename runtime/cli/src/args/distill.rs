@@ -11,9 +11,9 @@ The policy stands in RUN/policy and is taken by eval, rollout and serve. What is
 on bit for bit. With --arms runs that are finished are taken as they are and interrupted ones go on, so the verb can be
 called again until it is through.
 Examples:
-  surefoot distill configs/ad/bandit.toml
-  surefoot distill configs/ad/dark_room.toml optimizer.updates=2000 --threads 2
-  surefoot distill configs/ad/dark_room.toml --arms --seeds 0,1,2 --to bench/dark_room")]
+  surefoot distill configs/distill/bandit.toml
+  surefoot distill configs/distill/dark_room.toml optimizer.updates=2000 --threads 2
+  surefoot distill configs/distill/dark_room.toml --arms --seeds 0,1,2 --to bench/dark_room")]
 pub struct DistillArgs {
     /// The distillation, a TOML file; or the directory of a run, which goes on.
     pub what: PathBuf,

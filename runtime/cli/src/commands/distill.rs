@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{ActMode, FamilyTask, PolicyArtifact, TaskSplit};
 use surefoot_engine::in_context::{
-    ArmEvidence, Distillation, DistillationEnd, DistillationParts, DistillationProgress, Evidence, LifeConfig, Living,
-    PolicyLife, SourceLife, SplitLives, ValidationPoint, evidence_page, evidence_table, judge,
+    ArmEvidence, Distillation, DistillationEnd, DistillationParts, DistillationProgress, Evidence,
+    LifeConfig, Living, PolicyLife, SourceLife, SplitLives, ValidationPoint, evidence_page, evidence_table,
+    judge,
 };
 use surefoot_engine::run_dir::{read_config, read_json, write_atomic};
 use surefoot_engine::{EngineError, Interrupt, RunDir};
@@ -139,11 +140,11 @@ impl Work<'_> {
     ) -> Result<(DistillationParts<'a>, usize, usize), Failure> {
         let tasks = &histories.meta().tasks;
         let evaluation = &config.evaluation;
-        let without = kept_back(tasks, evaluation.validation_tasks, config.seed)?;
-        let distiller = Distiller::new(&config.distiller(), &**histories, &without, config.seed, self.threads)
-            .map_err(usage)?;
+        let (validation, without) = kept_back(tasks, evaluation.validation_tasks, config.seed)?;
+        let distiller =
+            Distiller::new(&config.distiller(), &**histories, &without, config.seed, self.threads)
+                .map_err(usage)?;
         let (parameters, steps) = (distiller.parameters(), distiller.steps());
-        let validation = without.iter().map(|i| tasks[*i].clone()).collect();
         let parts = DistillationParts {
             learner: Box::new(distiller),
             family: &**family,
@@ -203,7 +204,10 @@ impl Work<'_> {
         let path = distillation.run_dir().path().to_owned();
         let mut progress = Said { output: self.output, clock: Stopwatch::start(), tokens: 0, best: None };
         let again = || {
-            Failure::Interrupted(format!("state is saved; continue with `surefoot distill {}`", path.display()))
+            Failure::Interrupted(format!(
+                "state is saved; continue with `surefoot distill {}`",
+                path.display()
+            ))
         };
         match distillation.run(self.interrupt, &mut |p| progress.say(p)) {
             Ok(DistillationEnd::Finished) => {}
@@ -218,10 +222,11 @@ impl Work<'_> {
             if tasks.is_empty() {
                 continue;
             }
-            let judged = self.lives(&artifact, histories, &tasks, config.evaluation.test).map_err(|e| match e {
-                EngineError::Interrupted => again(),
-                other => other.into(),
-            })?;
+            let judged =
+                self.lives(&artifact, histories, &tasks, config.evaluation.test).map_err(|e| match e {
+                    EngineError::Interrupted => again(),
+                    other => other.into(),
+                })?;
             lives.push(SplitLives { split, tasks: judged });
         }
         let weights_blake3 = blake3::hash(&read_policy(&path)?.0.weights).to_hex().to_string();
@@ -277,7 +282,13 @@ impl Work<'_> {
                         .map(|o| Box::new(SourceLife(o)) as Box<dyn Living>)
                         .ok_or(EngineError::Interrupted)
                 };
-                let judged = judge(&knows, &**family, &tasks, LifeConfig { episodes: test.episodes.min(4), ..test }, self.interrupt)?;
+                let judged = judge(
+                    &knows,
+                    &**family,
+                    &tasks,
+                    LifeConfig { episodes: test.episodes.min(4), ..test },
+                    self.interrupt,
+                )?;
                 oracle.push(SplitLives { split, tasks: judged });
             }
         }
@@ -343,7 +354,8 @@ impl Said {
             if self.best.is_none_or(|b| point.score > b.score) {
                 self.best = Some(*point);
             }
-            let best = self.best.map_or(String::new(), |b| format!(" (best {:.3} at {})", b.score, b.updates));
+            let best =
+                self.best.map_or(String::new(), |b| format!(" (best {:.3} at {})", b.score, b.updates));
             line += &format!("  in context {:.3}{best}", point.score);
         }
         if self.output.json() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use surefoot_core::{
-    Env, EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm, Stream,
-    TaskFamily, TaskSplit,
+    Env, EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm,
+    Stream, TaskFamily, TaskSplit,
 };
 use surefoot_engine::Interrupt;
 use surefoot_engine::collecting::{Life, collect};
@@ -120,17 +120,26 @@ fn lived(config: &LivedConfig, seed: u64, interrupt: &Interrupt) -> Result<Learn
     Ok(Learnt { histories, family, teacher })
 }
 
-/// Tasks of the training that are kept back for validation: so many, evenly over all of them.
+/// Tasks of the training that are kept back for validation, evenly over all of them; and the indices of those that nothing is learnt from,
+/// the tests' among them.
 ///
 /// # Errors
 /// When nothing would be left to train on.
-pub fn kept_back(tasks: &[FamilyTask], count: usize, seed: u64) -> Result<BTreeSet<usize>, Failure> {
-    if count >= tasks.len() {
+pub fn kept_back(
+    tasks: &[FamilyTask],
+    count: usize,
+    seed: u64,
+) -> Result<(Vec<FamilyTask>, BTreeSet<usize>), Failure> {
+    let train: Vec<usize> = (0..tasks.len()).filter(|i| tasks[*i].split == TaskSplit::Train).collect();
+    let n = train.len();
+    if count >= n {
         return Err(usage(anyhow!(
-            "evaluation.validation_tasks = {count}: there are {} tasks to train on, and some must be left",
-            tasks.len()
+            "evaluation.validation_tasks = {count}: there are {n} tasks to train on, and some must be left"
         )));
     }
-    let offset = Stream::new(seed, "kept back", 0).below(tasks.len());
-    Ok((0..count).map(|i| (offset + i * tasks.len() / count) % tasks.len()).collect())
+    let offset = Stream::new(seed, "kept back", 0).below(n);
+    let chosen: BTreeSet<usize> = (0..count).map(|i| train[(offset + i * n / count) % n]).collect();
+    let validation = chosen.iter().map(|i| tasks[*i].clone()).collect();
+    let without = (0..tasks.len()).filter(|i| chosen.contains(i) || tasks[*i].split != TaskSplit::Train);
+    Ok((validation, without.collect()))
 }

@@ -144,7 +144,7 @@ pub struct LoadedDistill {
 pub fn load_distill(path: &Path, given: &[String]) -> Result<LoadedDistill, Failure> {
     let text = std::fs::read_to_string(path)
         .with_context(|| {
-            format!("cannot read config {}\n\nhint: examples are in configs/ad/", path.display())
+            format!("cannot read config {}\n\nhint: examples are in configs/distill/", path.display())
         })
         .map_err(usage)?;
     parse_distill(&text, &path.display().to_string(), given)
@@ -172,8 +172,17 @@ pub fn parse_distill(text: &str, origin: &str, given: &[String]) -> Result<Loade
 }
 
 fn check(config: &DistillConfig) -> anyhow::Result<()> {
-    let DistillConfig { name, seed: _, histories, model: _, windows: _, optimizer: _, acting: _, evaluation, arm } =
-        config;
+    let DistillConfig {
+        name,
+        seed: _,
+        histories,
+        model: _,
+        windows: _,
+        optimizer: _,
+        acting: _,
+        evaluation,
+        arm,
+    } = config;
     let plain =
         |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     for name in std::iter::once(name).chain(arm.iter().map(|a| &a.name)) {
@@ -187,7 +196,8 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
         let name = &again.name;
         return Err(anyhow!("arm {name:?}: expected a name of its own, other than {}", taken.join(", ")));
     }
-    let HistoriesConfig::Lived(LivedConfig { family: _, source: _, per_task, episodes, keep_every }) = histories;
+    let HistoriesConfig::Lived(LivedConfig { family: _, source: _, per_task, episodes, keep_every }) =
+        histories;
     for (key, n) in [("per_task", per_task), ("episodes", episodes), ("keep_every", keep_every)] {
         if !(1..=1_000_000).contains(n) {
             return Err(anyhow!("histories.lived.{key} = {n}: 1 to 1000000"));
@@ -225,8 +235,7 @@ pub fn arms(
         let mut runs = Vec::new();
         for seed in seeds {
             let seed_key = format!("seed={seed}");
-            let given: Vec<String> =
-                overrides.iter().chain(given).cloned().chain([seed_key]).collect();
+            let given: Vec<String> = overrides.iter().chain(given).cloned().chain([seed_key]).collect();
             runs.push((PathBuf::from(format!("{name}-s{seed}")), load_distill(path, &given)?));
         }
         all.push((name.clone(), runs));

@@ -7,7 +7,9 @@ mod overrides;
 mod suggest;
 
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
-pub use distill::{DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill};
+pub use distill::{
+    DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill,
+};
 pub use env::EnvConfig;
 pub use suggest::nearest;
 

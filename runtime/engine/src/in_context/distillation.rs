@@ -2,7 +2,9 @@
 //! result, and not the one of the smallest loss: learning in context comes, and may go again.
 
 use serde::{Deserialize, Serialize};
-use surefoot_core::{ActMode, Blobs, FamilyTask, HistoryLearner, LearnError, Metrics, PolicyArtifact, TaskFamily};
+use surefoot_core::{
+    ActMode, Blobs, FamilyTask, HistoryLearner, LearnError, Metrics, PolicyArtifact, TaskFamily,
+};
 
 use super::lives::{LifeConfig, Living, PolicyLife, judge};
 use crate::checkpoint::{Checkpoints, policy_files};
@@ -10,7 +12,7 @@ use crate::metrics::MetricsLog;
 use crate::run_dir::{RunDir, write_atomic};
 use crate::{EngineError, Interrupt};
 
-const STATE: &str = "distillation.json";
+const STATE: &str = "state/state.json";
 const LEARNER: &str = "learner/";
 
 /// What a judgement found.

@@ -114,7 +114,8 @@ fn over_goals(values: &[f64], purpose: &str) -> Estimate {
         .map(|_| mean((0..n).map(|_| values.get(stream.below(n)).copied().unwrap_or(value)).sum()))
         .collect();
     drawn.sort_by(f64::total_cmp);
-    let at = |part: f64| drawn.get((part * (RESAMPLES - 1) as f64).round() as usize).copied().unwrap_or(value);
+    let at =
+        |part: f64| drawn.get((part * (RESAMPLES - 1) as f64).round() as usize).copied().unwrap_or(value);
     Estimate { value, low: at(0.025), high: at(0.975) }
 }
 
@@ -170,8 +171,10 @@ fn split_evidence(
     let first = if episodes >= 4 { 2 } else { 1 };
     let last = episodes - (episodes / 4).max(1);
     let curve: Vec<Estimate> = (0..episodes).map(|e| over("curve", &|row| row[e])).collect();
-    let smooth = |e: usize| mean(&curve[e..(e + 3).min(episodes)].iter().map(|c| c.value).collect::<Vec<_>>());
-    let by_goal: BTreeMap<u64, f64> = goals.iter().map(|(id, row)| (*id, mean(&row[last..episodes]))).collect();
+    let smooth =
+        |e: usize| mean(&curve[e..(e + 3).min(episodes)].iter().map(|c| c.value).collect::<Vec<_>>());
+    let by_goal: BTreeMap<u64, f64> =
+        goals.iter().map(|(id, row)| (*id, mean(&row[last..episodes]))).collect();
     Ok(SplitEvidence {
         name: name.to_owned(),
         split,
@@ -264,7 +267,10 @@ mod tests {
             EvidenceScale::Optimal,
             None,
             &[
-                arm("ad", vec![vec![lives(split, &[&learns, &learns])], vec![lives(split, &[&learns, &flat])]]),
+                arm(
+                    "ad",
+                    vec![vec![lives(split, &[&learns, &learns])], vec![lives(split, &[&learns, &flat])]],
+                ),
                 arm("ed", vec![vec![lives(split, &[&flat, &flat])]]),
             ],
         )

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    ActMode, Env, FamilyTask, Feedback, Outcome, Policy, ResetScope, Rows, RowsMut, SourceAlgorithm, StepEnd, Stream,
-    TaskFamily,
+    ActMode, Env, FamilyTask, Feedback, Outcome, Policy, ResetScope, Rows, RowsMut, SourceAlgorithm, StepEnd,
+    Stream, TaskFamily,
 };
 
 use crate::{EngineError, Interrupt};

@@ -7,8 +7,9 @@ mod lives;
 mod page;
 
 pub use distillation::{
-    Distillation, DistillationEnd, DistillationParts, DistillationProgress, DistillationState, ValidationPoint,
+    Distillation, DistillationEnd, DistillationParts, DistillationProgress, DistillationState,
+    ValidationPoint,
 };
-pub use evidence::{ArmEvidence, Evidence, SplitLives, EvidenceError, EvidenceScale, SplitEvidence};
+pub use evidence::{ArmEvidence, Evidence, EvidenceError, EvidenceScale, SplitEvidence, SplitLives};
 pub use lives::{Judged, LifeConfig, Living, PolicyLife, SourceLife, judge};
 pub use page::{evidence_page, evidence_table};

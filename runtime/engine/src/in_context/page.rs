@@ -51,7 +51,9 @@ pub fn evidence_table(evidence: &Evidence) -> String {
         let goals = arms.first().map_or(0, |a| a.goals);
         let random = evidence.random.get(split.name()).copied().unwrap_or(0.0);
         let _ = writeln!(out, "{} ({goals}); random: {:.1}\n", split_words(split), 100.0 * random);
-        out.push_str("| | seeds | early | late | gain | solved | episodes to 75 % |\n|---|---|---|---|---|---|---|\n");
+        out.push_str(
+            "| | seeds | early | late | gain | solved | episodes to 75 % |\n|---|---|---|---|---|---|---|\n",
+        );
         for arm in arms {
             let _ = writeln!(
                 out,
@@ -159,7 +161,9 @@ fn figures(arms: &[&SplitEvidence]) -> Markup {
 
 fn by_goal(arms: &[&SplitEvidence]) -> Markup {
     let tasks: Vec<u64> = arms.first().map_or_else(Vec::new, |a| a.by_goal.keys().copied().collect());
-    let late = |arm: &SplitEvidence, task: u64| arm.by_goal.get(&task).map_or("–".into(), |s| format!("{:.0}", 100.0 * s));
+    let late = |arm: &SplitEvidence, task: u64| {
+        arm.by_goal.get(&task).map_or("–".into(), |s| format!("{:.0}", 100.0 * s))
+    };
     html! {
         div.scroll { table {
             tr { th { "task" } @for task in &tasks { th { (task) } } }
