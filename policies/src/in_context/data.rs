@@ -175,7 +175,6 @@ impl TrainingData {
         tokens: usize,
         without: &BTreeSet<usize>,
     ) -> Result<Self, LearnError> {
-        config.check()?;
         let indices = || (0..source.len()).filter(|i| !without.contains(&source.task_of(*i)));
         let dim = shape.observation.len();
         let quantities = shape.quantities() > 0;

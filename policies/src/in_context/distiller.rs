@@ -120,6 +120,20 @@ pub struct DistillerConfig {
     pub acting: Acting,
 }
 
+impl DistillerConfig {
+    /// Refuses what cannot be used.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] with the first key.
+    pub fn check(&self) -> Result<(), LearnError> {
+        let Self { model, windows, optimizer, acting } = self;
+        model.check()?;
+        windows.check()?;
+        optimizer.check()?;
+        acting.check()
+    }
+}
+
 /// Windows whose gradients are added up one after the other, apart from the other groups'.
 #[derive(Clone, Debug)]
 struct Group {
@@ -173,10 +187,8 @@ impl Distiller {
         seed: u64,
         threads: usize,
     ) -> Result<Self, LearnError> {
-        let DistillerConfig { model, windows, optimizer, acting } = config;
-        model.check()?;
-        optimizer.check()?;
-        acting.check()?;
+        config.check()?;
+        let DistillerConfig { model, windows, optimizer, acting: _ } = config;
         let meta = source.meta();
         let shape = TokenShape::of(&meta.spec, model);
         require(NAME, shape.logits() > 0, "spec", "must have an action")?;

@@ -79,12 +79,7 @@ surefoot_core::registry! {
 }
 
 /// Refuses a number outside of `low..=high`.
-fn within(
-    source_name: &'static str,
-    key: &'static str,
-    value: f64,
-    [low, high]: [f64; 2],
-) -> Result<(), SourceError> {
+fn within(source_name: &'static str, key: &'static str, value: f64, [low, high]: [f64; 2]) -> Result<(), SourceError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }

@@ -432,4 +432,6 @@ pub enum SchemaKind {
     Robot,
     /// A suite of `surefoot bench` (`configs/bench/*.toml`).
     Bench,
+    /// A distillation (`configs/distill/*.toml`).
+    Distill,
 }

@@ -58,6 +58,19 @@ pub fn run(args: &DistillArgs, output: Output) -> CommandResult {
     pool.install(|| if args.arms { side_by_side(args, &work) } else { one(args, &work) })
 }
 
+/// Looks at a distillation and its arms, without living or training anything.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn check(file: &Path, overrides: &[String]) -> CommandResult {
+    for (_, runs) in arms(file, overrides, &[0])? {
+        for (_, loaded) in runs {
+            loaded.config.distiller().check().map_err(usage)?;
+        }
+    }
+    Ok(())
+}
+
 struct Work<'a> {
     interrupt: &'a Interrupt,
     threads: usize,
