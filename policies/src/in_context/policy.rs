@@ -1,8 +1,8 @@
 //! The transformer as it acts: it remembers across episodes and learns from what it remembers; its weights stay as they are.
 
 use surefoot_core::{
-    ActMode, Feedback, Normalizer, Policy, PolicyArtifact, PolicyError, ResetScope, Rows, RowsMut, StepEnd,
-    Stream,
+    ActMode, Feedback, Normalizer, Outcome, Policy, PolicyArtifact, PolicyError, ResetScope, Rows, RowsMut,
+    StepEnd, Stream,
 };
 
 use super::artifact::{Acting, Loaded, read};
@@ -69,6 +69,8 @@ pub struct InContextPolicy {
     observation: Vec<f32>,
     fallback: Option<Box<dyn Policy>>,
     fallback_actions: Vec<f32>,
+    /// Of an action that somebody else takes.
+    unused_action: Vec<f32>,
     poison: Poison,
     fingerprint: [u8; 32],
 }
@@ -90,6 +92,7 @@ impl InContextPolicy {
             observation: vec![0.0; network.shape.observation.len()],
             fallback: None,
             fallback_actions: vec![0.0; slots.len() * network.shape.action.len()],
+            unused_action: vec![0.0; network.shape.action.len()],
             poison: Poison::default(),
             normalizer: files.card.normalizer.clone(),
             fingerprint,
@@ -371,6 +374,15 @@ impl Policy for InContextPolicy {
         Ok(())
     }
 
+    fn remember(&mut self, slot: usize, observation: &[f32], action: &[f32], outcome: &Outcome) {
+        let fits =
+            observation.len() == self.observation.len() && action.len() == self.network.shape.action.len();
+        if slot < self.slots.len() && fits {
+            self.take_in(slot, observation, action);
+            self.observe(&[Feedback { slot, outcome: *outcome }]);
+        }
+    }
+
     fn observe(&mut self, feedback: &[Feedback]) {
         if let Some(fallback) = &mut self.fallback {
             fallback.observe(feedback);
@@ -386,6 +398,24 @@ impl Policy for InContextPolicy {
             let reward = slot.reward + outcome.reward / self.reward_scale;
             self.poison.clipped_rewards += u64::from(reward.abs() > 1.0 + 1e-3);
             slot.reward = reward.clamp(-1.0, 1.0);
+        }
+    }
+}
+
+impl InContextPolicy {
+    fn take_in(&mut self, i: usize, observation: &[f32], action: &[f32]) {
+        if observation.iter().chain(action).any(|x| !x.is_finite()) {
+            self.poison.observations += 1;
+            return;
+        }
+        self.observation.copy_from_slice(observation);
+        self.normalizer.apply(&mut self.observation);
+        let mut own = std::mem::take(&mut self.unused_action);
+        self.decide(i, 0.0, &mut own);
+        self.unused_action = own;
+        let slot = &mut self.slots[i];
+        for ((bin, bins), a) in slot.bins.iter_mut().zip(&self.network.shape.action).zip(action) {
+            *bin = bins.bin_of(*a);
         }
     }
 }

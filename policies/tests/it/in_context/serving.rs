@@ -247,6 +247,35 @@ fn a_new_task_forgets_and_a_new_episode_remembers() {
 }
 
 #[test]
+fn remembering_what_was_done_is_having_done_it() {
+    let mut acted = policy(10, 1);
+    let mut shown = policy(10, 1);
+    let mut stream = Stream::new(5, "a", 0);
+    for policy in [&mut acted, &mut shown] {
+        policy.reset(0, ResetScope::Task, 9);
+    }
+    for t in 0..23 {
+        let seen = observation(&mut stream);
+        let action = act(&mut acted, &seen);
+        let end = if t % 7 == 6 { StepEnd::Terminated } else { StepEnd::Running };
+        let outcome = Outcome { reward: stream.unit() as f32, end, ..Outcome::default() };
+        acted.observe(&[Feedback { slot: 0, outcome }]);
+        shown.remember(0, &seen, &action, &outcome);
+        if end.is_last() {
+            acted.reset(0, ResetScope::Episode, t);
+            shown.reset(0, ResetScope::Episode, t);
+        }
+    }
+    assert_eq!(shown.save_context(0).unwrap(), acted.save_context(0).unwrap());
+    // What is no number, or of another shape, is not remembered.
+    let before = shown.lived(0);
+    shown.remember(0, &[f32::NAN, 0.0, 0.0], &[0.0, 0.0], &Outcome::default());
+    shown.remember(0, &[0.0, 0.0], &[0.0, 0.0], &Outcome::default());
+    shown.remember(1, &[0.0; 3], &[0.0, 0.0], &Outcome::default());
+    assert_eq!(shown.lived(0), before);
+}
+
+#[test]
 fn poison_stays_out_of_the_context_and_is_counted() {
     let mut policy = policy(10, 1).with_fallback(Box::new(Always)).unwrap();
     lived(&mut policy, 9, &mut Stream::new(0, "a", 0));

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{ActMode, FamilyTask, PolicyArtifact, TaskSplit};
 use surefoot_engine::in_context::{
-    ArmEvidence, Distillation, DistillationEnd, DistillationParts, DistillationProgress, Evidence,
-    LifeConfig, Living, PolicyLife, SourceLife, SplitLives, ValidationPoint, evidence_page, evidence_table,
-    judge,
+    ArmEvidence, Distillation, DistillationEnd, DistillationParts, DistillationProgress, Evidence, Judged,
+    LifeConfig, Living, PolicyLife, PromptedLife, SourceLife, SplitLives, ValidationPoint, evidence_page,
+    evidence_table, judge,
 };
 use surefoot_engine::run_dir::{read_config, read_json, write_atomic};
 use surefoot_engine::{EngineError, Interrupt, RunDir};
@@ -19,7 +19,7 @@ use surefoot_policies::in_context::Distiller;
 use super::eval::read_policy;
 use super::train::{identity, on_interrupt};
 use crate::args::DistillArgs;
-use crate::composition::{Learnt, kept_back, learnt};
+use crate::composition::{Learnt, kept_back, learnt, unfit};
 use crate::config::{DistillConfig, LoadedDistill, arms, load_distill, parse_distill};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
@@ -42,8 +42,40 @@ struct DistillResults {
     best: Option<ValidationPoint>,
     /// Lives of the policy on tasks that it has not seen.
     lives: Vec<SplitLives>,
-    /// Hash of its files; the same before and after these lives.
+    /// The same, after a demonstration.
+    prompted: Vec<Prompted>,
+    /// Hash of its weights, which lives do not change.
     weights_blake3: String,
+}
+
+/// Lives that began with a demonstration.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompted {
+    /// Part of the source's life that it is from.
+    part: f64,
+    /// What they brought.
+    lives: SplitLives,
+}
+
+impl DistillResults {
+    /// As arms: the lives, and those after each demonstration.
+    fn arms(found: Vec<Self>, name: &str) -> Vec<ArmEvidence> {
+        let mut alone = ArmEvidence { name: name.to_owned(), models: Vec::new() };
+        let mut after: Vec<ArmEvidence> = Vec::new();
+        for results in found {
+            alone.models.push(results.lives);
+            for Prompted { part, lives } in results.prompted {
+                let name = format!("{name}, shown {part}");
+                match after.iter_mut().find(|arm| arm.name == name) {
+                    Some(arm) => arm.models.push(vec![lives]),
+                    None => after.push(ArmEvidence { name, models: vec![vec![lives]] }),
+                }
+            }
+        }
+        after.insert(0, alone);
+        after
+    }
 }
 
 /// Runs the verb.
@@ -95,8 +127,8 @@ fn one(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
         (path, loaded.config, histories)
     };
     let found: DistillResults = read_json(&path.join(RESULTS), "the results of a distillation")?;
-    let mut all = work.references(&config, &histories)?;
-    all.insert(0, ArmEvidence { name: "ad".into(), models: vec![found.lives] });
+    let mut all = DistillResults::arms(vec![found], "ad");
+    all.extend(work.references(&config, &histories)?);
     work.write(&config, &histories, &all, &path)
 }
 
@@ -133,9 +165,9 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
                 }
             }
             let found: DistillResults = read_json(&path.join(RESULTS), "the results of a distillation")?;
-            models.push(found.lives);
+            models.push(found);
         }
-        all.push(ArmEvidence { name, models });
+        all.extend(DistillResults::arms(models, &name));
     }
     let histories = match histories {
         Some((_, histories)) => histories,
@@ -222,13 +254,16 @@ impl Work<'_> {
                 path.display()
             ))
         };
+        let cut = |error: EngineError| match error {
+            EngineError::Interrupted => again(),
+            other => other.into(),
+        };
         match distillation.run(self.interrupt, &mut |p| progress.say(p)) {
             Ok(DistillationEnd::Finished) => {}
             Ok(DistillationEnd::Interrupted) => return Err(again()),
             Err(error) => return Err(error.into()),
         }
         let (artifact, _) = read_policy(&path)?;
-        let before = blake3::hash(&artifact.weights).to_hex().to_string();
         let mut lives = Vec::new();
         for split in [TaskSplit::TestIn, TaskSplit::TestOod] {
             let tasks = histories.family.tasks(split);
@@ -236,19 +271,23 @@ impl Work<'_> {
                 continue;
             }
             let judged =
-                self.lives(&artifact, histories, &tasks, config.evaluation.test).map_err(|e| match e {
-                    EngineError::Interrupted => again(),
-                    other => other.into(),
-                })?;
+                self.lives(&artifact, histories, &tasks, config.evaluation.test, None).map_err(cut)?;
             lives.push(SplitLives { split, tasks: judged });
         }
-        let weights_blake3 = blake3::hash(&read_policy(&path)?.0.weights).to_hex().to_string();
-        if weights_blake3 != before {
-            return Err(anyhow!("{}: the policy's weights changed while it acted", path.display()).into());
+        let mut prompted = Vec::new();
+        let tasks = histories.family.tasks(TaskSplit::TestIn);
+        for part in &config.evaluation.prompts {
+            let judged =
+                self.lives(&artifact, histories, &tasks, config.evaluation.test, Some(*part)).map_err(cut)?;
+            prompted.push(Prompted {
+                part: *part,
+                lives: SplitLives { split: TaskSplit::TestIn, tasks: judged },
+            });
         }
         let state = distillation.state();
         let (validation, best) = (state.validation.clone(), state.best);
-        let results = DistillResults { parameters, steps, validation, best, lives, weights_blake3 };
+        let weights_blake3 = blake3::hash(&artifact.weights).to_hex().to_string();
+        let results = DistillResults { parameters, steps, validation, best, lives, prompted, weights_blake3 };
         Ok(distillation.run_dir().write_json(RESULTS, &results)?)
     }
 
@@ -258,10 +297,15 @@ impl Work<'_> {
         histories: &Learnt,
         tasks: &[FamilyTask],
         config: LifeConfig,
-    ) -> Result<Vec<surefoot_engine::in_context::Judged>, EngineError> {
-        let make = |_: &FamilyTask| -> Result<Box<dyn Living>, EngineError> {
+        shown: Option<f64>,
+    ) -> Result<Vec<Judged>, EngineError> {
+        let make = |task: &FamilyTask| -> Result<Box<dyn Living>, EngineError> {
             let policy = surefoot_policies::load_policy(artifact, 1)?;
-            Ok(Box::new(PolicyLife::new(policy, ActMode::Exploit)))
+            let policy = PolicyLife::new(policy, ActMode::Exploit);
+            Ok(match shown {
+                Some(part) => Box::new(PromptedLife::new(policy, histories.shown(task, part)?)),
+                None => Box::new(policy),
+            })
         };
         judge(&make, &*histories.family, tasks, config, self.interrupt)
     }
@@ -278,11 +322,7 @@ impl Work<'_> {
                 continue;
             }
             let learner = |task: &FamilyTask| -> Result<Box<dyn Living>, EngineError> {
-                let built = teacher.build(family, task).map_err(|e| EngineError::Config {
-                    key: "source".into(),
-                    expected: "one that can learn these tasks".into(),
-                    found: e.to_string(),
-                })?;
+                let built = teacher.build(family, task).map_err(|e| unfit(&e))?;
                 Ok(Box::new(SourceLife(built)))
             };
             let whole = LifeConfig { episodes: teacher.episodes, ..test };
@@ -306,7 +346,19 @@ impl Work<'_> {
             }
         }
         let arm = |name: &str, lives| ArmEvidence { name: name.into(), models: vec![lives] };
-        Ok(vec![arm("source", source), arm("oracle", oracle)])
+        let mut all = vec![arm("source", source), arm("oracle", oracle)];
+        for part in &config.evaluation.prompts {
+            let mut tasks = Vec::new();
+            for task in family.tasks(TaskSplit::TestIn) {
+                let shown = histories.shown(&task, *part)?;
+                let returns = shown.episode_returns();
+                let mean = returns.iter().map(|r| f64::from(*r)).sum::<f64>() / returns.len().max(1) as f64;
+                tasks.push(Judged { task, returns: vec![mean] });
+            }
+            let lives = SplitLives { split: TaskSplit::TestIn, tasks };
+            all.push(arm(&format!("what is shown {part}"), vec![lives]));
+        }
+        Ok(all)
     }
 
     fn write(

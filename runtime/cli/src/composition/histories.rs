@@ -8,8 +8,8 @@ use surefoot_core::{
     Env, EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm,
     Stream, TaskFamily, TaskSplit,
 };
-use surefoot_engine::Interrupt;
-use surefoot_engine::collecting::{Life, collect};
+use surefoot_engine::collecting::{Life, collect, live};
+use surefoot_engine::{EngineError, Interrupt};
 use surefoot_policies::sources::{SourceConfig, SourceContext, SourceError};
 use surefoot_sim::FamilyContext;
 
@@ -46,6 +46,51 @@ impl Teacher {
     ) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
         let (params, episodes) = (task.params.clone(), self.episodes);
         self.config.build(&SourceContext { family: Arc::clone(family), params, episodes })
+    }
+}
+
+impl Learnt {
+    /// Two episodes of the source's life on a task, from this part of the life on.
+    ///
+    /// # Errors
+    /// When the source cannot learn such a task, or the world fails.
+    pub fn shown(&self, task: &FamilyTask, part: f64) -> Result<LearningHistory, EngineError> {
+        let episodes = self.teacher.episodes;
+        let life = Life {
+            task: 0,
+            stream: 0,
+            seed: Stream::new(task.id, "shown", 0).bits() >> 1,
+            episodes,
+            keep_every: 1,
+            source: 0,
+            algorithm: String::new(),
+            algorithm_config: String::new(),
+        };
+        let mut source = self.teacher.build(&self.family, task).map_err(|e| unfit(&e))?;
+        let h = live(&life, &mut *self.family.env(&task.params)?, &mut *source)?;
+        let first = (part * episodes.saturating_sub(2) as f64).round() as usize;
+        let (mut from, mut to) = (0, 0);
+        for (index, episode) in h.episodes().enumerate().skip(first).take(2) {
+            from = if index == first { episode.start } else { from };
+            to = episode.end;
+        }
+        let [o, a] = [&h.observations, &h.actions].map(|rows| rows.len() / h.len().max(1));
+        Ok(LearningHistory {
+            observations: h.observations[from * o..to * o].to_vec(),
+            actions: h.actions[from * a..to * a].to_vec(),
+            rewards: h.rewards[from..to].to_vec(),
+            ends: h.ends[from..to].to_vec(),
+            ..LearningHistory::default()
+        })
+    }
+}
+
+/// A source that cannot learn a task of its own family.
+pub fn unfit(error: &SourceError) -> EngineError {
+    EngineError::Config {
+        key: "source".into(),
+        expected: "one that can learn these tasks".into(),
+        found: error.to_string(),
     }
 }
 

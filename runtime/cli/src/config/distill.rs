@@ -91,6 +91,8 @@ pub struct DistillEvaluation {
     pub test: LifeConfig,
     /// What a score is.
     pub scale: EvidenceScale,
+    /// Lives on new tasks that begin with being shown two episodes of the source's life on the same task, from these parts of it on.
+    pub prompts: Vec<f64>,
 }
 
 impl Default for DistillEvaluation {
@@ -102,6 +104,7 @@ impl Default for DistillEvaluation {
             log_every_updates: 50,
             test: LifeConfig::default(),
             scale: EvidenceScale::Optimal,
+            prompts: Vec::new(),
         }
     }
 }
@@ -203,12 +206,22 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
             return Err(anyhow!("histories.lived.{key} = {n}: 1 to 1000000"));
         }
     }
-    let DistillEvaluation { validation_tasks, validation, every_updates, log_every_updates, test, scale: _ } =
-        evaluation;
+    let DistillEvaluation {
+        validation_tasks,
+        validation,
+        every_updates,
+        log_every_updates,
+        test,
+        scale: _,
+        prompts,
+    } = evaluation;
     if *validation_tasks == 0 || *every_updates == 0 || *log_every_updates == 0 {
         return Err(anyhow!(
             "evaluation: validation_tasks, every_updates and log_every_updates must be at least 1"
         ));
+    }
+    if let Some(p) = prompts.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+        return Err(anyhow!("evaluation.prompts: {p}: expected parts of a life, from 0 to 1"));
     }
     for (key, lives) in [("validation", validation), ("test", test)] {
         let LifeConfig { episodes, lives, seed: _ } = lives;

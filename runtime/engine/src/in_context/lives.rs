@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    ActMode, Env, FamilyTask, Feedback, Outcome, Policy, ResetScope, Rows, RowsMut, SourceAlgorithm, StepEnd,
-    Stream, TaskFamily,
+    ActMode, Env, FamilyTask, Feedback, LearningHistory, Outcome, Policy, ResetScope, Rows, RowsMut,
+    SourceAlgorithm, StepEnd, Stream, TaskFamily,
 };
 
 use crate::{EngineError, Interrupt};
@@ -70,6 +70,45 @@ impl Living for PolicyLife {
     }
     fn observe(&mut self, _: &[f32], outcome: &Outcome) {
         self.policy.observe(&[Feedback { slot: 0, outcome: *outcome }]);
+    }
+}
+
+/// A policy that is shown some episodes of somebody else's life on the same task before it acts.
+pub struct PromptedLife {
+    policy: PolicyLife,
+    shown: LearningHistory,
+}
+
+impl PromptedLife {
+    /// Shows all of `shown` at the beginning of each life.
+    #[must_use]
+    pub const fn new(policy: PolicyLife, shown: LearningHistory) -> Self {
+        Self { policy, shown }
+    }
+}
+
+impl Living for PromptedLife {
+    fn begin(&mut self, seed: u64) {
+        self.policy.begin(seed);
+        let h = &self.shown;
+        let [o, a] = [&h.observations, &h.actions].map(|rows| rows.len() / h.len().max(1));
+        for i in 0..h.len() {
+            let outcome = Outcome { reward: h.rewards[i], end: h.ends[i], ..Outcome::default() };
+            let (seen, done) = (&h.observations[i * o..(i + 1) * o], &h.actions[i * a..(i + 1) * a]);
+            self.policy.policy.remember(0, seen, done, &outcome);
+            if outcome.end.is_last() {
+                self.policy.begin_episode(seed);
+            }
+        }
+    }
+    fn begin_episode(&mut self, seed: u64) {
+        self.policy.begin_episode(seed);
+    }
+    fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
+        self.policy.act(observation, action)
+    }
+    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
+        self.policy.observe(next_observation, outcome);
     }
 }
 
