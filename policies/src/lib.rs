@@ -1,5 +1,6 @@
 //! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), what they are compared
-//! with ([`awr`], [`bear`], [`cql`], [`iql`], [`sac`], [`td3_bc`]), and the parts they share ([`nn`]).
+//! with ([`awr`], [`bear`], [`cql`], [`iql`], [`sac`], [`td3_bc`]), the parts they share ([`nn`]), and the
+//! algorithms whose learning is recorded ([`sources`]).
 //!
 //! A new algorithm is one file here and one line in [`LearnerConfig`]. Tensors stay inside this crate: rows of `f32` and
 //! safetensors bytes cross its border.
@@ -9,11 +10,15 @@ pub mod awr;
 pub mod bc;
 pub mod bear;
 pub mod cql;
+pub mod in_context;
 pub mod iql;
 pub mod nn;
 pub mod onnx;
 pub mod sac;
+pub mod sources;
 pub mod td3_bc;
+
+pub use sources::{SourceConfig, SourceContext, SourceError};
 
 use serde::Serialize;
 use surefoot_core::{EnvSpec, LearnError, Learner, Policy, PolicyArtifact, PolicyError};
@@ -75,5 +80,8 @@ surefoot_core::registry! {
 /// # Errors
 /// When the format, the architecture or a tensor is not what the card promises.
 pub fn load_policy(artifact: &PolicyArtifact, slots: usize) -> Result<Box<dyn Policy>, PolicyError> {
+    if in_context::artifact::is_in_context(&artifact.card) {
+        return Ok(Box::new(in_context::InContextPolicy::from_artifact(artifact, slots)?));
+    }
     Ok(Box::new(nn::gaussian_policy::GaussianPolicy::from_artifact(artifact, slots)?))
 }

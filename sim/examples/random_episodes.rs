@@ -15,9 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: random_episodes ENV EPISODES [STEPPING]".into());
     };
     let numbers: Vec<f64> = rest.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
-    let soft = |at: usize| {
-        Some(Softness { frequency_hz: *numbers.get(at)?, damping_ratio: *numbers.get(at + 1)? })
-    };
+    let soft =
+        |at: usize| Some(Softness { frequency_hz: *numbers.get(at)?, damping_ratio: *numbers.get(at + 1)? });
     let stepping = numbers.first().map(|steps| Stepping {
         solver_iterations: numbers.get(1).map_or(1, |n| *n as usize),
         sweeps: numbers.get(2).map_or(1, |n| *n as usize),

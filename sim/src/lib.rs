@@ -1,7 +1,8 @@
-//! rapier3d worlds from MJCF, the tasks in them, their demonstrators and a CPU renderer.
+//! rapier3d worlds from MJCF, the tasks in them, their demonstrators and a CPU renderer; task families for learning in context.
 
 pub mod arm;
 pub mod demonstrators;
+pub mod families;
 pub mod kinematics;
 pub mod model;
 pub mod randomisation;
@@ -11,6 +12,7 @@ pub mod tool_motion;
 pub mod world;
 
 pub use demonstrators::{DemonstratorConfig, DemonstratorContext};
+pub use families::{FamilyConfig, FamilyContext};
 pub use kinematics::Kinematics;
 pub use model::{JointActuator, Model, ModelError, ModelReport};
 pub use randomisation::Randomisation;

@@ -7,6 +7,7 @@ mod bench;
 mod cli;
 mod data_verbs;
 mod determinism;
+mod distill;
 mod driven_episodes;
 mod fault_matrix;
 mod fleet;

@@ -4,7 +4,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Lanes of a sum: enough to keep wide vectors busy.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// A function item (inlined, unlike a closure) and its arguments.
 struct Job<A, R> {
@@ -21,7 +21,7 @@ impl<A, O, R: FnOnce(A) -> O> WithSimd for Job<A, R> {
 }
 
 /// `body` must be an `#[inline(always)]` function: it is compiled once per instruction set.
-fn dispatch<A, O, R: FnOnce(A) -> O>(arguments: A, body: R) -> O {
+pub(crate) fn dispatch<A, O, R: FnOnce(A) -> O>(arguments: A, body: R) -> O {
     Arch::new().dispatch(Job { arguments, body })
 }
 
@@ -33,7 +33,7 @@ fn relu(x: f32) -> f32 {
 
 /// `sum a b`.
 #[inline(always)]
-fn dot((a, b): (&[f32], &[f32])) -> f32 {
+pub(crate) fn dot((a, b): (&[f32], &[f32])) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
@@ -47,7 +47,7 @@ fn dot((a, b): (&[f32], &[f32])) -> f32 {
 
 /// `sum a`.
 #[inline(always)]
-fn total(a: &[f32]) -> f32 {
+pub(crate) fn total(a: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let a = a.chunks_exact(LANES);
     let rest: f32 = a.remainder().iter().sum();

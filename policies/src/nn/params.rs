@@ -45,12 +45,13 @@ pub fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
 }
 
 impl Part {
-    fn range(&self) -> Range<usize> {
+    /// Its place in the parameter.
+    pub(crate) fn range(&self) -> Range<usize> {
         self.at..self.at + self.dims.iter().product::<usize>()
     }
 
     /// From its numbers in the parameter to those of the array, or back.
-    fn turned(&self, values: &[f32], back: bool) -> Vec<f32> {
+    pub(crate) fn turned(&self, values: &[f32], back: bool) -> Vec<f32> {
         match (self.by_columns, self.dims.as_slice()) {
             (true, &[out, input]) if back => transposed(values, [out, input]),
             (true, &[out, input]) => transposed(values, [input, out]),

@@ -138,7 +138,7 @@ impl PolicyNetwork {
     }
 }
 
-fn check_normalizer(normalizer: &Normalizer, dim: usize) -> Result<Normalizer, PolicyError> {
+pub(crate) fn check_normalizer(normalizer: &Normalizer, dim: usize) -> Result<Normalizer, PolicyError> {
     let Normalizer { mean, std } = normalizer;
     let lengths = mean.len() == std.len() && (mean.is_empty() || mean.len() == dim);
     if !lengths {

@@ -6,5 +6,6 @@ mod awac;
 mod cql;
 mod data;
 mod golden;
+mod in_context;
 mod learners;
 mod toy_task;

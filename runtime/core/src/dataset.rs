@@ -96,6 +96,16 @@ pub enum DataError {
         /// By the data.
         found: String,
     },
+    /// A learning history that cannot be learned from.
+    #[error("{}: {history}: {source}", path.display())]
+    History {
+        /// File.
+        path: PathBuf,
+        /// Which history, as in the file.
+        history: String,
+        /// What is wrong with it.
+        source: crate::HistoryError,
+    },
     /// A person ended it.
     #[error("interrupted")]
     Interrupted,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{EnvSpec, Outcome, Task, World};
+use crate::{EnvSpec, NotAChoice, Outcome, Task, World};
 
 /// Why an environment cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,14 @@ pub enum EnvError {
         expected: usize,
         /// Its length.
         found: usize,
+    },
+    /// An action that is none of the choices there are.
+    #[error("environment {env}: action {choice}")]
+    Choice {
+        /// Environment name.
+        env: String,
+        /// Which field, and what it held.
+        choice: NotAChoice,
     },
     /// The world left the realm of finite numbers.
     #[error("the world of {env} diverged at env step {step}: {what}")]
@@ -90,11 +98,11 @@ pub trait Env: Send {
     /// When the row has the wrong length or the robot cannot be armed.
     fn reset(&mut self, seed: u64, observation: &mut [f32]) -> Result<(), EnvError>;
 
-    /// Takes one action (`[action_dim]`, normalised). Writes the next observation and the action that was executed in fact,
+    /// Takes one action (`[action_dim]`, normalised; the index where a field is a choice). Writes the next observation and the action that was executed in fact,
     /// which differs from `action` where a safety filter stepped in.
     ///
     /// # Errors
-    /// When a row has the wrong length, the world diverges or the robot fails. A non-finite action is no error: the safety
+    /// When a row has the wrong length, an index is none of the choices, the world diverges or the robot fails. A non-finite action is no error: the safety
     /// chain brakes.
     fn step(
         &mut self,
@@ -139,4 +147,19 @@ pub trait Env: Send {
 /// [`EnvError::Dimension`] when it differs.
 pub const fn check_row(what: &'static str, expected: usize, found: usize) -> Result<(), EnvError> {
     if expected == found { Ok(()) } else { Err(EnvError::Dimension { what, expected, found }) }
+}
+
+/// The indices of an action row whose fields are all choices.
+///
+/// # Errors
+/// [`EnvError::Dimension`], or [`EnvError::Choice`] with the first field that is no index, or none of the choices.
+pub fn choices(spec: &EnvSpec, action: &[f32], indices: &mut [usize]) -> Result<(), EnvError> {
+    check_row("action", spec.action_dim(), action.len())?;
+    check_row("action", spec.action_dim(), indices.len())?;
+    for ((field, value), index) in spec.action.iter().zip(action).zip(indices) {
+        let found =
+            field.index(*value).map_err(|choice| EnvError::Choice { env: spec.name.clone(), choice })?;
+        *index = found.unwrap_or_default();
+    }
+    Ok(())
 }

@@ -82,6 +82,9 @@ pub trait Policy: Send {
     -> Result<(), PolicyError>;
     /// What followed; in-context policies learn from it, others ignore it.
     fn observe(&mut self, _feedback: &[Feedback]) {}
+    /// What somebody else did in a slot's place, a demonstration for one: `action` (`[action_dim]`) on seeing `observation`
+    /// (`[observation_dim]`), and what followed. In-context policies learn from it, others ignore it.
+    fn remember(&mut self, _slot: usize, _observation: &[f32], _action: &[f32], _outcome: &Outcome) {}
 }
 
 /// What a policy file says of itself: everything needed to act, and to refuse to.

@@ -4,7 +4,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use rand_distr::{Distribution, StandardNormal};
+use rand_distr::{Beta, Distribution, StandardNormal};
 
 /// A random stream.
 #[derive(Clone, Debug)]
@@ -36,6 +36,10 @@ impl Stream {
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
         StandardNormal.sample(&mut self.0)
+    }
+    /// Beta-distributed, in `[0, 1]`; the mean where a parameter is not above 0.
+    pub fn beta(&mut self, alpha: f64, beta: f64) -> f64 {
+        Beta::new(alpha, beta).map_or(alpha / (alpha + beta), |d| d.sample(&mut self.0))
     }
     /// Fills with standard normals.
     pub fn fill_normal(&mut self, out: &mut [f32]) {

@@ -13,6 +13,7 @@ pub mod walker2d;
 
 use surefoot_core::{Env, EnvError};
 
+use crate::families;
 use crate::world::Stepping;
 
 /// What every environment is built in.
@@ -43,6 +44,16 @@ surefoot_core::registry! {
         Ant(ant::AntConfig) = "ant",
         /// A model of one's own, with a task in named terms; without a path, the example of docs/worlds.md.
         Model(model::ModelConfig) = "model",
+        /// Ten arms, one of which pays.
+        AdversarialBandit(families::adversarial_bandit::AdversarialBanditConfig) = "adversarial_bandit",
+        /// Arms that each pay with a chance of its own.
+        BernoulliBandit(families::bernoulli_bandit::BernoulliBanditConfig) = "bernoulli_bandit",
+        /// Find an invisible goal in a room of 9 x 9 cells.
+        DarkRoom(families::dark_room::DarkRoomConfig) = "dark_room",
+        /// Find an invisible goal in a room of 17 x 17 cells; a reward of 1 once.
+        DarkRoomHard(families::dark_room_hard::DarkRoomHardConfig) = "dark_room_hard",
+        /// Find an invisible key and then an invisible door.
+        DarkKeyToDoor(families::dark_key_to_door::DarkKeyToDoorConfig) = "dark_key_to_door",
     }
 }
 

@@ -8,8 +8,9 @@ mod channels;
 use std::sync::Arc;
 
 use rapier3d::dynamics::{
-    CoefficientCombineRule, FrictionModel, ImpulseJointSet, JointAxesMask, MultibodyJointHandle, MultibodyJointSet,
-    RigidBodyActivation, RigidBodyBuilder, RigidBodyHandle, RigidBodySet, SpringCoefficients,
+    CoefficientCombineRule, FrictionModel, ImpulseJointSet, JointAxesMask, MultibodyJointHandle,
+    MultibodyJointSet, RigidBodyActivation, RigidBodyBuilder, RigidBodyHandle, RigidBodySet,
+    SpringCoefficients,
 };
 use rapier3d::geometry::ColliderSet;
 use rapier3d::pipeline::PhysicsWorld;
@@ -38,7 +39,10 @@ pub struct Softness {
 
 impl Softness {
     const fn coefficients(self) -> SpringCoefficients<f32> {
-        SpringCoefficients { natural_frequency: self.frequency_hz as f32, damping_ratio: self.damping_ratio as f32 }
+        SpringCoefficients {
+            natural_frequency: self.frequency_hz as f32,
+            damping_ratio: self.damping_ratio as f32,
+        }
     }
 }
 
@@ -248,10 +252,8 @@ impl RapierWorld {
             let handle = handle.ok_or("closing a loop")?;
             let (multibody, link) = multibody_joints.get_mut(handle).ok_or("just inserted")?;
             multibody.set_self_contacts_enabled(self_contacts);
-            let (first, count) = multibody
-                .link(link)
-                .map(|l| (l.assembly_id(), l.joint().ndofs()))
-                .ok_or("just inserted")?;
+            let (first, count) =
+                multibody.link(link).map(|l| (l.assembly_id(), l.joint().ndofs())).ok_or("just inserted")?;
             let root = multibody.root().joint().ndofs();
             // rapier damps every hinge, and a floating base, by 0.1 unless told otherwise.
             multibody.damping_mut().rows_mut(0, root).fill(0.0);
@@ -266,7 +268,8 @@ impl RapierWorld {
             let joint = &handles.joints[drive.index];
             let handle = joint.joint.ok_or("closing a loop")?;
             self.joints.push(JointSlot { handle, parent: joint.link1, child: joint.link2 });
-            if let Some(JointActuator::Servo { stiffness, damping, max_effort, control_range: _ }) = drive.actuator
+            if let Some(JointActuator::Servo { stiffness, damping, max_effort, control_range: _ }) =
+                drive.actuator
                 && let Some((multibody, link)) = multibody_joints.get_mut(handle)
                 && let Some(link) = multibody.link_mut(link)
             {
@@ -399,7 +402,13 @@ impl RapierWorld {
             {
                 let (p, v) = ((position(i) - drive.reference) as f32, velocity(i) as f32);
                 let gain = self.drawn.gain[i];
-                link.joint.data.set_motor(drive.axis, p, v, (gain * stiffness) as f32, (gain * damping) as f32);
+                link.joint.data.set_motor(
+                    drive.axis,
+                    p,
+                    v,
+                    (gain * stiffness) as f32,
+                    (gain * damping) as f32,
+                );
             }
         }
     }
@@ -471,7 +480,8 @@ impl Robot for RapierWorld {
             if let Some((multibody, link)) = self.physics.multibody_joints.get(slot.handle)
                 && let Some(link) = multibody.link(link)
             {
-                state.position[i] = f64::from(Self::coordinate(drive, &link.joint().coords())) + drive.reference;
+                state.position[i] =
+                    f64::from(Self::coordinate(drive, &link.joint().coords())) + drive.reference;
                 state.velocity[i] = f64::from(multibody.joint_velocity(link)[0]);
             }
         }
@@ -564,7 +574,9 @@ impl World for RapierWorld {
             Some(render::Solid::new(part.shape, *pose * part.pose, render::linear(part.rgb)))
         });
         let mut view = self.view;
-        if let Some(body) = self.followed.and_then(|b| self.handles.bodies[b]).and_then(|h| self.physics.bodies.get(h)) {
+        if let Some(body) =
+            self.followed.and_then(|b| self.handles.bodies[b]).and_then(|h| self.physics.bodies.get(h))
+        {
             for axis in 0..2 {
                 view.eye[axis] += body.translation()[axis];
                 view.target[axis] += body.translation()[axis];

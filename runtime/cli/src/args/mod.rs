@@ -1,6 +1,7 @@
 //! The command line.
 
 mod data;
+mod distill;
 mod fleet;
 mod regress;
 mod serve_env;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
+pub use distill::DistillArgs;
 pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
 
 pub use regress::RegressArgs;
@@ -72,6 +74,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Run a suite of scenarios and compare it with golden files or a baseline policy: what changed, and is it worse?
     Regress(RegressArgs),
+    /// Distil learning histories into a policy that learns in context, with frozen weights.
+    Distill(DistillArgs),
     /// Evaluate a trained policy on fixed seeds.
     Eval(EvalArgs),
     /// Draw what policies do, side by side, as a page.
@@ -452,4 +456,6 @@ pub enum SchemaKind {
     Bench,
     /// A suite of `surefoot regress` (`configs/suites/*.toml`).
     Suite,
+    /// A distillation (`configs/distill/*.toml`).
+    Distill,
 }

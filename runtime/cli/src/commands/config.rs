@@ -6,9 +6,10 @@ use anyhow::{Context, anyhow};
 use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
+use crate::commands::distill;
 use crate::commands::train::{Learners, configuration};
 use crate::composition;
-use crate::config::{self, BenchConfig, RunConfig, SuiteConfig};
+use crate::config::{self, BenchConfig, DistillConfig, RunConfig, SuiteConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -20,6 +21,7 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
                 SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
                 SchemaKind::Suite => check_suite(file, overrides)?,
+                SchemaKind::Distill => distill::check(file, overrides)?,
                 SchemaKind::Bench => {
                     let (_, contenders) = config::load_bench(file, overrides)?;
                     for run in contenders.iter().flat_map(|c| &c.runs) {
@@ -62,6 +64,14 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.text(&toml::to_string_pretty(&suite).context("cannot write the suite")?);
             }
         }
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Distill => {
+            let distillation = config::load_distill(file, overrides)?.config;
+            if output.json() {
+                output.value(&distillation);
+            } else {
+                output.text(&toml::to_string_pretty(&distillation).context("cannot write the distillation")?);
+            }
+        }
         ConfigCommand::Show { file, overrides, .. } => {
             let loaded = config::load(file, overrides)?;
             if output.json() {
@@ -82,16 +92,17 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     Ok(())
 }
 
-/// What a file is, where nobody says it: a robot has joints, a bench has contenders, a suite has scenarios, and an experiment has none
-/// of them.
+/// What a file is, where nobody says it: a robot has joints, a bench has contenders, a suite has scenarios, a distillation has histories, and
+/// an experiment has none of them.
 fn kind_of(file: &Path, stated: Option<SchemaKind>) -> SchemaKind {
     stated.unwrap_or_else(|| {
         let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
         let has = |key: &str| table.as_ref().is_some_and(|t| t.contains_key(key) && !t.contains_key("phase"));
-        match (has("joints"), has("contender"), has("scenario")) {
+        match (has("joints"), has("contender"), has("scenario"), has("histories")) {
             (true, ..) => SchemaKind::Robot,
-            (_, true, _) => SchemaKind::Bench,
-            (.., true) => SchemaKind::Suite,
+            (_, true, ..) => SchemaKind::Bench,
+            (_, _, true, _) => SchemaKind::Suite,
+            (.., true) => SchemaKind::Distill,
             _ => SchemaKind::Run,
         }
     })
@@ -146,6 +157,7 @@ pub fn schema(kind: SchemaKind) -> Result<String, serde_json::Error> {
         SchemaKind::Robot => schemars::schema_for!(RobotContract),
         SchemaKind::Bench => schemars::schema_for!(BenchConfig),
         SchemaKind::Suite => schemars::schema_for!(SuiteConfig),
+        SchemaKind::Distill => schemars::schema_for!(DistillConfig),
     };
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
@@ -161,6 +173,7 @@ mod tests {
             (SchemaKind::Robot, "robot"),
             (SchemaKind::Bench, "bench"),
             (SchemaKind::Suite, "suite"),
+            (SchemaKind::Distill, "distill"),
         ] {
             let path = format!("{}/../../configs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
@@ -201,6 +214,20 @@ mod tests {
             assert_eq!(kind_of(&path, None), SchemaKind::Bench, "{}", path.display());
             let loaded = config::load_bench(&path, &[]);
             assert!(loaded.is_ok(), "{}: {:?}", path.display(), loaded.err());
+            checked += 1;
+        }
+        assert!(checked > 0);
+    }
+
+    #[test]
+    fn every_distillation_is_valid() {
+        let directory = format!("{}/../../configs/distill", env!("CARGO_MANIFEST_DIR"));
+        let mut checked = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(kind_of(&path, None), SchemaKind::Distill, "{}", path.display());
+            let checking = distill::check(&path, &[]);
+            assert!(checking.is_ok(), "{}: {:?}", path.display(), checking.err());
             checked += 1;
         }
         assert!(checked > 0);

@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod data;
 mod demo;
+mod distill;
 mod doctor;
 mod eval;
 mod export;
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Resume(args) => resume::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Regress(args) => regress::run(args, output),
+        Command::Distill(args) => distill::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::View(args) => view::run(args, output),
         Command::Rollout(args) => rollout::run(args, output),

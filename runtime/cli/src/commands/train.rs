@@ -281,6 +281,16 @@ pub fn carry_on(mut trainer: Trainer, interrupt: &Interrupt, output: Output) -> 
 }
 
 fn run_info(config: &RunConfig, spec: &EnvSpec, datasets: &BTreeMap<String, String>) -> RunInfo {
+    identity(&config.name, config.seed, datasets.clone(), spec.contract_hash.clone())
+}
+
+/// Where a run comes from.
+pub fn identity(
+    name: &str,
+    seed: u64,
+    datasets: BTreeMap<String, String>,
+    contract_hash: Option<String>,
+) -> RunInfo {
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let built_with = [
@@ -291,16 +301,16 @@ fn run_info(config: &RunConfig, spec: &EnvSpec, datasets: &BTreeMap<String, Stri
         ("rustc", env!("SUREFOOT_RUSTC_VERSION")),
     ];
     RunInfo {
-        name: config.name.clone(),
-        seed: config.seed,
+        name: name.to_owned(),
+        seed,
         started: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         git: option_env!("SUREFOOT_GIT").map(str::to_owned),
         versions: built_with.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         host: format!("{} ({} {}, {cores} cores)", host.trim(), std::env::consts::OS, std::env::consts::ARCH),
         argv: std::env::args().collect(),
-        datasets: datasets.clone(),
-        contract_hash: spec.contract_hash.clone(),
+        datasets,
+        contract_hash,
         config_blake3: String::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod demonstrations;
 mod fleet;
+mod histories;
 mod link;
 mod live;
 mod loading;
@@ -16,6 +17,7 @@ use surefoot_sim::EnvContext;
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
+pub use histories::{Learnt, kept_back, learnt, unfit};
 pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};
 pub use regression::{suite as regression_suite, version};
@@ -63,6 +65,15 @@ pub fn env_spec(config: &EnvConfig) -> Result<EnvSpec, EnvError> {
 /// # Errors
 /// When its configuration cannot be used.
 pub fn learner(config: &LearnerConfig, spec: &EnvSpec, seed: u64) -> Result<Box<dyn Learner>, Failure> {
+    if let Some(field) = spec.first_choice() {
+        return Err(usage(anyhow!(
+            "[learner.{}] learns quantities, and {} of {} is one of {} choices\n\nhint: its learners are the sources of `surefoot collect`",
+            config.name(),
+            field.name,
+            spec.name,
+            field.choices.unwrap_or_default()
+        )));
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     config.build(&LearnerContext::new(spec.clone(), seed).with_threads(threads)).map_err(usage)
 }

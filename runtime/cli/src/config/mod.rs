@@ -1,12 +1,16 @@
 //! The experiment file: what a run is made of. Defaults live in code, files list deviations.
 
 mod bench;
+mod distill;
 mod env;
 mod overrides;
 mod suggest;
 mod suite;
 
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
+pub use distill::{
+    DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill,
+};
 pub use env::EnvConfig;
 pub use suggest::nearest;
 pub use suite::{ScenarioConfig, SuiteConfig, SuitePolicyConfig, load_suite};

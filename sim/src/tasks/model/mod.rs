@@ -28,7 +28,7 @@ use crate::tasks::{EnvContext, build_error};
 use crate::world::{RapierWorld, Stepping};
 
 pub use quantity::Quantity;
-pub use task::{Condition, JointStart, ModelTask, Place, Reward, Shape, Start, BodyStart};
+pub use task::{BodyStart, Condition, JointStart, ModelTask, Place, Reward, Shape, Start};
 use task::{NamedTask, Places};
 
 const EXAMPLE_MODEL: &str = include_str!("../../../models/two_link.xml");
@@ -108,14 +108,21 @@ impl ModelConfig {
             (Some(task), None) => task.clone(),
             (None, Some(file)) => read_task(file).map_err(refuse)?,
             (None, None) if path.is_none() => parse_task(EXAMPLE_TASK).map_err(refuse)?,
-            (None, None) => return Err(refuse("a model needs a task: task_file = \"...\" or [env.model.task]".to_owned())),
-            (Some(_), Some(_)) => return Err(refuse("task_file and [env.model.task] exclude each other".to_owned())),
+            (None, None) => {
+                return Err(refuse(
+                    "a model needs a task: task_file = \"...\" or [env.model.task]".to_owned(),
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(refuse("task_file and [env.model.task] exclude each other".to_owned()));
+            }
         };
         let places = Places::new(&task.places).map_err(refuse)?;
         let contract = match contract {
             Some(file) => RobotContract::read(file).map_err(|e| refuse(e.to_string()))?,
             None => {
-                let bare = model.contract(&task.name, limits, Vec::new()).map_err(|e| refuse(e.to_string()))?;
+                let bare =
+                    model.contract(&task.name, limits, Vec::new()).map_err(|e| refuse(e.to_string()))?;
                 let channels = task.channels(&model, &bare, &places);
                 model.contract(&task.name, limits, channels).map_err(|e| refuse(e.to_string()))?
             }
@@ -123,7 +130,9 @@ impl ModelConfig {
         let asked = (contract.control_secs() / model.timestep_secs()).ceil().max(1.0);
         let steps = physics_steps_per_tick.unwrap_or(asked as usize);
         if !(1..=MAX_PHYSICS_STEPS).contains(&steps) {
-            return Err(refuse(format!("physics_steps_per_tick must be 1 to {MAX_PHYSICS_STEPS}, found {steps}")));
+            return Err(refuse(format!(
+                "physics_steps_per_tick must be 1 to {MAX_PHYSICS_STEPS}, found {steps}"
+            )));
         }
         let iterations = solver_iterations.unwrap_or(1);
         if !(1..=100).contains(&iterations) {
@@ -145,6 +154,7 @@ fn parse_task(text: &str) -> Result<ModelTask, String> {
 }
 
 fn read_task(file: &Path) -> Result<ModelTask, String> {
-    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read task {}: {e}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|e| format!("cannot read task {}: {e}", file.display()))?;
     parse_task(&text).map_err(|e| format!("task {}: {e}", file.display()))
 }

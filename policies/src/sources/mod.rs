@@ -1,0 +1,93 @@
+//! Source algorithms: what learns each task of a family anew, so that its history can be learned from. One file and one registry line
+//! each.
+
+pub mod coverage;
+pub mod exp3;
+pub mod noisy_oracle;
+mod table;
+pub mod tabular_q;
+pub mod thompson;
+pub mod ucb;
+
+use std::sync::Arc;
+
+use surefoot_core::{EnvSpec, SourceAlgorithm, TaskFamily};
+
+/// What a source is built for: one life on one task.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// The family.
+    pub family: Arc<dyn TaskFamily>,
+    /// What is hidden of the task. For sources that know the task; those that learn it do not look.
+    pub params: Vec<f32>,
+    /// Episodes that it will live: what schedules go by.
+    pub episodes: usize,
+}
+
+impl SourceContext {
+    /// What is seen and done.
+    #[must_use]
+    pub fn spec(&self) -> &EnvSpec {
+        self.family.spec()
+    }
+}
+
+/// Why a source cannot learn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A setting that cannot be used.
+    #[error("[source.{source_name}] {key} {reason}")]
+    Setting {
+        /// The source.
+        source_name: &'static str,
+        /// Its key.
+        key: &'static str,
+        /// What it must be, and what it was.
+        reason: String,
+    },
+    /// The task is not of the kind that this source learns.
+    #[error("[source.{source_name}] cannot learn {family}: it needs {needs}, and there is {found}")]
+    Family {
+        /// The source.
+        source_name: &'static str,
+        /// The family.
+        family: String,
+        /// What it needs.
+        needs: &'static str,
+        /// What is there.
+        found: String,
+    },
+}
+
+surefoot_core::registry! {
+    /// A source algorithm and its settings: `[source.NAME]`.
+    pub enum SourceConfig: fn(&SourceContext) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
+        /// Visit every cell, nearest first, and then go where rewards were.
+        Coverage(coverage::CoverageConfig) = "coverage",
+        /// Exponential weights for exploration and exploitation of arms.
+        Exp3(exp3::Exp3Config) = "exp3",
+        /// Somebody who knows the task, among random actions that become fewer.
+        NoisyOracle(noisy_oracle::NoisyOracleConfig) = "noisy_oracle",
+        /// Q-learning on a table.
+        TabularQ(tabular_q::TabularQConfig) = "tabular_q",
+        /// Thompson sampling of arms that pay 0 or 1.
+        Thompson(thompson::ThompsonConfig) = "thompson",
+        /// Upper confidence bounds (UCB1) of arms.
+        Ucb(ucb::UcbConfig) = "ucb",
+    }
+}
+
+/// Refuses a number outside of `low..=high`.
+fn within(
+    source_name: &'static str,
+    key: &'static str,
+    value: f64,
+    [low, high]: [f64; 2],
+) -> Result<(), SourceError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let reason = format!("= {value}: expected {low} to {high}");
+    Err(SourceError::Setting { source_name, key, reason })
+}

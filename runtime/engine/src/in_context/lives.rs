@@ -1,0 +1,208 @@
+//! Whole lives: episode after episode of one task, beginning with nothing known.
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use surefoot_core::{
+    ActMode, Env, FamilyTask, Feedback, LearningHistory, Outcome, Policy, ResetScope, Rows, RowsMut,
+    SourceAlgorithm, StepEnd, Stream, TaskFamily,
+};
+
+use crate::{EngineError, Interrupt};
+
+/// How lives are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LifeConfig {
+    /// Episodes of a life.
+    pub episodes: usize,
+    /// Lives on each task.
+    pub lives: usize,
+    /// Where their randomness comes from: the same for every policy.
+    pub seed: u64,
+}
+
+impl Default for LifeConfig {
+    fn default() -> Self {
+        Self { episodes: 40, lives: 20, seed: 10_007 }
+    }
+}
+
+/// Somebody who lives: a policy or a learning algorithm.
+pub trait Living: Send {
+    /// Forgets everything; `seed` is all its randomness.
+    fn begin(&mut self, seed: u64);
+    /// A new episode of the same task.
+    fn begin_episode(&mut self, seed: u64);
+    /// Chooses an action.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError>;
+    /// What followed.
+    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome);
+}
+
+/// A policy, alone in its first slot.
+pub struct PolicyLife {
+    policy: Box<dyn Policy>,
+    mode: ActMode,
+}
+
+impl PolicyLife {
+    /// Acts in this mode.
+    #[must_use]
+    pub const fn new(policy: Box<dyn Policy>, mode: ActMode) -> Self {
+        Self { policy, mode }
+    }
+}
+
+impl Living for PolicyLife {
+    fn begin(&mut self, seed: u64) {
+        self.policy.reset(0, ResetScope::Task, seed);
+    }
+    fn begin_episode(&mut self, seed: u64) {
+        self.policy.reset(0, ResetScope::Episode, seed);
+    }
+    fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
+        let (o, a) = (observation.len(), action.len());
+        Ok(self.policy.act(Rows::new(observation, o), self.mode, RowsMut::new(action, a))?)
+    }
+    fn observe(&mut self, _: &[f32], outcome: &Outcome) {
+        self.policy.observe(&[Feedback { slot: 0, outcome: *outcome }]);
+    }
+}
+
+/// A policy that is shown some episodes of somebody else's life on the same task before it acts.
+pub struct PromptedLife {
+    policy: PolicyLife,
+    shown: LearningHistory,
+}
+
+impl PromptedLife {
+    /// Shows all of `shown` at the beginning of each life.
+    #[must_use]
+    pub const fn new(policy: PolicyLife, shown: LearningHistory) -> Self {
+        Self { policy, shown }
+    }
+}
+
+impl Living for PromptedLife {
+    fn begin(&mut self, seed: u64) {
+        self.policy.begin(seed);
+        let h = &self.shown;
+        let [o, a] = [&h.observations, &h.actions].map(|rows| rows.len() / h.len().max(1));
+        for i in 0..h.len() {
+            let outcome = Outcome { reward: h.rewards[i], end: h.ends[i], ..Outcome::default() };
+            let (seen, done) = (&h.observations[i * o..(i + 1) * o], &h.actions[i * a..(i + 1) * a]);
+            self.policy.policy.remember(0, seen, done, &outcome);
+            if outcome.end.is_last() {
+                self.policy.begin_episode(seed);
+            }
+        }
+    }
+    fn begin_episode(&mut self, seed: u64) {
+        self.policy.begin_episode(seed);
+    }
+    fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
+        self.policy.act(observation, action)
+    }
+    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
+        self.policy.observe(next_observation, outcome);
+    }
+}
+
+/// A source algorithm.
+pub struct SourceLife(pub Box<dyn SourceAlgorithm>);
+
+impl Living for SourceLife {
+    fn begin(&mut self, seed: u64) {
+        self.0.reset(seed);
+    }
+    fn begin_episode(&mut self, _: u64) {}
+    fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
+        self.0.act(observation, action);
+        Ok(())
+    }
+    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
+        self.0.observe(next_observation, outcome);
+    }
+}
+
+/// What lives on a task brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// The task.
+    pub task: FamilyTask,
+    /// Mean return over lives, by episode.
+    pub returns: Vec<f64>,
+}
+
+fn live(
+    living: &mut dyn Living,
+    env: &mut dyn Env,
+    episodes: usize,
+    seed: u64,
+    interrupt: &Interrupt,
+) -> Result<Vec<f64>, EngineError> {
+    let max_steps = env.spec().max_steps.max(1);
+    let mut observation = vec![0.0; env.spec().observation_dim()];
+    let mut action = vec![0.0; env.spec().action_dim()];
+    let mut executed = action.clone();
+    living.begin(Stream::new(seed, "life", 0).bits());
+    let mut returns = Vec::with_capacity(episodes);
+    for episode in 0..episodes as u64 {
+        if interrupt.requested() {
+            return Err(EngineError::Interrupted);
+        }
+        let mut seeds = Stream::new(seed, "life_episode", episode);
+        env.reset(seeds.bits(), &mut observation)?;
+        if episode > 0 {
+            living.begin_episode(seeds.bits());
+        }
+        let mut total = 0.0;
+        for step in 1..=max_steps {
+            living.act(&observation, &mut action)?;
+            let mut outcome = env.step(&action, &mut observation, &mut executed)?;
+            if step == max_steps && outcome.end == StepEnd::Running {
+                outcome.end = StepEnd::Truncated;
+            }
+            living.observe(&observation, &outcome);
+            total += f64::from(outcome.reward);
+            if outcome.end.is_last() {
+                break;
+            }
+        }
+        returns.push(total);
+    }
+    Ok(returns)
+}
+
+/// Lives `config.lives` lives on each of `tasks`, on the threads of the present pool; `make` makes somebody for a task. The result is a
+/// function of the seeds alone.
+///
+/// # Errors
+/// [`EngineError::Interrupted`], or what a world or a policy says.
+pub fn judge(
+    make: &(dyn Fn(&FamilyTask) -> Result<Box<dyn Living>, EngineError> + Sync),
+    family: &dyn TaskFamily,
+    tasks: &[FamilyTask],
+    config: LifeConfig,
+    interrupt: &Interrupt,
+) -> Result<Vec<Judged>, EngineError> {
+    let LifeConfig { episodes, lives, seed } = config;
+    let of_task = |task: &FamilyTask| {
+        let mut living = make(task)?;
+        let mut env = family.env(&task.params)?;
+        let mut sums = vec![0.0; episodes];
+        for life in 0..lives as u64 {
+            let seed = Stream::new(seed, &format!("task {}", task.id), life).bits();
+            let returns = live(&mut *living, &mut *env, episodes, seed, interrupt)?;
+            sums.iter_mut().zip(returns).for_each(|(sum, r)| *sum += r);
+        }
+        let returns = sums.into_iter().map(|sum| sum / lives.max(1) as f64).collect();
+        Ok(Judged { task: task.clone(), returns })
+    };
+    tasks.par_iter().map(of_task).collect()
+}

@@ -1,0 +1,173 @@
+//! The evidence as a table in Markdown and as one HTML page that needs nothing else.
+
+use std::fmt::Write as _;
+
+use maud::{Markup, html};
+use surefoot_core::TaskSplit;
+
+use super::evidence::{Evidence, EvidenceScale, SplitEvidence};
+use crate::comparison::Estimate;
+use crate::report::chart::{Chart, Curve, nice_ticks, number};
+use crate::report::{SAFETY_NOTICE, document};
+
+/// Colours, by the arm's place.
+const CLASSES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+
+const fn split_words(split: TaskSplit) -> &'static str {
+    match split {
+        TaskSplit::Train => "tasks of the training",
+        TaskSplit::TestIn => "new tasks",
+        TaskSplit::TestOod => "new tasks from outside of the training's range",
+    }
+}
+
+const fn scale_words(scale: EvidenceScale) -> &'static str {
+    match scale {
+        EvidenceScale::Optimal => "return as a share of the optimal one, %",
+        EvidenceScale::Source => "0 is a random policy's return, 100 the source's on the same tasks",
+    }
+}
+
+fn cell(e: Estimate) -> String {
+    format!("{:.1} [{:.1}, {:.1}]", 100.0 * e.value, 100.0 * e.low, 100.0 * e.high)
+}
+
+fn reached(arm: &SplitEvidence) -> String {
+    arm.episodes_to_three_quarters.map_or("–".into(), |e| e.to_string())
+}
+
+fn splits(evidence: &Evidence) -> impl Iterator<Item = (TaskSplit, Vec<&SplitEvidence>)> {
+    TaskSplit::ALL.into_iter().filter_map(|split| {
+        let arms: Vec<&SplitEvidence> = evidence.arms.iter().filter(|a| a.split == split).collect();
+        (!arms.is_empty()).then_some((split, arms))
+    })
+}
+
+/// The table.
+#[must_use]
+pub fn evidence_table(evidence: &Evidence) -> String {
+    let mut out = String::new();
+    for (split, arms) in splits(evidence) {
+        let goals = arms.first().map_or(0, |a| a.goals);
+        let random = evidence.random.get(split.name()).copied().unwrap_or(0.0);
+        let _ = writeln!(out, "{} ({goals}); random: {:.1}\n", split_words(split), 100.0 * random);
+        out.push_str(
+            "| | seeds | early | late | gain | solved | episodes to 75 % |\n|---|---|---|---|---|---|---|\n",
+        );
+        for arm in arms {
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {:.0} % | {} |",
+                arm.name,
+                arm.seeds,
+                cell(arm.early),
+                cell(arm.late),
+                cell(arm.gain),
+                100.0 * arm.solved,
+                reached(arm)
+            );
+        }
+        out.push('\n');
+    }
+    let _ = writeln!(
+        out,
+        "Score: {}. Early: the first two episodes of a life, late: the last quarter; bootstrap 95 % intervals over tasks. Solved: tasks with a late score above 50.",
+        scale_words(evidence.scale)
+    );
+    out
+}
+
+/// The page.
+#[must_use]
+pub fn evidence_page(evidence: &Evidence) -> String {
+    let Evidence { name, scale, ceiling, random: _, arms: _ } = evidence;
+    let content = html! {
+        header {
+            h1 { (name) }
+            p.soft { "Learning in context, with frozen weights. Score: " (scale_words(*scale)) "." }
+        }
+        @for (split, arms) in splits(evidence) {
+            section {
+                h2 { (split_words(split)) }
+                @if arms.iter().any(|a| a.curve.len() > 1) {
+                    div.wide { (chart(&arms, ceiling.as_deref()).draw()) }
+                    div.legend {
+                        @for (i, arm) in arms.iter().enumerate() { span.(CLASSES[i % CLASSES.len()]) { span.key {} (arm.name) } }
+                        @if ceiling.is_some() { span.soft { "faint: random steps until the goal is found, and then the best ones" } }
+                    }
+                }
+                (figures(&arms))
+                h3 { "By task" }
+                (by_goal(&arms))
+            }
+        }
+        footer { (SAFETY_NOTICE) }
+    };
+    document(name, &content).into_string()
+}
+
+fn chart(arms: &[&SplitEvidence], ceiling: Option<&[f32]>) -> Chart {
+    let episodes = arms.iter().map(|a| a.curve.len()).max().unwrap_or(1);
+    let x = |e: usize| e as f64 / (episodes - 1).max(1) as f64;
+    let mut curves = Vec::new();
+    if let Some(ceiling) = ceiling {
+        curves.push(Curve {
+            class: "c7",
+            points: ceiling.iter().take(episodes).enumerate().map(|(e, c)| (x(e), f64::from(*c))).collect(),
+            band: Vec::new(),
+            dots: false,
+            faint: true,
+        });
+    }
+    for (i, arm) in arms.iter().enumerate() {
+        curves.push(Curve {
+            class: CLASSES[i % CLASSES.len()],
+            points: arm.curve.iter().enumerate().map(|(e, c)| (x(e), c.value)).collect(),
+            band: arm.curve.iter().enumerate().map(|(e, c)| (x(e), c.low, c.high)).collect(),
+            dots: episodes < 12,
+            faint: false,
+        });
+    }
+    let ticks = nice_ticks(0.0, episodes as f64, 8)
+        .into_iter()
+        .filter(|v| *v >= 1.0 && *v <= episodes as f64)
+        .map(|v| (x(v as usize - 1), number(v)));
+    Chart {
+        title: "Score by episode".into(),
+        size: (980.0, 380.0),
+        range: None,
+        percent: true,
+        ticks: ticks.collect(),
+        spans: vec![(0.0, 1.0, "episode of a life".into())],
+        curves,
+    }
+}
+
+fn figures(arms: &[&SplitEvidence]) -> Markup {
+    html! {
+        div.scroll { table {
+            tr { th { "" } th { "seeds" } th { "early" } th { "late" } th { "gain" } th { "solved" } th { "episodes to 75 %" } }
+            @for (i, arm) in arms.iter().enumerate() {
+                tr {
+                    td.(CLASSES[i % CLASSES.len()]) { span.key {} (arm.name) }
+                    td { (arm.seeds) } td { (cell(arm.early)) } td { (cell(arm.late)) } td { (cell(arm.gain)) }
+                    td { (format!("{:.0} %", 100.0 * arm.solved)) } td { (reached(arm)) }
+                }
+            }
+        } }
+        p.soft.small { "In percent. Early: the first two episodes of a life, late: the last quarter; bootstrap 95 % intervals over tasks." }
+    }
+}
+
+fn by_goal(arms: &[&SplitEvidence]) -> Markup {
+    let tasks: Vec<u64> = arms.first().map_or_else(Vec::new, |a| a.by_goal.keys().copied().collect());
+    let late = |arm: &SplitEvidence, task: u64| {
+        arm.by_goal.get(&task).map_or("–".into(), |s| format!("{:.0}", 100.0 * s))
+    };
+    html! {
+        div.scroll { table {
+            tr { th { "task" } @for task in &tasks { th { (task) } } }
+            @for arm in arms { tr { td { (arm.name) } @for task in &tasks { td { (late(arm, *task)) } } } }
+        } }
+    }
+}

@@ -1,0 +1,99 @@
+//! `surefoot distill` as a user meets it.
+
+use surefoot_engine::in_context::Evidence;
+
+use crate::program::{Workplace, assert_same_run};
+use crate::resume::signal_at;
+
+const ROOM: &str = r#"
+name = "room"
+seed = 3
+[histories.lived]
+family = { dark_room = {} }
+source = { coverage = {} }
+per_task = 2
+episodes = 6
+[model]
+width = 16
+layers = 2
+feed_forward = 16
+window = 20
+[optimizer]
+updates = 30
+batch = 4
+warm_up_updates = 5
+[evaluation]
+validation_tasks = 4
+validation = { episodes = 3, lives = 1 }
+every_updates = 10
+log_every_updates = 5
+test = { episodes = 4, lives = 1 }
+[[arm]]
+name = "blind"
+overrides = ["model.rewards=false"]
+"#;
+
+fn workplace() -> Workplace {
+    let workplace = Workplace::new();
+    std::fs::write(workplace.path("room.toml"), ROOM).unwrap();
+    workplace
+}
+
+#[test]
+fn a_distillation_goes_on_bit_for_bit_and_its_policy_is_one_like_any_other() {
+    let workplace = workplace();
+    let table = workplace.succeed(&["distill", "room.toml", "--run-dir", "whole", "--threads", "1"]);
+    for row in ["new tasks (16)", "| ad |", "| source |", "| oracle | 1 | 100.0 [100.0, 100.0]"] {
+        assert!(table.contains(row), "{row} in\n{table}");
+    }
+    let cut = ["distill", "room.toml", "--run-dir", "cut", "--threads", "2", "--json"];
+    assert_eq!(signal_at(&workplace, &cut, "-INT", "\"distill_progress\"", 2), 130);
+    assert!(!workplace.path("cut/results.json").exists());
+    workplace.fail(&["distill", "cut", "seed=4"], 2, &["its own settings"]);
+    workplace.succeed(&["distill", "cut", "--threads", "2"]);
+    assert_same_run(&workplace.path("whole"), &workplace.path("cut"));
+    let policy = |run: &str| std::fs::read(workplace.path(run).join("policy/policy.safetensors")).unwrap();
+    assert_eq!(policy("whole"), policy("cut"));
+    // A finished one is shown again.
+    assert_eq!(workplace.succeed(&["distill", "cut"]), table);
+    workplace.fail(&["distill", "room.toml", "--run-dir", "whole"], 1, &["whole", "exists"]);
+    let judged = workplace.succeed(&["eval", "whole", "--episodes", "3", "--json"]);
+    assert!(judged.contains("\"return_mean\""), "{judged}");
+    workplace.fail(&["eval", "whole", "--env", "push"], 1, &["observation"]);
+    workplace.fail(&["export", "whole", "--to", "policy.onnx"], 1, &["architecture"]);
+}
+
+#[test]
+fn arms_stand_side_by_side() {
+    let workplace = workplace();
+    let arms = ["distill", "room.toml", "--arms", "--seeds", "0,1", "--to", "out", "--threads", "2"];
+    let table = workplace.succeed(&arms);
+    for row in ["| ad | 2 |", "| blind | 2 |", "| source |"] {
+        assert!(table.contains(row), "{row} in\n{table}");
+    }
+    let json = std::fs::read(workplace.path("out/evidence.json")).unwrap();
+    let evidence: Evidence = serde_json::from_slice(&json).unwrap();
+    assert!(evidence.arms.iter().all(|a| a.goals == 16) && evidence.ceiling.is_some());
+    let page = std::fs::read_to_string(workplace.path("out/report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("By task") && !page.contains("NaN"));
+    // Nothing is trained twice, and other settings are another comparison.
+    let again = ["distill", "room.toml", "--arms", "--seeds", "0,1", "--to", "out", "--report-only"];
+    assert_eq!(workplace.succeed(&again), table);
+    let other = ["distill", "room.toml", "optimizer.batch=5", "--arms", "--to", "out"];
+    workplace.fail(&other, 2, &["ad-s0", "other settings"]);
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named_before_anything_is_begun() {
+    let workplace = workplace();
+    for (given, words) in [
+        ("model.heads=3", &["model.heads"][..]),
+        ("model.widht=3", &["widht", "width"]),
+        ("evaluation.validation_tasks=64", &["validation_tasks", "64 tasks"]),
+        ("histories.lived.per_task=0", &["per_task"]),
+        ("histories.lived.source={ucb={}}", &["ucb", "dark_room"]),
+    ] {
+        workplace.fail(&["distill", "room.toml", given, "--run-dir", "none"], 2, words);
+        assert!(!workplace.path("none").exists(), "{given}");
+    }
+}
