@@ -7,7 +7,7 @@ use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
 use crate::commands::distill;
-use crate::commands::train::{Learners, configuration};
+use crate::commands::train::Learners;
 use crate::composition;
 use crate::config::{self, BenchConfig, DistillConfig, RunConfig, SuiteConfig};
 use crate::failure::{CommandResult, Failure, usage};
@@ -143,11 +143,7 @@ fn no_overrides(file: &Path, overrides: &[String]) -> CommandResult {
 /// Builds what the suite names, and runs nothing.
 fn check_suite(file: &Path, overrides: &[String]) -> CommandResult {
     no_overrides(file, overrides)?;
-    let suite = composition::regression_suite(&config::load_suite(file)?, file)?;
-    for scenario in &suite.scenarios {
-        surefoot_engine::regression::check(scenario).map_err(configuration)?;
-    }
-    Ok(())
+    composition::check_suite(&composition::regression_suite(&config::load_suite(file)?, file)?)
 }
 
 /// The JSON schema of a kind of file, as it is checked in under `configs/schema/`.
@@ -229,6 +225,21 @@ mod tests {
             let checking = distill::check(&path, &[]);
             assert!(checking.is_ok(), "{}: {:?}", path.display(), checking.err());
             checked += 1;
+        }
+        assert!(checked > 0);
+    }
+
+    #[test]
+    fn every_suite_of_regressions_is_valid() {
+        let directory = format!("{}/../../configs/suites", env!("CARGO_MANIFEST_DIR"));
+        let mut checked = 0;
+        for path in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|e| e == "toml") {
+                assert_eq!(kind_of(&path, None), SchemaKind::Suite, "{}", path.display());
+                let found = check_suite(&path, &[]);
+                assert!(found.is_ok(), "{}: {:?}", path.display(), found.err());
+                checked += 1;
+            }
         }
         assert!(checked > 0);
     }

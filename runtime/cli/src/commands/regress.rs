@@ -9,7 +9,7 @@ use surefoot_engine::regression::{self, Judged, Role, Runner, Suite, Told, Verdi
 use surefoot_engine::run_dir::write_atomic;
 
 use crate::args::RegressArgs;
-use crate::commands::train::{configuration, on_interrupt};
+use crate::commands::train::on_interrupt;
 use crate::composition;
 use crate::config::load_suite;
 use crate::failure::{CommandResult, Failure, usage};
@@ -27,9 +27,7 @@ pub fn run(args: &RegressArgs, output: Output) -> CommandResult {
             return Err(usage(anyhow!("--only {only}: expected part of one of {}", names.join(", "))));
         }
     }
-    for scenario in &suite.scenarios {
-        regression::check(scenario).map_err(configuration)?;
-    }
+    composition::check_suite(&suite)?;
     let directory = to.clone().unwrap_or_else(|| PathBuf::from("regress").join(&suite.name));
     // A directory that cannot be written to is known before the first episode costs time.
     std::fs::create_dir_all(&directory).with_context(|| {

@@ -20,7 +20,7 @@ pub use fleet::{endpoints, episodes_ahead, make_fleet};
 pub use histories::{Learnt, kept_back, learnt, unfit};
 pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};
-pub use regression::{suite as regression_suite, version};
+pub use regression::{check_suite, suite as regression_suite, version};
 
 use crate::config::{EnvConfig, RecordedConfig, RunConfig};
 use crate::failure::{Failure, usage};

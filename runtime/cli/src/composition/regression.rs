@@ -28,6 +28,17 @@ pub fn suite(config: &SuiteConfig, path: &Path) -> Result<Suite, Failure> {
     Ok(Suite { name: name.clone(), golden: beside.join(golden), scenarios })
 }
 
+/// Builds each scenario once, and runs nothing.
+///
+/// # Errors
+/// `Failure::Usage` with the scenario's name and what does not fit.
+pub fn check_suite(suite: &Suite) -> Result<(), Failure> {
+    suite.scenarios.iter().try_for_each(|scenario| {
+        surefoot_engine::regression::check(scenario)
+            .map_err(|e| usage(anyhow!("scenario {:?}: {e}", scenario.name)))
+    })
+}
+
 fn build(config: &ScenarioConfig, beside: &Path) -> Result<Scenario, Failure> {
     let ScenarioConfig { name, level, env, policy, baseline, seeds, faults } = config;
     let in_scenario = |failure: Failure| match failure {

@@ -39,7 +39,9 @@ pub fn terminal(report: &SuiteReport) -> String {
         for note in blessing_lines(scenario) {
             let _ = writeln!(text, "  {note}");
         }
-        for note in &scenario.notes {
+        // Of what passed, the report says what else is different.
+        let told = scenario.verdict > Verdict::Passed && scenario.blessing.is_none();
+        for note in scenario.notes.iter().filter(|_| told) {
             let _ = writeln!(text, "  note: {note}");
         }
     }

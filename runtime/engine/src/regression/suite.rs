@@ -40,7 +40,7 @@ pub struct Judged {
 /// [`EngineError::Config`] with the key; whatever building a world or a policy says.
 pub fn check(scenario: &Scenario) -> Result<(), EngineError> {
     let refuse = |key: &str, why: String| EngineError::Config {
-        key: format!("scenario {:?}: {key}", scenario.name),
+        key: key.to_owned(),
         expected: "settings that fit".into(),
         found: why,
     };
