@@ -36,11 +36,17 @@ fn list(text: &str) -> Result<Vec<f64>, std::num::ParseFloatError> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, dt, seconds, control, substeps, qpos, qvel, soft @ ..] = args.as_slice() else {
-        return Err("usage: fidelity FILE DT SECONDS CONTROL SUBSTEPS QPOS QVEL [CONTACT_HZ RATIO [LIMIT_HZ RATIO]]".into());
+        return Err(
+            "usage: fidelity FILE DT SECONDS CONTROL SUBSTEPS QPOS QVEL [CONTACT_HZ RATIO [LIMIT_HZ RATIO]]"
+                .into(),
+        );
     };
     let (dt, seconds): (f64, f64) = (dt.parse()?, seconds.parse()?);
     let soft: Vec<f64> = soft.iter().map(|s| s.parse()).collect::<Result<_, _>>()?;
-    let softness = |i: usize| Some(Softness { frequency_hz: *soft.get(i)?, damping_ratio: *soft.get(i + 1)? });
+    let softness = |i: usize| {
+        let frequency_hz = *soft.get(i).filter(|hz| **hz > 0.0)?;
+        Some(Softness { frequency_hz, damping_ratio: *soft.get(i + 1)? })
+    };
     let model = Arc::new(Model::read(Path::new(file))?);
     let report = model.report();
     // Limits that nothing here reaches: this compares dynamics.
@@ -60,7 +66,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for joint in &report.joints {
         if joint.kind == "free" {
             slots.push(Slot::Free(channels.len()));
-            let named = FREE.map(|c| ChannelContract { name: format!("{}_{c}", joint.body), unit: "1".to_owned() });
+            let named =
+                FREE.map(|c| ChannelContract { name: format!("{}_{c}", joint.body), unit: "1".to_owned() });
             channels.extend(named);
         } else {
             slots.push(Slot::Joint(joints.len()));
@@ -82,8 +89,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut drives = Vec::new();
     for joint in model.actuated_joints() {
-        let index = contract.joints.iter().position(|j| j.name == joint).ok_or("an actuator drives no joint")?;
-        let JointActuator::Motor { gear, .. } = model.actuator(joint)? else { return Err("not a motor".into()) };
+        let index =
+            contract.joints.iter().position(|j| j.name == joint).ok_or("an actuator drives no joint")?;
+        let JointActuator::Motor { gear, .. } = model.actuator(joint)? else {
+            return Err("not a motor".into());
+        };
         drives.push((index, gear));
     }
     let mut state = RobotState::zeros(&contract);

@@ -52,8 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut chain = contract.safety_chain()?;
     let mut state = RobotState::zeros(&contract);
     let mut effort = vec![0.0; names.len()];
-    let mut world =
-        RapierWorld::new(contract, Arc::clone(&model), Stepping::new(1))?;
+    let mut world = RapierWorld::new(contract, Arc::clone(&model), Stepping::new(1))?;
     world.reset(&state)?;
     chain.arm(&state.position)?;
     let every = (0.02 / dt).round().max(1.0) as u64;

@@ -63,7 +63,9 @@ impl Randomisation {
     }
 
     pub(crate) fn draws_physics(&self) -> bool {
-        [self.mass_scale, self.friction_scale, self.gain_scale, self.damping_scale].iter().any(|r| *r != [1.0; 2])
+        [self.mass_scale, self.friction_scale, self.gain_scale, self.damping_scale]
+            .iter()
+            .any(|r| *r != [1.0; 2])
     }
 
     fn draws_link(&self) -> bool {
@@ -98,17 +100,17 @@ impl Randomisation {
                 ));
             }
         }
-        for (key, [fewest, most]) in [
-            ("action_delay_steps", action_delay_steps),
-            ("observation_delay_steps", observation_delay_steps),
-        ] {
+        for (key, [fewest, most]) in
+            [("action_delay_steps", action_delay_steps), ("observation_delay_steps", observation_delay_steps)]
+        {
             if fewest > most || *most > MAX_DELAY_STEPS {
                 return refuse(format!(
                     "{key} must be [fewest, most], at most {MAX_DELAY_STEPS}, found [{fewest}, {most}]"
                 ));
             }
         }
-        let noises = observation_noise.iter().map(|(name, noise)| (format!("observation_noise.{name}"), *noise));
+        let noises =
+            observation_noise.iter().map(|(name, noise)| (format!("observation_noise.{name}"), *noise));
         for (key, noise) in noises.chain([("action_noise".to_owned(), *action_noise)]) {
             if !(noise.is_finite() && noise >= 0.0) {
                 return refuse(format!("{key} must not be negative, found {noise}"));
@@ -142,6 +144,8 @@ pub struct DrawnPhysics {
     pub gain: Vec<f64>,
     /// By the loader's joints.
     damping: Vec<f32>,
+    /// Damping of the model's own, by the loader's joints.
+    stated_damping: Vec<f32>,
 }
 
 impl DrawnPhysics {
@@ -152,15 +156,17 @@ impl DrawnPhysics {
             friction: 1.0,
             gain: vec![1.0; driven],
             damping: vec![1.0; model.robot.joints.len()],
+            stated_damping: model.robot.joints.iter().map(|j| j.damping_per_dof).collect(),
         }
     }
 
     /// Draws everything for the episode of `seed`; always in the same order, so one range does not move another's numbers.
     pub fn draw(&mut self, ranges: &Randomisation, seed: u64) {
-        let fill = |purpose: &'static str, [low, high]: [f64; 2], values: &mut dyn Iterator<Item = &mut f32>| {
-            let mut stream = Stream::new(seed, purpose, 0);
-            values.for_each(|value| *value = stream.uniform(low, high) as f32);
-        };
+        let fill =
+            |purpose: &'static str, [low, high]: [f64; 2], values: &mut dyn Iterator<Item = &mut f32>| {
+                let mut stream = Stream::new(seed, purpose, 0);
+                values.for_each(|value| *value = stream.uniform(low, high) as f32);
+            };
         fill("random masses", ranges.mass_scale, &mut self.mass.iter_mut());
         fill("random friction", ranges.friction_scale, &mut std::iter::once(&mut self.friction));
         fill("random damping", ranges.damping_scale, &mut self.damping.iter_mut());
@@ -187,11 +193,13 @@ impl DrawnPhysics {
                 collider.set_friction(collider.friction() * self.friction);
             }
         }
-        for (handle, scale) in handles.joints.iter().zip(&self.damping) {
+        for ((handle, scale), stated) in handles.joints.iter().zip(&self.damping).zip(&self.stated_damping) {
             if let Some((multibody, link)) = handle.and_then(|h| physics.multibody_joints.get_mut(h))
-                && let Some((first, count)) = multibody.link(link).map(|l| (l.assembly_id(), l.joint().ndofs()))
+                && let Some((first, count)) =
+                    multibody.link(link).map(|l| (l.assembly_id(), l.joint().ndofs()))
             {
-                multibody.damping_mut().rows_mut(first, count).iter_mut().for_each(|d| *d *= scale);
+                let own = &mut multibody.damping_mut().rows_mut(first, count);
+                own.iter_mut().for_each(|d| *d += (scale - 1.0) * stated);
             }
         }
     }

@@ -89,7 +89,11 @@ impl Drop for Folder {
 }
 
 fn config(path: &Path, task: &str) -> ModelConfig {
-    ModelConfig { path: Some(path.to_owned()), task: Some(toml::from_str(task).unwrap()), ..ModelConfig::default() }
+    ModelConfig {
+        path: Some(path.to_owned()),
+        task: Some(toml::from_str(task).unwrap()),
+        ..ModelConfig::default()
+    }
 }
 
 fn build(path: &Path, task: &str) -> Result<Box<dyn Env>, String> {
@@ -100,16 +104,27 @@ fn build(path: &Path, task: &str) -> Result<Box<dyn Env>, String> {
 fn everything_that_is_not_simulated_is_listed_with_its_line() {
     let folder = Folder::new("listed");
     folder.file("floor.xml", "<mujoco>\n<worldbody>\n<camera pos=\"0 0 1\"/>\n</worldbody>\n</mujoco>");
-    let path = folder.file("arm.xml", &ARM.replace("<worldbody>", "<include file=\"floor.xml\"/><worldbody>"));
+    let path =
+        folder.file("arm.xml", &ARM.replace("<worldbody>", "<include file=\"floor.xml\"/><worldbody>"));
     let report = Model::read(&path).unwrap().report();
     let found: Vec<(String, u32)> = report.ignored.iter().map(|i| (i.item.clone(), i.line)).collect();
-    let expected =
-        [("option integrator", 3), ("camera", 3), ("light", 8), ("joint solreflimit", 11), ("geom solref", 12)];
+    let expected = [
+        ("option integrator", 3),
+        ("camera", 3),
+        ("light", 8),
+        ("joint solreflimit", 11),
+        ("geom solref", 12),
+    ];
     assert_eq!(found, expected.map(|(item, line)| (item.to_owned(), line)));
     assert_eq!(report.joints.iter().map(|j| j.kind).collect::<Vec<_>>(), ["hinge", "hinge", "free"]);
     assert_eq!(report.joints[0].range, Some([-1.0, 1.0]));
     let text = report.to_string();
-    for line in ["joint      shoulder", "actuator   elbow            motor, gear 4", "contact    floor", "sites      tip"] {
+    for line in [
+        "joint      shoulder",
+        "actuator   elbow            motor, gear 4",
+        "contact    floor",
+        "sites      tip",
+    ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
 }
@@ -123,8 +138,14 @@ fn a_task_of_named_terms_is_observed_rewarded_and_ended() {
     assert_eq!(
         names,
         [
-            "shoulder_position", "elbow_position", "elbow_velocity", "tip_to_cube_x", "tip_to_cube_z", "forearm_touch",
-            "last_shoulder_effort", "last_elbow_effort"
+            "shoulder_position",
+            "elbow_position",
+            "elbow_velocity",
+            "tip_to_cube_x",
+            "tip_to_cube_z",
+            "forearm_touch",
+            "last_shoulder_effort",
+            "last_elbow_effort"
         ]
     );
     assert_eq!(env.spec().action.iter().map(|f| f.high).collect::<Vec<_>>(), [Some(8.0), Some(4.0)]);
@@ -176,18 +197,58 @@ fn what_is_wrong_with_a_model_is_said_with_file_line_and_element() {
     let folder = Folder::new("wrong");
     let hand = r#"<geom name="hand" type="mesh" mesh="hand"/><site name="tip""#;
     for (from, to, line, expected) in [
-        ("range=\"-1 1\"", "range=\"1 -1\"", 11, "joint \"shoulder\": the lower limit 1 is not below the upper limit -1"),
-        ("damping=\"0.5\"/>", "damping=\"-0.5\"/>", 14, "joint \"elbow\": damping must not be negative, found -0.5"),
+        (
+            "range=\"-1 1\"",
+            "range=\"1 -1\"",
+            11,
+            "joint \"shoulder\": the lower limit 1 is not below the upper limit -1",
+        ),
+        (
+            "damping=\"0.5\"/>",
+            "damping=\"-0.5\"/>",
+            14,
+            "joint \"elbow\": damping must not be negative, found -0.5",
+        ),
         ("name=\"elbow\"", "name=\"shoulder\"", 11, "joint \"shoulder\": another joint has the same name"),
-        ("axis=\"0 1 0\" range=\"-2", "axis=\"0 0 0\" range=\"-2", 14, "joint \"elbow\": its axis has no direction"),
+        (
+            "axis=\"0 1 0\" range=\"-2",
+            "axis=\"0 0 0\" range=\"-2",
+            14,
+            "joint \"elbow\": its axis has no direction",
+        ),
         ("mass=\"0.1\"", "mass=\"0\"", 19, "body \"cube\": it moves and has no mass"),
         ("<motor name=\"m2\"", "<muscle name=\"m2\"", 0, "m2\": an unknown actuator"),
-        ("<motor name=\"m2\" joint=\"elbow\" gear=\"4\"", "<velocity name=\"m2\" joint=\"elbow\" kv=\"4\"", 26, "velocity \"m2\": an unknown actuator: only motor and position are simulated"),
-        ("joint=\"elbow\"", "joint=\"wrist\"", 26, "motor \"m2\": it drives joint \"wrist\", which the model does not have"),
-        ("joint=\"elbow\"", "joint=\"shoulder\"", 26, "motor \"m2\": another actuator drives joint \"shoulder\" too"),
-        ("<actuator>", "<equality><weld name=\"w\" body1=\"lower\" body2=\"cube\"/></equality><actuator>", 24, "weld \"w\": closes a loop between body \"lower\" and body \"cube\""),
+        (
+            "<motor name=\"m2\" joint=\"elbow\" gear=\"4\"",
+            "<velocity name=\"m2\" joint=\"elbow\" kv=\"4\"",
+            26,
+            "velocity \"m2\": an unknown actuator: only motor and position are simulated",
+        ),
+        (
+            "joint=\"elbow\"",
+            "joint=\"wrist\"",
+            26,
+            "motor \"m2\": it drives joint \"wrist\", which the model does not have",
+        ),
+        (
+            "joint=\"elbow\"",
+            "joint=\"shoulder\"",
+            26,
+            "motor \"m2\": another actuator drives joint \"shoulder\" too",
+        ),
+        (
+            "<actuator>",
+            "<equality><weld name=\"w\" body1=\"lower\" body2=\"cube\"/></equality><actuator>",
+            24,
+            "weld \"w\": closes a loop between body \"lower\" and body \"cube\"",
+        ),
         ("<site name=\"tip\"", hand, 16, "geom \"hand\": mesh \"hand\": the file"),
-        ("<site name=\"tip\"", &hand.replace("mesh=\"hand\"", "mesh=\"fist\""), 16, "geom \"hand\": mesh \"fist\" is not among the assets"),
+        (
+            "<site name=\"tip\"",
+            &hand.replace("mesh=\"hand\"", "mesh=\"fist\""),
+            16,
+            "geom \"hand\": mesh \"fist\" is not among the assets",
+        ),
     ] {
         let text = ARM.replacen(from, to, 1);
         assert_ne!(text, ARM, "{from}");
@@ -206,21 +267,43 @@ fn what_is_wrong_with_a_task_is_said_in_its_own_words() {
     let folder = Folder::new("wrong-task");
     let path = folder.file("arm.xml", ARM);
     for (from, to, expected) in [
-        ("of = \"tip\", axes = \"z\"", "of = \"top\", axes = \"z\"", "reward number 1: there is no body, site or place \"top\": expected one of upper, lower, cube, tip"),
-        ("joints = [\"elbow\"]", "joints = [\"wrist\"]", "observation number 2: there is no joint \"wrist\": expected one of shoulder, elbow"),
+        (
+            "of = \"tip\", axes = \"z\"",
+            "of = \"top\", axes = \"z\"",
+            "reward number 1: there is no body, site or place \"top\": expected one of upper, lower, cube, tip",
+        ),
+        (
+            "joints = [\"elbow\"]",
+            "joints = [\"wrist\"]",
+            "observation number 2: there is no joint \"wrist\": expected one of shoulder, elbow",
+        ),
         ("axes = \"xz\"", "axes = \"zx\"", "expected some of xyz"),
-        ("within = [1.0, 1.0]", "within = [1.0, 1.0]\noutside = [0.0, 1.0]", "success number 1: one of within and outside"),
+        (
+            "within = [1.0, 1.0]",
+            "within = [1.0, 1.0]\noutside = [0.0, 1.0]",
+            "success number 1: one of within and outside",
+        ),
         ("max_steps = 40", "max_steps = 0", "max_steps must be at least 1"),
         ("position_noise = 0.01", "keyframe = \"home\"", "the model has no keyframe \"home\""),
-        ("position_noise = 0.01", "bodies = [{ body = \"lower\", low_m = [0,0,0], high_m = [1,1,1] }]", "body lower has no freejoint"),
-        ("joint_position = {}", "joint_position = {}\n[[observations]]\njoint_position = { joints = [\"elbow\"] }", "elbow_position is observed twice"),
+        (
+            "position_noise = 0.01",
+            "bodies = [{ body = \"lower\", low_m = [0,0,0], high_m = [1,1,1] }]",
+            "body lower has no freejoint",
+        ),
+        (
+            "joint_position = {}",
+            "joint_position = {}\n[[observations]]\njoint_position = { joints = [\"elbow\"] }",
+            "elbow_position is observed twice",
+        ),
     ] {
         let text = TASK.replacen(from, to, 1);
         assert_ne!(text, TASK, "{from}");
         let error = build(&path, &text).err().unwrap();
         assert!(error.contains(expected), "expected {expected}, found {error}");
     }
-    let unknown = toml::from_str::<ModelConfig>("[task]\nname = \"t\"\nmax_steps = 1\nrewards = []\nobservations = [{ speed = {} }]");
+    let unknown = toml::from_str::<ModelConfig>(
+        "[task]\nname = \"t\"\nmax_steps = 1\nrewards = []\nobservations = [{ speed = {} }]",
+    );
     assert!(unknown.unwrap_err().to_string().contains("unknown variant `speed`"));
     let no_task = ModelConfig { path: Some(path), ..ModelConfig::default() };
     let error = EnvConfig::Model(no_task).build(&EnvContext::default()).err().unwrap().to_string();
@@ -272,14 +355,35 @@ fn urdf_keeps_its_limits_efforts_damping_and_masses() {
     assert!(o[0] > 0.01, "{o:?}");
 
     for (from, to, line, expected) in [
-        ("<child link=\"lower\"/>", "<child link=\"upper\"/>", 16, "joint \"elbow\": closes a loop: link \"upper\" is the child of joint \"shoulder\" too"),
-        ("lower=\"-1\" upper=\"1\"", "lower=\"1\" upper=\"-1\"", 11, "joint \"shoulder\": the lower limit 1 is not below"),
+        (
+            "<child link=\"lower\"/>",
+            "<child link=\"upper\"/>",
+            16,
+            "joint \"elbow\": closes a loop: link \"upper\" is the child of joint \"shoulder\" too",
+        ),
+        (
+            "lower=\"-1\" upper=\"1\"",
+            "lower=\"1\" upper=\"-1\"",
+            11,
+            "joint \"shoulder\": the lower limit 1 is not below",
+        ),
         ("<mass value=\"1\"/>", "<mass value=\"0\"/>", 3, "link \"upper\": it moves and its mass is 0 kg"),
         ("type=\"continuous\"", "type=\"planar\"", 16, "joint \"elbow\": type \"planar\" is not simulated"),
-        ("<box size=\"0.2 0.02 0.02\"/>", "<mesh filename=\"package://arm/upper.stl\"/>", 3, "link \"upper\": the mesh"),
-        ("<parent link=\"upper\"/>", "<parent link=\"middle\"/>", 16, "joint \"elbow\": link \"middle\" is not in the file"),
+        (
+            "<box size=\"0.2 0.02 0.02\"/>",
+            "<mesh filename=\"package://arm/upper.stl\"/>",
+            3,
+            "link \"upper\": the mesh",
+        ),
+        (
+            "<parent link=\"upper\"/>",
+            "<parent link=\"middle\"/>",
+            16,
+            "joint \"elbow\": link \"middle\" is not in the file",
+        ),
     ] {
-        let error = Model::read(&folder.file("arm.urdf", &URDF.replacen(from, to, 1))).unwrap_err().to_string();
+        let error =
+            Model::read(&folder.file("arm.urdf", &URDF.replacen(from, to, 1))).unwrap_err().to_string();
         let at = format!("arm.urdf:{line}: ");
         assert!(error.contains(&at) && error.contains(expected), "expected {at}{expected}, found {error}");
     }
@@ -311,7 +415,39 @@ fn contacts_follow_contype_conaffinity_and_excludes() {
     assert_eq!(rest("", ""), [0.1, 0.3], "b rests on a");
     assert_eq!(rest("", "<exclude body1=\"b\" body2=\"a\"/>"), [0.1, 0.1], "both rest on the floor");
     // Bits of a's type meet the floor's affinity and not b's.
-    assert_eq!(rest("contype=\"2\" conaffinity=\"0\"", ""), [rest("contype=\"2\" conaffinity=\"0\"", "")[0], 0.1]);
+    assert_eq!(
+        rest("contype=\"2\" conaffinity=\"0\"", ""),
+        [rest("contype=\"2\" conaffinity=\"0\"", "")[0], 0.1]
+    );
     assert!(rest("contype=\"2\" conaffinity=\"0\"", "")[0] < -1.0, "a falls through the floor");
     assert_eq!(rest("contype=\"0\" conaffinity=\"1\"", ""), [0.1, 0.3], "one side's type is enough");
+}
+
+/// rapier divides by what answers a push: across the plane of a planar robot that was rounding alone, and friction all went there.
+#[test]
+fn a_planar_wheel_that_slides_begins_to_roll_as_the_closed_form_says() {
+    let folder = Folder::new("wheel");
+    let joints = "<joint name=\"x\" type=\"slide\" axis=\"1 0 0\"/><joint name=\"z\" type=\"slide\" axis=\"0 0 1\"/><joint name=\"turn\" axis=\"0 1 0\"/>";
+    let text = format!(
+        "<mujoco><compiler angle=\"radian\"/><worldbody><geom type=\"plane\" size=\"9 9 1\" friction=\"0.3\"/>
+        <body name=\"wheel\" pos=\"0 0 0.1\">{joints}<geom type=\"sphere\" size=\"0.1\" mass=\"1\" friction=\"0.3\"/></body></worldbody>
+        <keyframe><key name=\"start\" qpos=\"0 0 0\"/></keyframe>
+        <actuator><motor joint=\"turn\" ctrlrange=\"-1 1\"/></actuator></mujoco>"
+    );
+    let task = "name = \"t\"\nmax_steps = 100\nobservations = [{ joint_velocity = {} }]\nrewards = []\n[start]\nkeyframe = \"start\"\nvelocity_noise = 1.5";
+    let mut env = build(&folder.file("wheel.xml", &text), task).unwrap();
+    let (mut o, mut e) = ([0.0; 3], [0.0; 1]);
+    for seed in 0..5 {
+        env.reset(seed, &mut o).unwrap();
+        let (speed, turning) = (o[0], o[2]);
+        for _ in 0..20 {
+            env.step(&[0.0], &mut o, &mut e).unwrap();
+        }
+        // Friction acts at the rim: the momentum about the point of contact, 7/5 m r^2 per turn, is kept.
+        let expected = (speed + 0.4 * 0.1 * turning) / 1.4;
+        assert!(
+            (o[0] - expected).abs() < 0.02 && (o[2] * 0.1 - expected).abs() < 0.02,
+            "{o:?}, expected {expected}"
+        );
+    }
 }

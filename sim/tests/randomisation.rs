@@ -55,7 +55,10 @@ fn a_heavier_pendulum_swings_as_the_closed_form_says() {
     // Mass and inertia by one factor: the free swing stays, the motor does less.
     let start = "start_angle_rad = 0.3, start_velocity_rad_per_sec = 0.0";
     let speed = |randomisation: &str| {
-        let mut env = build(&format!("pendulum start_angle_rad = 0.0, start_velocity_rad_per_sec = 0.0{randomisation}")).unwrap();
+        let mut env = build(&format!(
+            "pendulum start_angle_rad = 0.0, start_velocity_rad_per_sec = 0.0{randomisation}"
+        ))
+        .unwrap();
         episode(&mut *env, 1, 1)[1][2]
     };
     let (plain, heavy) = (speed(""), speed(", randomisation = { mass_scale = [2.0, 2.0] }"));
@@ -78,7 +81,11 @@ fn a_heavier_pendulum_swings_as_the_closed_form_says() {
 #[test]
 fn delays_shift_what_is_done_and_seen_by_whole_steps() {
     let plain = episode(&mut *build("cart_pole").unwrap(), 3, 12);
-    let late = episode(&mut *build("cart_pole randomisation = { observation_delay_steps = [2, 2] }").unwrap(), 3, 12);
+    let late = episode(
+        &mut *build("cart_pole randomisation = { observation_delay_steps = [2, 2] }").unwrap(),
+        3,
+        12,
+    );
     assert_eq!(late[0], plain[0]);
     assert_eq!(late[1], plain[0]);
     assert_eq!(late[2..12], plain[..10]);
@@ -97,8 +104,11 @@ fn delays_shift_what_is_done_and_seen_by_whole_steps() {
 #[test]
 fn noise_has_the_stated_spread_and_leaves_the_world_alone() {
     let plain = episode(&mut *build("pendulum").unwrap(), 3, 150);
-    let noisy =
-        episode(&mut *build("pendulum randomisation = { observation_noise = { angular_velocity = 0.2 } }").unwrap(), 3, 150);
+    let noisy = episode(
+        &mut *build("pendulum randomisation = { observation_noise = { angular_velocity = 0.2 } }").unwrap(),
+        3,
+        150,
+    );
     let errors: Vec<f64> = plain.iter().zip(&noisy).map(|(p, n)| f64::from(n[2] - p[2])).collect();
     assert!(plain.iter().zip(&noisy).all(|(p, n)| p[..2] == n[..2]), "what is not named is exact");
     let spread = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
@@ -108,7 +118,10 @@ fn noise_has_the_stated_spread_and_leaves_the_world_alone() {
 #[test]
 fn ranges_that_cannot_be_drawn_are_refused() {
     for (settings, expected) in [
-        ("mass_scale = [2.0, 1.0]", "mass_scale must be [low, high] between 0.001 and 1000, low first, found [2, 1]"),
+        (
+            "mass_scale = [2.0, 1.0]",
+            "mass_scale must be [low, high] between 0.001 and 1000, low first, found [2, 1]",
+        ),
         ("mass_scale = [0.0, 1.0]", "mass_scale must be"),
         ("friction_scale = [-1.0, 1.0]", "friction_scale must be"),
         ("gain_scale = [nan, 1.0]", "gain_scale must be"),

@@ -31,17 +31,42 @@ pub struct Ignored {
 /// Attributes that mean the same in every element that has a place.
 const PLACE: &[&str] = &["name", "class", "pos", "quat", "axisangle", "euler", "xyaxes", "zaxis"];
 /// Attributes of an actuator that are simulated.
-const ACTUATOR: &[&str] =
-    &["name", "class", "joint", "gear", "ctrlrange", "ctrllimited", "forcerange", "forcelimited", "kp", "kv", "group"];
+const ACTUATOR: &[&str] = &[
+    "name",
+    "class",
+    "joint",
+    "gear",
+    "ctrlrange",
+    "ctrllimited",
+    "forcerange",
+    "forcelimited",
+    "kp",
+    "kv",
+    "group",
+];
 
 /// Attributes of an element that are simulated, or change nothing here.
 fn known_attributes(tag: &str) -> Option<&'static [&'static str]> {
     Some(match tag {
         "mujoco" => &["model"],
         "compiler" => &[
-            "angle", "coordinate", "autolimits", "inertiafromgeom", "settotalmass", "eulerseq", "meshdir", "texturedir",
-            "assetdir", "strippath", "discardvisual", "convexhull", "exactmeshinertia", "balanceinertia", "boundmass",
-            "boundinertia", "usethread",
+            "angle",
+            "coordinate",
+            "autolimits",
+            "inertiafromgeom",
+            "settotalmass",
+            "eulerseq",
+            "meshdir",
+            "texturedir",
+            "assetdir",
+            "strippath",
+            "discardvisual",
+            "convexhull",
+            "exactmeshinertia",
+            "balanceinertia",
+            "boundmass",
+            "boundinertia",
+            "usethread",
         ],
         "option" => &["timestep", "gravity"],
         "default" => &["class"],
@@ -49,13 +74,36 @@ fn known_attributes(tag: &str) -> Option<&'static [&'static str]> {
         "body" => &["childclass", "gravcomp"],
         "inertial" => &["mass", "diaginertia", "fullinertia"],
         "joint" => &[
-            "type", "axis", "range", "limited", "stiffness", "damping", "springref", "springdamper", "armature",
-            "frictionloss", "ref", "group",
+            "type",
+            "axis",
+            "range",
+            "limited",
+            "stiffness",
+            "damping",
+            "springref",
+            "springdamper",
+            "armature",
+            "frictionloss",
+            "ref",
+            "group",
         ],
         "freejoint" => &["group"],
         "geom" => &[
-            "type", "size", "fromto", "friction", "mass", "density", "contype", "conaffinity", "mesh", "hfield", "rgba",
-            "group", "material", "shellinertia", "margin",
+            "type",
+            "size",
+            "fromto",
+            "friction",
+            "mass",
+            "density",
+            "contype",
+            "conaffinity",
+            "mesh",
+            "hfield",
+            "rgba",
+            "group",
+            "material",
+            "shellinertia",
+            "margin",
         ],
         "site" => &["size", "type", "rgba", "group", "material", "fromto"],
         "mesh" => &["file", "scale", "content_type"],
@@ -78,13 +126,20 @@ fn note(tag: &str, attribute: Option<&str>) -> &'static str {
         ("sensor", _) => "sensors are no part of this world: a task's observations name what is to be seen",
         ("pair", _) => "contacts follow contype and conaffinity, friction is the larger of two",
         ("tendon", _) => "tendons are not simulated: what they couple moves freely",
-        ("option", Some("integrator" | "solver" | "iterations" | "tolerance" | "cone" | "jacobian" | "ls_iterations")) => {
-            "rapier steps by its own method: see docs/worlds.md"
-        }
+        (
+            "option",
+            Some(
+                "integrator" | "solver" | "iterations" | "tolerance" | "cone" | "jacobian" | "ls_iterations",
+            ),
+        ) => "rapier steps by its own method: see docs/worlds.md",
         ("option", _) | ("flag", _) => "not simulated",
-        (_, Some("solref" | "solimp" | "solmix" | "solreflimit" | "solimplimit" | "solreffriction" | "solimpfriction")) => {
-            "contacts and limits have one softness for the whole world"
-        }
+        (
+            _,
+            Some(
+                "solref" | "solimp" | "solmix" | "solreflimit" | "solimplimit" | "solreffriction"
+                | "solimpfriction",
+            ),
+        ) => "contacts and limits have one softness for the whole world",
         (_, Some("condim")) => "every contact has sliding friction, none has torsional or rolling friction",
         (_, Some("margin")) => "joint limits begin to push where they are",
         (_, Some("gap" | "priority")) => "contacts push from the margin on; the rougher surface counts",
@@ -119,7 +174,14 @@ fn walk_file(file: &str, text: &str, base: &Path, depth: usize, report: &mut Rep
     walk(document.root_element(), &document, file, base, depth, report);
 }
 
-fn walk(node: Node<'_, '_>, document: &Document<'_>, file: &str, base: &Path, depth: usize, report: &mut Report<'_>) {
+fn walk(
+    node: Node<'_, '_>,
+    document: &Document<'_>,
+    file: &str,
+    base: &Path,
+    depth: usize,
+    report: &mut Report<'_>,
+) {
     let tag = node.tag_name().name();
     let line = document.text_pos_at(node.range().start).row;
     let Some(known) = known_attributes(tag) else {
@@ -205,7 +267,9 @@ pub fn check(mjcf: &MjcfModel, mass: &[f32], places: &Places<'_>) -> Result<(), 
                 if j.joint2.is_some() && j.polycoef[2..].iter().all(|c| *c == 0.0) {
                     continue;
                 }
-                let what = "couples joints by more than a line: only polycoef \"offset factor 0 0 0\" is simulated".to_owned();
+                let what =
+                    "couples joints by more than a line: only polycoef \"offset factor 0 0 0\" is simulated"
+                        .to_owned();
                 return Err(places.problem("joint", j.common.name.as_deref(), index, what));
             }
             Equality::Tendon(t) => ("tendon", &t.common, None),
@@ -238,12 +302,16 @@ fn check_joints(mjcf: &MjcfModel, places: &Places<'_>) -> Result<(), ModelError>
         {
             return wrong(format!("the lower limit {low} is not below the upper limit {high}"));
         }
-        for (key, value) in [("damping", joint.damping), ("armature", joint.armature), ("stiffness", joint.stiffness)] {
+        for (key, value) in
+            [("damping", joint.damping), ("armature", joint.armature), ("stiffness", joint.stiffness)]
+        {
             if !(value.is_finite() && value >= 0.0) {
                 return wrong(format!("{key} must not be negative, found {value}"));
             }
         }
-        if matches!(joint.type_, JointType::Hinge | JointType::Slide) && joint.axis.iter().all(|a| a.abs() < 1e-12) {
+        if matches!(joint.type_, JointType::Hinge | JointType::Slide)
+            && joint.axis.iter().all(|a| a.abs() < 1e-12)
+        {
             return wrong("its axis has no direction".to_owned());
         }
         if let Some(name) = &joint.name
@@ -275,14 +343,16 @@ fn check_masses(mjcf: &MjcfModel, mass: &[f32], places: &Places<'_>) -> Result<(
         let with_it = |other: usize| {
             let mut at = other;
             while at != id {
-                let Some(parent) = mjcf.bodies[at].parent.filter(|_| mjcf.bodies[at].body.joints.is_empty()) else {
+                let Some(parent) = mjcf.bodies[at].parent.filter(|_| mjcf.bodies[at].body.joints.is_empty())
+                else {
                     return false;
                 };
                 at = parent;
             }
             true
         };
-        if !own.joints.is_empty() && !(id..mjcf.bodies.len()).any(|other| with_it(other) && mass[other] > 0.0) {
+        if !own.joints.is_empty() && !(id..mjcf.bodies.len()).any(|other| with_it(other) && mass[other] > 0.0)
+        {
             return wrong("it moves and has no mass: give it an <inertial>, or a geom with mass or density");
         }
     }
@@ -331,7 +401,10 @@ fn check_actuators(mjcf: &MjcfModel, places: &Places<'_>) -> Result<(), ModelErr
             }
         }
         if *kind == ActuatorKind::Position && gear[0] != 1.0 {
-            return wrong(format!("gear {}: a position servo acts on its joint directly here, gear 1", gear[0]));
+            return wrong(format!(
+                "gear {}: a position servo acts on its joint directly here, gear 1",
+                gear[0]
+            ));
         }
     }
     Ok(())
@@ -357,7 +430,10 @@ pub fn check_files(mjcf: &MjcfModel, places: &Places<'_>, base: &Path) -> Result
                 };
                 let kind = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
                 if !matches!(kind.as_deref(), Some("stl" | "obj")) {
-                    return wrong(format!("mesh \"{name}\": only .stl and .obj files are read, found {}", path.display()));
+                    return wrong(format!(
+                        "mesh \"{name}\": only .stl and .obj files are read, found {}",
+                        path.display()
+                    ));
                 }
                 if !path.is_file() {
                     return wrong(format!("mesh \"{name}\": the file {} is missing", path.display()));

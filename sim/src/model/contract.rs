@@ -56,7 +56,8 @@ impl Model {
                 JointActuator::Servo { .. } => CommandKind::Motion,
             });
         }
-        let command = commands.first().copied().ok_or_else(|| refuse("a model without actuators".to_owned()))?;
+        let command =
+            commands.first().copied().ok_or_else(|| refuse("a model without actuators".to_owned()))?;
         if commands.iter().any(|c| *c != command) {
             return Err(refuse("a mixture of motors and position servos".to_owned()));
         }
@@ -86,7 +87,9 @@ impl Model {
                         })?;
                         (None, Some(most))
                     }
-                    Some(JointActuator::Servo { max_effort, control_range, .. }) => (control_range, max_effort),
+                    Some(JointActuator::Servo { max_effort, control_range, .. }) => {
+                        (control_range, max_effort)
+                    }
                     // Nothing drives it; a chain of efforts wants a limit all the same.
                     None => (None, Some(1.0)),
                 };

@@ -130,9 +130,14 @@ impl Model {
 
 impl fmt::Display for ModelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, timestep_secs, bodies, sites, joints, actuators, contacts, self_contacts, ignored } = self;
+        let Self { model, timestep_secs, bodies, sites, joints, actuators, contacts, self_contacts, ignored } =
+            self;
         writeln!(f, "model      {model}, timestep {timestep_secs} s")?;
-        writeln!(f, "bodies     {}", bodies.iter().map(|(n, m)| format!("{n} ({m:.3} kg)")).collect::<Vec<_>>().join(", "))?;
+        writeln!(
+            f,
+            "bodies     {}",
+            bodies.iter().map(|(n, m)| format!("{n} ({m:.3} kg)")).collect::<Vec<_>>().join(", ")
+        )?;
         if !sites.is_empty() {
             writeln!(f, "sites      {}", sites.join(", "))?;
         }

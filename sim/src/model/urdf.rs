@@ -75,7 +75,8 @@ pub fn translate(file: &str, text: &str, base: &Path) -> Result<Translated, Mode
     let mut mjcf = format!("<mujoco model=\"{}\">\n", escaped(robot.attribute("name").unwrap_or("robot")));
     mjcf.push_str("<compiler angle=\"radian\" autolimits=\"true\"/>\n<asset>\n");
     for (index, (path, [x, y, z])) in translator.meshes.iter().enumerate() {
-        let _ = writeln!(mjcf, "<mesh name=\"mesh{index}\" file=\"{}\" scale=\"{x} {y} {z}\"/>", escaped(path));
+        let _ =
+            writeln!(mjcf, "<mesh name=\"mesh{index}\" file=\"{}\" scale=\"{x} {y} {z}\"/>", escaped(path));
     }
     let Translator { actuators, equalities, velocity_limits, ignored, .. } = translator;
     let _ = write!(
@@ -110,10 +111,21 @@ impl<'a> Translator<'a> {
             return;
         }
         let line = self.line(node);
-        self.ignored.push(Ignored { file: self.file.to_owned(), line, item: item.to_owned(), count: 1, note });
+        self.ignored.push(Ignored {
+            file: self.file.to_owned(),
+            line,
+            item: item.to_owned(),
+            count: 1,
+            note,
+        });
     }
 
-    fn numbers<const N: usize>(&self, node: Node<'_, '_>, key: &str, default: [f64; N]) -> Result<[f64; N], ModelError> {
+    fn numbers<const N: usize>(
+        &self,
+        node: Node<'_, '_>,
+        key: &str,
+        default: [f64; N],
+    ) -> Result<[f64; N], ModelError> {
         let Some(text) = node.attribute(key) else { return Ok(default) };
         let numbers: Result<Vec<f64>, _> = text.split_whitespace().map(str::parse).collect();
         numbers
@@ -132,7 +144,8 @@ impl<'a> Translator<'a> {
             match node.tag_name().name() {
                 "link" => self.links.push((self.named(node, "name")?, node)),
                 "joint" => {
-                    let end = |tag| child(node, tag).ok_or_else(|| self.wrong(node, format!("<{tag}> is missing")));
+                    let end =
+                        |tag| child(node, tag).ok_or_else(|| self.wrong(node, format!("<{tag}> is missing")));
                     self.joints.push(Joint {
                         node,
                         name: self.named(node, "name")?,
@@ -143,7 +156,11 @@ impl<'a> Translator<'a> {
                 }
                 "material" => self.ignore(node, "material", "appearance: plain colours"),
                 "transmission" => {
-                    self.ignore(node, "transmission", "joints with an effort limit are driven by a motor each");
+                    self.ignore(
+                        node,
+                        "transmission",
+                        "joints with an effort limit are driven by a motor each",
+                    );
                 }
                 other => self.ignore(node, &other.to_owned(), "not read"),
             }
@@ -176,16 +193,26 @@ impl<'a> Translator<'a> {
                 return Err(self.wrong(joint.node, "closes a loop: every link is the child of a joint"));
             }
             (None, None) => {
-                return Err(ModelError::Parse { model: self.file.to_owned(), reason: "it has no links".to_owned() });
+                return Err(ModelError::Parse {
+                    model: self.file.to_owned(),
+                    reason: "it has no links".to_owned(),
+                });
             }
         };
         if let Some((other, node)) = roots.next() {
-            return Err(self.wrong(*node, format!("link \"{other}\" hangs on nothing: \"{root}\" is the root already")));
+            return Err(self
+                .wrong(*node, format!("link \"{other}\" hangs on nothing: \"{root}\" is the root already")));
         }
         // A cycle apart from the root's tree.
         let mut reached = BTreeSet::from([*root]);
         for _ in &self.joints {
-            reached.extend(self.joints.iter().filter(|j| reached.contains(j.parent)).map(|j| j.child).collect::<Vec<_>>());
+            reached.extend(
+                self.joints
+                    .iter()
+                    .filter(|j| reached.contains(j.parent))
+                    .map(|j| j.child)
+                    .collect::<Vec<_>>(),
+            );
         }
         if let Some(joint) = self.joints.iter().find(|j| !reached.contains(j.child)) {
             return Err(self.wrong(joint.node, "closes a loop: it does not hang on the root"));
@@ -236,7 +263,9 @@ impl<'a> Translator<'a> {
             other => {
                 return Err(self.wrong(
                     node,
-                    format!("type \"{other}\" is not simulated: expected revolute, continuous, prismatic or fixed"),
+                    format!(
+                        "type \"{other}\" is not simulated: expected revolute, continuous, prismatic or fixed"
+                    ),
                 ));
             }
         };
@@ -244,7 +273,14 @@ impl<'a> Translator<'a> {
             Some(axis) => self.numbers(axis, "xyz", [1.0, 0.0, 0.0])?,
             None => [1.0, 0.0, 0.0],
         };
-        let _ = write!(out, "<joint name=\"{}\" type=\"{urdf_type}\" axis=\"{} {} {}\"", escaped(name), axis[0], axis[1], axis[2]);
+        let _ = write!(
+            out,
+            "<joint name=\"{}\" type=\"{urdf_type}\" axis=\"{} {} {}\"",
+            escaped(name),
+            axis[0],
+            axis[1],
+            axis[2]
+        );
         let mut effort = None;
         if let Some(limit) = child(node, "limit") {
             let [low] = self.numbers(limit, "lower", [0.0])?;
@@ -253,7 +289,8 @@ impl<'a> Translator<'a> {
             let [most] = self.numbers(limit, "effort", [0.0])?;
             if kind != "continuous" {
                 if !(low < high) {
-                    return Err(self.wrong(node, format!("the lower limit {low} is not below the upper limit {high}")));
+                    return Err(self
+                        .wrong(node, format!("the lower limit {low} is not below the upper limit {high}")));
                 }
                 let _ = write!(out, " range=\"{low} {high}\"");
             }
@@ -357,7 +394,10 @@ impl<'a> Translator<'a> {
                 }
                 "mesh" => {
                     let name = self.named(geometry, "filename")?;
-                    let path = name.strip_prefix("package://").or_else(|| name.strip_prefix("file://")).unwrap_or(name);
+                    let path = name
+                        .strip_prefix("package://")
+                        .or_else(|| name.strip_prefix("file://"))
+                        .unwrap_or(name);
                     if !self.base.join(path).is_file() {
                         let at = self.base.join(path);
                         return Err(self.wrong(node, format!("the mesh {} is missing", at.display())));

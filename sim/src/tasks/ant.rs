@@ -17,16 +17,29 @@ use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::EnvContext;
 use crate::tasks::locomotion::{Floating, Health, Rewards, StartVelocity, Walker};
-use crate::world::Stepping;
+use crate::world::{Softness, Stepping};
 
 const MODEL: &str = include_str!("../../models/ant.xml");
-const STEPPING: Stepping = Stepping::new(20);
+/// By measurement: see docs/worlds.md.
+const STEPPING: Stepping =
+    Stepping { limits: Some(Softness { frequency_hz: 15.0, damping_ratio: 1.0 }), ..Stepping::new(5) };
 const VIEW: View =
     View { eye: [2.6, -3.4, 2.4], target: [0.0, 0.0, 0.4], field_of_view_rad: 0.7, floor_z: 0.0 };
 /// In the order of Gymnasium's bodies.
 const FELT: [&str; 13] = [
-    "ball", "shoulder_1", "leg_1", "foot_1", "shoulder_2", "leg_2", "foot_2", "shoulder_3", "leg_3", "foot_3", "shoulder_4",
-    "leg_4", "foot_4",
+    "ball",
+    "shoulder_1",
+    "leg_1",
+    "foot_1",
+    "shoulder_2",
+    "leg_2",
+    "foot_2",
+    "shoulder_3",
+    "leg_3",
+    "foot_3",
+    "shoulder_4",
+    "leg_4",
+    "foot_4",
 ];
 
 /// Configuration of [`ant`](self).

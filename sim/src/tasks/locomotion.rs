@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use surefoot_core::contract::ChannelContract;
 use surefoot_core::safety::CommandState;
-use surefoot_core::{Env, EnvError, EnvSpec, Field, RobotContract, RobotEnv, RobotState, Stream, Task, TaskOutcome};
+use surefoot_core::{
+    Env, EnvError, EnvSpec, Field, RobotContract, RobotEnv, RobotState, Stream, Task, TaskOutcome,
+};
 
 use crate::model::{DerivedLimits, JointActuator, Model};
 use crate::randomisation::Randomisation;
@@ -97,18 +99,29 @@ impl Walker {
             [b'f', _] => "N",
             _ => "m",
         };
-        let channel = |subject: &str, c: &str| ChannelContract { name: format!("{subject}_{c}"), unit: unit(c).to_owned() };
+        let channel = |subject: &str, c: &str| ChannelContract {
+            name: format!("{subject}_{c}"),
+            unit: unit(c).to_owned(),
+        };
         let torso = TORSO.iter().map(|c| channel("torso", c));
         torso.chain(floating.felt.iter().flat_map(|s| WRENCH.map(|c| channel(s, c)))).collect()
     }
 
     /// Builds the environment.
-    pub fn build(self, context: &EnvContext, randomisation: &Randomisation) -> Result<Box<dyn Env>, EnvError> {
+    pub fn build(
+        self,
+        context: &EnvContext,
+        randomisation: &Randomisation,
+    ) -> Result<Box<dyn Env>, EnvError> {
         let error = |e: &dyn std::fmt::Display| build_error(self.name, e);
-        let positive = [("success_distance_m", self.success_distance_m), ("max_steps", self.max_steps as f64)];
+        let positive =
+            [("success_distance_m", self.success_distance_m), ("max_steps", self.max_steps as f64)];
         for (key, value) in positive {
             if !(value.is_finite() && value > 0.0) {
-                return Err(build_error(self.name, format!("{key} must be greater than zero, found {value}")));
+                return Err(build_error(
+                    self.name,
+                    format!("{key} must be greater than zero, found {value}"),
+                ));
             }
         }
         let weights = [
@@ -126,7 +139,12 @@ impl Walker {
         let hz = 1.0 / self.step_secs;
         let limits = DerivedLimits { control_hz: hz, policy_hz: hz, ..DerivedLimits::default() };
         let contract = model.contract(self.name, &limits, self.channels()).map_err(|e| error(&e))?;
-        let world = RapierWorld::new(contract.clone(), Arc::new(model.clone()), context.stepping.unwrap_or(self.stepping)).map_err(|e| error(&e))?;
+        let world = RapierWorld::new(
+            contract.clone(),
+            Arc::new(model.clone()),
+            context.stepping.unwrap_or(self.stepping),
+        )
+        .map_err(|e| error(&e))?;
         let world = world.with_view(self.view).following("torso").with_randomisation(randomisation);
         let task = Run::new(self, &model, &contract)?;
         randomisation.around(Box::new(RobotEnv::new(Box::new(task), Box::new(world), 0.0)?))
@@ -157,14 +175,18 @@ impl Run {
             drives.push((joint, gear));
             action.push(Field::bounded(format!("{name}_torque"), "N m", -gear as f32, gear as f32));
         }
-        let start = contract.joints.iter().map(|j| {
-            model.joint_index(&j.name).map_or(0.0, |index| model.joint_reference(index))
-        });
+        let start = contract
+            .joints
+            .iter()
+            .map(|j| model.joint_index(&j.name).map_or(0.0, |index| model.joint_reference(index)));
         let mut observation = Vec::new();
         let (joints, channels) = (&contract.joints, &contract.channels);
-        let position = |j: &surefoot_core::contract::JointContract| Field::unbounded(format!("{}_position", j.name), &j.unit);
-        let velocity =
-            |j: &surefoot_core::contract::JointContract| Field::unbounded(format!("{}_velocity", j.name), format!("{}/s", j.unit));
+        let position = |j: &surefoot_core::contract::JointContract| {
+            Field::unbounded(format!("{}_position", j.name), &j.unit)
+        };
+        let velocity = |j: &surefoot_core::contract::JointContract| {
+            Field::unbounded(format!("{}_velocity", j.name), format!("{}/s", j.unit))
+        };
         let of_channel = |c: &ChannelContract| Field::unbounded(&c.name, &c.unit);
         if walker.floating.is_some() {
             observation.extend(channels[2..7].iter().map(of_channel));

@@ -91,7 +91,11 @@ impl Channel {
             }
             "angle" | "rate" => {
                 let joint = model.joint_index(subject)?;
-                Ok(Self(Source::Joint { joint, reference: model.joint_reference(joint), rate: what == "rate" }))
+                Ok(Self(Source::Joint {
+                    joint,
+                    reference: model.joint_reference(joint),
+                    rate: what == "rate",
+                }))
             }
             _ => {
                 let component = component(what).ok_or_else(unsupported)?;
@@ -246,7 +250,12 @@ impl Contacts {
     pub fn new(model: &Model) -> Self {
         Self {
             touched: model.robot.bodies.iter().map(|b| vec![false; b.colliders.len()]).collect(),
-            wrench: model.robot.bodies.iter().map(|b| vec![(Vector::ZERO, Vector::ZERO); b.colliders.len()]).collect(),
+            wrench: model
+                .robot
+                .bodies
+                .iter()
+                .map(|b| vec![(Vector::ZERO, Vector::ZERO); b.colliders.len()])
+                .collect(),
             root: model.roots(),
             centers: vec![(Vector::ZERO, 0.0); model.robot.bodies.len()],
         }
@@ -288,7 +297,8 @@ impl Contacts {
                         self.touched[body][index] = true;
                         let Some(at) = physics.colliders.get(collider).map(|c| {
                             let local = if sign < 0.0 { contact.local_p1 } else { contact.local_p2 };
-                            let part = if sign < 0.0 { manifold.subshape_pos1() } else { manifold.subshape_pos2() };
+                            let part =
+                                if sign < 0.0 { manifold.subshape_pos1() } else { manifold.subshape_pos2() };
                             c.position() * (part.copied().unwrap_or(Pose::IDENTITY) * local)
                         }) else {
                             continue;

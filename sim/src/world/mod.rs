@@ -4,17 +4,21 @@
 //! has them. A reset builds the world anew from the parsed model, so nothing of an earlier episode can leak into the next.
 
 mod channels;
+mod rail;
 
 use std::sync::Arc;
 
 use rapier3d::dynamics::{
-    CoefficientCombineRule, FrictionModel, ImpulseJointSet, JointAxesMask, MultibodyJointHandle, MultibodyJointSet,
-    RigidBodyActivation, RigidBodyBuilder, RigidBodyHandle, RigidBodySet, SpringCoefficients,
+    CoefficientCombineRule, FrictionModel, ImpulseJointSet, JointAxesMask, MultibodyJointHandle,
+    MultibodyJointSet, RigidBodyActivation, RigidBodyBuilder, RigidBodyHandle, RigidBodySet,
+    SpringCoefficients,
 };
 use rapier3d::geometry::ColliderSet;
 use rapier3d::pipeline::PhysicsWorld;
 use rapier3d::prelude::{JointAxis, MotorModel, Vector};
 use rapier3d_mjcf::MjcfMultibodyOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::SafeCommand;
 use surefoot_core::{Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
@@ -28,7 +32,8 @@ pub use channels::Handles;
 use channels::{Contacts, FreeStart, JointStart};
 
 /// How stiff contacts and joint limits are: a spring and damper of this frequency and damping ratio in place of a wall.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Softness {
     /// Natural frequency, Hz.
     pub frequency_hz: f64,
@@ -38,7 +43,10 @@ pub struct Softness {
 
 impl Softness {
     const fn coefficients(self) -> SpringCoefficients<f32> {
-        SpringCoefficients { natural_frequency: self.frequency_hz as f32, damping_ratio: self.damping_ratio as f32 }
+        SpringCoefficients {
+            natural_frequency: self.frequency_hz as f32,
+            damping_ratio: self.damping_ratio as f32,
+        }
     }
 }
 
@@ -209,13 +217,15 @@ impl RapierWorld {
         let mut robot = self.model.robot.clone();
         let apart = self.model.ground_is_touched();
         let ground = if apart { std::mem::take(&mut robot.bodies[0].colliders) } else { Vec::new() };
-        let handles = robot.insert_using_multibody_joints(
+        let rails = if apart { rail::put_on_rails(&mut robot, &self.model.roots()) } else { 0 };
+        let mut handles = robot.insert_using_multibody_joints(
             &mut bodies,
             &mut colliders,
             &mut multibody_joints,
             &mut impulse_joints,
             MjcfMultibodyOptions::SKIP_JOINT_MOTORS,
         );
+        handles.joints.drain(..rails);
         self.handles = Handles {
             bodies: handles.bodies.iter().map(|b| b.as_ref().map(|b| b.body)).collect(),
             colliders: handles
@@ -248,14 +258,13 @@ impl RapierWorld {
             let handle = handle.ok_or("closing a loop")?;
             let (multibody, link) = multibody_joints.get_mut(handle).ok_or("just inserted")?;
             multibody.set_self_contacts_enabled(self_contacts);
-            let (first, count) = multibody
-                .link(link)
-                .map(|l| (l.assembly_id(), l.joint().ndofs()))
-                .ok_or("just inserted")?;
+            let (first, count) =
+                multibody.link(link).map(|l| (l.assembly_id(), l.joint().ndofs())).ok_or("just inserted")?;
             let root = multibody.root().joint().ndofs();
             // rapier damps every hinge, and a floating base, by 0.1 unless told otherwise.
             multibody.damping_mut().rows_mut(0, root).fill(0.0);
-            multibody.damping_mut().rows_mut(first, count).fill(joint.damping_per_dof);
+            let implicit = self.spring_damping(joint.spring_stiffness_per_dof, joint.armature_per_dof);
+            multibody.damping_mut().rows_mut(first, count).fill(joint.damping_per_dof - implicit);
             multibody.armature_mut().rows_mut(first, count).fill(joint.armature_per_dof);
             if let (Some(limits), Some(link)) = (self.stepping.limits, multibody.link_mut(link)) {
                 link.joint.data.softness = limits.coefficients();
@@ -266,7 +275,8 @@ impl RapierWorld {
             let joint = &handles.joints[drive.index];
             let handle = joint.joint.ok_or("closing a loop")?;
             self.joints.push(JointSlot { handle, parent: joint.link1, child: joint.link2 });
-            if let Some(JointActuator::Servo { stiffness, damping, max_effort, control_range: _ }) = drive.actuator
+            if let Some(JointActuator::Servo { stiffness, damping, max_effort, control_range: _ }) =
+                drive.actuator
                 && let Some((multibody, link)) = multibody_joints.get_mut(handle)
                 && let Some(link) = multibody.link_mut(link)
             {
@@ -280,6 +290,13 @@ impl RapierWorld {
         }
         self.inserted = Inserted { bodies, colliders, multibody_joints, impulse_joints };
         Ok(())
+    }
+
+    /// Damping that rapier's backward Euler adds to a spring, to be taken off again: what is left is the symplectic step, which
+    /// keeps the energy as MuJoCo's does. Not beyond what the rotor's inertia keeps stable.
+    fn spring_damping(&self, stiffness: f32, armature: f32) -> f32 {
+        let secs = (self.physics_secs() / self.stepping.solver_iterations.max(1) as f64) as f32;
+        (stiffness * secs).min(armature / secs)
     }
 
     /// The scene as it was inserted, with this episode's draws: nothing of an earlier episode is left.
@@ -386,7 +403,13 @@ impl RapierWorld {
             {
                 let (p, v) = ((position(i) - drive.reference) as f32, velocity(i) as f32);
                 let gain = self.drawn.gain[i];
-                link.joint.data.set_motor(drive.axis, p, v, (gain * stiffness) as f32, (gain * damping) as f32);
+                link.joint.data.set_motor(
+                    drive.axis,
+                    p,
+                    v,
+                    (gain * stiffness) as f32,
+                    (gain * damping) as f32,
+                );
             }
         }
     }
@@ -458,7 +481,8 @@ impl Robot for RapierWorld {
             if let Some((multibody, link)) = self.physics.multibody_joints.get(slot.handle)
                 && let Some(link) = multibody.link(link)
             {
-                state.position[i] = f64::from(Self::coordinate(drive, &link.joint().coords())) + drive.reference;
+                state.position[i] =
+                    f64::from(Self::coordinate(drive, &link.joint().coords())) + drive.reference;
                 state.velocity[i] = f64::from(multibody.joint_velocity(link)[0]);
             }
         }
@@ -548,7 +572,9 @@ impl World for RapierWorld {
             Some(render::Solid::new(part.shape, *pose * part.pose, render::linear(part.rgb)))
         });
         let mut view = self.view;
-        if let Some(body) = self.followed.and_then(|b| self.handles.bodies[b]).and_then(|h| self.physics.bodies.get(h)) {
+        if let Some(body) =
+            self.followed.and_then(|b| self.handles.bodies[b]).and_then(|h| self.physics.bodies.get(h))
+        {
             for axis in 0..2 {
                 view.eye[axis] += body.translation()[axis];
                 view.target[axis] += body.translation()[axis];

@@ -25,10 +25,10 @@ use crate::model::{DerivedLimits, Model};
 use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::{EnvContext, build_error};
-use crate::world::{RapierWorld, Stepping};
+use crate::world::{RapierWorld, Softness, Stepping};
 
 pub use quantity::Quantity;
-pub use task::{Condition, JointStart, ModelTask, Place, Reward, Shape, Start, BodyStart};
+pub use task::{BodyStart, Condition, JointStart, ModelTask, Place, Reward, Shape, Start};
 use task::{NamedTask, Places};
 
 const EXAMPLE_MODEL: &str = include_str!("../../../models/two_link.xml");
@@ -74,6 +74,10 @@ pub struct ModelConfig {
     pub physics_steps_per_tick: Option<usize>,
     /// Solver sub-steps in a physics step.
     pub solver_iterations: Option<usize>,
+    /// How soft contacts are; absent: as rapier has them.
+    pub contact_softness: Option<Softness>,
+    /// How soft joint limits are; absent: hard.
+    pub limit_softness: Option<Softness>,
     /// Where pictures are taken from.
     pub view: ViewConfig,
     /// What is drawn for every episode.
@@ -95,6 +99,8 @@ impl ModelConfig {
             task,
             physics_steps_per_tick,
             solver_iterations,
+            contact_softness,
+            limit_softness,
             view,
             randomisation,
         } = self;
@@ -108,14 +114,21 @@ impl ModelConfig {
             (Some(task), None) => task.clone(),
             (None, Some(file)) => read_task(file).map_err(refuse)?,
             (None, None) if path.is_none() => parse_task(EXAMPLE_TASK).map_err(refuse)?,
-            (None, None) => return Err(refuse("a model needs a task: task_file = \"...\" or [env.model.task]".to_owned())),
-            (Some(_), Some(_)) => return Err(refuse("task_file and [env.model.task] exclude each other".to_owned())),
+            (None, None) => {
+                return Err(refuse(
+                    "a model needs a task: task_file = \"...\" or [env.model.task]".to_owned(),
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(refuse("task_file and [env.model.task] exclude each other".to_owned()));
+            }
         };
         let places = Places::new(&task.places).map_err(refuse)?;
         let contract = match contract {
             Some(file) => RobotContract::read(file).map_err(|e| refuse(e.to_string()))?,
             None => {
-                let bare = model.contract(&task.name, limits, Vec::new()).map_err(|e| refuse(e.to_string()))?;
+                let bare =
+                    model.contract(&task.name, limits, Vec::new()).map_err(|e| refuse(e.to_string()))?;
                 let channels = task.channels(&model, &bare, &places);
                 model.contract(&task.name, limits, channels).map_err(|e| refuse(e.to_string()))?
             }
@@ -123,13 +136,28 @@ impl ModelConfig {
         let asked = (contract.control_secs() / model.timestep_secs()).ceil().max(1.0);
         let steps = physics_steps_per_tick.unwrap_or(asked as usize);
         if !(1..=MAX_PHYSICS_STEPS).contains(&steps) {
-            return Err(refuse(format!("physics_steps_per_tick must be 1 to {MAX_PHYSICS_STEPS}, found {steps}")));
+            return Err(refuse(format!(
+                "physics_steps_per_tick must be 1 to {MAX_PHYSICS_STEPS}, found {steps}"
+            )));
         }
         let iterations = solver_iterations.unwrap_or(1);
         if !(1..=100).contains(&iterations) {
             return Err(refuse(format!("solver_iterations must be 1 to 100, found {iterations}")));
         }
-        let stepping = Stepping { solver_iterations: iterations, ..Stepping::new(steps) };
+        for (key, soft) in [("contact_softness", contact_softness), ("limit_softness", limit_softness)] {
+            let positive = |x: f64| x.is_finite() && x > 0.0;
+            if let Some(s) = soft.filter(|s| !(positive(s.frequency_hz) && positive(s.damping_ratio))) {
+                return Err(refuse(format!(
+                    "{key}: frequency and damping ratio must be greater than zero, found {s:?}"
+                )));
+            }
+        }
+        let stepping = Stepping {
+            solver_iterations: iterations,
+            contacts: *contact_softness,
+            limits: *limit_softness,
+            ..Stepping::new(steps)
+        };
         let named = NamedTask::new(&task, &model, &contract, places).map_err(refuse)?;
         let world = RapierWorld::new(contract, Arc::new(model), context.stepping.unwrap_or(stepping))
             .map_err(|e| refuse(e.to_string()))?;
@@ -145,6 +173,7 @@ fn parse_task(text: &str) -> Result<ModelTask, String> {
 }
 
 fn read_task(file: &Path) -> Result<ModelTask, String> {
-    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read task {}: {e}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|e| format!("cannot read task {}: {e}", file.display()))?;
     parse_task(&text).map_err(|e| format!("task {}: {e}", file.display()))
 }

@@ -168,7 +168,8 @@ const AXES: [&str; 3] = ["x", "y", "z"];
 
 /// Indices of the axes that are named.
 fn picked(axes: &str) -> Result<Vec<usize>, String> {
-    let indices: Option<Vec<usize>> = axes.chars().map(|a| AXES.iter().position(|n| n.starts_with(a))).collect();
+    let indices: Option<Vec<usize>> =
+        axes.chars().map(|a| AXES.iter().position(|n| n.starts_with(a))).collect();
     let indices = indices.filter(|i| !i.is_empty() && i.windows(2).all(|w| w[0] < w[1]));
     indices.ok_or_else(|| format!("axes = \"{axes}\": expected some of xyz, in this order"))
 }
@@ -179,7 +180,9 @@ pub fn channels_of(quantity: &Quantity, contract_joints: &[&str], places: &Place
     let mut want = |subject: &String, components: &[&str], unit: &str| {
         if places.index(subject).is_none() {
             channels.extend(
-                components.iter().map(|c| ChannelContract { name: format!("{subject}_{c}"), unit: unit.to_owned() }),
+                components
+                    .iter()
+                    .map(|c| ChannelContract { name: format!("{subject}_{c}"), unit: unit.to_owned() }),
             );
         }
     };
@@ -194,7 +197,9 @@ pub fn channels_of(quantity: &Quantity, contract_joints: &[&str], places: &Place
         }
         Quantity::Touch { of } => want(of, &["touch"], "1"),
         Quantity::ContactForce { of, .. } => want(of, &["fx", "fy", "fz"], "N"),
-        Quantity::JointPosition { joints } | Quantity::JointAngle { joints } | Quantity::JointVelocity { joints } => {
+        Quantity::JointPosition { joints }
+        | Quantity::JointAngle { joints }
+        | Quantity::JointVelocity { joints } => {
             let rate = matches!(quantity, Quantity::JointVelocity { .. });
             for joint in joints.iter().filter(|j| !contract_joints.contains(&j.as_str())) {
                 if rate { want(joint, &["rate"], "rad/s") } else { want(joint, &["angle"], "rad") }
@@ -242,7 +247,13 @@ impl Resolver<'_> {
         self.channel(&format!("{of}_{}", AXES[axis]))
     }
 
-    fn axes(&self, of: &str, prefix: &str, axes: &str, unit: &str) -> Result<(Vec<Number>, Vec<Field>), String> {
+    fn axes(
+        &self,
+        of: &str,
+        prefix: &str,
+        axes: &str,
+        unit: &str,
+    ) -> Result<(Vec<Number>, Vec<Field>), String> {
         let mut numbers = Vec::new();
         let mut fields = Vec::new();
         for axis in picked(axes)? {
@@ -254,16 +265,22 @@ impl Resolver<'_> {
     }
 
     /// Numbers of joints, with name and unit.
-    fn joints<'n>(&'n self, joints: &'n [String], rate: bool) -> Result<Vec<(Number, &'n str, &'n str)>, String> {
+    fn joints<'n>(
+        &'n self,
+        joints: &'n [String],
+        rate: bool,
+    ) -> Result<Vec<(Number, &'n str, &'n str)>, String> {
         let all = || self.contract.joints.iter().enumerate();
         if joints.is_empty() {
             let number = |i| if rate { Number::Velocity(i) } else { Number::Position(i) };
             return Ok(all().map(|(i, j)| (number(i), j.name.as_str(), j.unit.as_str())).collect());
         }
         let find = |name: &'n String| match all().find(|(_, j)| j.name == *name) {
-            Some((i, j)) => {
-                Ok((if rate { Number::Velocity(i) } else { Number::Position(i) }, name.as_str(), j.unit.as_str()))
-            }
+            Some((i, j)) => Ok((
+                if rate { Number::Velocity(i) } else { Number::Position(i) },
+                name.as_str(),
+                j.unit.as_str(),
+            )),
             None if self.model.joint_index(name).is_ok() => {
                 let number = self.channel(&format!("{name}_{}", if rate { "rate" } else { "angle" }))?;
                 Ok((number, name.as_str(), "rad"))
@@ -284,13 +301,15 @@ impl Resolver<'_> {
         let (form, fields) = match quantity {
             Quantity::JointPosition { joints } => {
                 let of = self.joints(joints, false)?;
-                let fields = of.iter().map(|(_, name, unit)| Field::unbounded(format!("{name}_position"), *unit));
+                let fields =
+                    of.iter().map(|(_, name, unit)| Field::unbounded(format!("{name}_position"), *unit));
                 (Form::Plain(of.iter().map(|j| j.0).collect()), fields.collect())
             }
             Quantity::JointVelocity { joints } => {
                 let of = self.joints(joints, true)?;
-                let fields =
-                    of.iter().map(|(_, name, unit)| Field::unbounded(format!("{name}_velocity"), format!("{unit}/s")));
+                let fields = of
+                    .iter()
+                    .map(|(_, name, unit)| Field::unbounded(format!("{name}_velocity"), format!("{unit}/s")));
                 (Form::Plain(of.iter().map(|j| j.0).collect()), fields.collect())
             }
             Quantity::JointAngle { joints } => {
@@ -332,12 +351,16 @@ impl Resolver<'_> {
                 let axes = picked(axes)?;
                 let pair = |axis: usize| Ok::<_, String>([self.axis(from, axis)?, self.axis(to, axis)?]);
                 let pairs: Result<Vec<_>, _> = axes.iter().map(|a| pair(*a)).collect();
-                let fields = axes.iter().map(|a| Field::unbounded(format!("{from}_to_{to}_{}", AXES[*a]), "m"));
+                let fields =
+                    axes.iter().map(|a| Field::unbounded(format!("{from}_to_{to}_{}", AXES[*a]), "m"));
                 (Form::Differences(pairs?), fields.collect())
             }
             Quantity::Distance { from, to } => {
                 let pair = |axis: usize| Ok::<_, String>([self.axis(from, axis)?, self.axis(to, axis)?]);
-                (Form::Distance([pair(0)?, pair(1)?, pair(2)?]), vec![Field::unbounded(format!("{from}_to_{to}"), "m")])
+                (
+                    Form::Distance([pair(0)?, pair(1)?, pair(2)?]),
+                    vec![Field::unbounded(format!("{from}_to_{to}"), "m")],
+                )
             }
             Quantity::Touch { of } => {
                 self.model.touchable(of).map_err(|e| e.to_string())?;

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::contract::{ChannelContract, CommandKind};
 use surefoot_core::safety::CommandState;
-use surefoot_core::{EnvSpec, Field, Marker, MarkerShape, RobotContract, RobotState, Stream, Task, TaskOutcome};
+use surefoot_core::{
+    EnvSpec, Field, Marker, MarkerShape, RobotContract, RobotState, Stream, Task, TaskOutcome,
+};
 
 use super::quantity::{Quantity, Resolved, Resolver, Sight, channels_of};
 use crate::model::Model;
@@ -289,7 +291,12 @@ impl NamedTask {
     ///
     /// # Errors
     /// What is wrong with the task, in words.
-    pub fn new(task: &ModelTask, model: &Model, contract: &RobotContract, places: Places) -> Result<Self, String> {
+    pub fn new(
+        task: &ModelTask,
+        model: &Model,
+        contract: &RobotContract,
+        places: Places,
+    ) -> Result<Self, String> {
         let ModelTask {
             name,
             max_steps,
@@ -339,7 +346,11 @@ impl NamedTask {
                 Shape::Plain | Shape::Absolute | Shape::Square => false,
             };
             if !weight.is_finite() || wrong_shape {
-                return Err(place_of("reward", i, "weight and shape must be finite, widths above zero, low below high".into()));
+                return Err(place_of(
+                    "reward",
+                    i,
+                    "weight and shape must be finite, widths above zero, low below high".into(),
+                ));
             }
             let of = resolver.resolve(of).map_err(|e| place_of("reward", i, e))?;
             terms.push(Term { weight: *weight, of, shape: *shape });
@@ -352,7 +363,11 @@ impl NamedTask {
                     _ => return Err(place_of(list, i, "one of within and outside is needed".to_owned())),
                 };
                 if !(range[0] <= range[1]) {
-                    return Err(place_of(list, i, format!("{range:?}: the lower end must not be above the upper")));
+                    return Err(place_of(
+                        list,
+                        i,
+                        format!("{range:?}: the lower end must not be above the upper"),
+                    ));
                 }
                 let of = resolver.resolve(&c.of).map_err(|e| place_of(list, i, e))?;
                 Ok(Rule { of, range, within })
@@ -426,7 +441,10 @@ impl NamedTask {
                 self.drawn_channels.push(drawn(slot));
             } else {
                 let names: Vec<&str> = model.joints().collect();
-                return Err(format!("start: there is no joint \"{joint}\": expected one of {}", names.join(", ")));
+                return Err(format!(
+                    "start: there is no joint \"{joint}\": expected one of {}",
+                    names.join(", ")
+                ));
             }
         }
         for BodyStart { body, low_m, high_m } in bodies {
@@ -499,7 +517,9 @@ fn set_keyframe(state: &mut RobotState, qpos: &[f64], model: &Model, contract: &
                 let name = model.robot.joints[joint].name.as_deref().unwrap_or_default();
                 if let Some(slot) = contract.joints.iter().position(|j| j.name == name) {
                     state.position[slot] = own[0];
-                } else if let Some(slot) = contract.channels.iter().position(|c| c.name == format!("{name}_angle")) {
+                } else if let Some(slot) =
+                    contract.channels.iter().position(|c| c.name == format!("{name}_angle"))
+                {
                     state.channels[slot] = own[0];
                 }
             }
