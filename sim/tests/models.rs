@@ -451,3 +451,25 @@ fn a_planar_wheel_that_slides_begins_to_roll_as_the_closed_form_says() {
         );
     }
 }
+
+#[test]
+fn a_simulation_that_explodes_says_which_joint_and_what_was_before() {
+    let folder = Folder::new("explodes");
+    let task = "name = \"t\"\nmax_steps = 100\nobservations = [{ joint_position = {} }]\nrewards = []\n[start]\nvelocity_noise = 3e38";
+    let mut env = build(&folder.file("arm.xml", ARM), task).unwrap();
+    let (mut o, mut e) = ([0.0; 2], [0.0; 2]);
+    let mut reset = env.reset(1, &mut o);
+    for _ in 0..100 {
+        if reset.is_err() {
+            break;
+        }
+        reset = env.step(&[0.0, 0.0], &mut o, &mut e).map(drop);
+    }
+    let error = reset.unwrap_err().to_string();
+    for part in
+        ["the simulation of robot t diverged at", "joint ", "is not finite; before it, at ", "positions ["]
+    {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    assert!(env.reset(1, &mut o).is_ok(), "the next episode begins anew");
+}

@@ -4,6 +4,7 @@
 //! has them. A reset builds the world anew from the parsed model, so nothing of an earlier episode can leak into the next.
 
 mod channels;
+mod last_states;
 mod rail;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::render::{self, View};
 pub(crate) use channels::Channel;
 pub use channels::Handles;
 use channels::{Contacts, FreeStart, JointStart};
+use last_states::LastStates;
 
 /// How stiff contacts and joint limits are: a spring and damper of this frequency and damping ratio in place of a wall.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,6 +121,7 @@ pub struct RapierWorld {
     randomisation: Randomisation,
     drawn: DrawnPhysics,
     last_position: Vec<f64>,
+    finite: LastStates,
     ticks: u64,
     view: View,
     /// The body that the view goes with.
@@ -153,6 +156,7 @@ impl RapierWorld {
         beside.retain(|joint| drives.iter().all(|d| d.index != *joint));
         let mut world = Self {
             last_position: vec![0.0; contract.joints.len()],
+            finite: LastStates::new(&contract),
             looks_at_contacts: channels.iter().any(Channel::needs_contacts),
             contacts: Contacts::new(&model),
             drawn: DrawnPhysics::none(&model, drives.len()),
@@ -339,6 +343,33 @@ impl RapierWorld {
         Some((pose.translation.to_array(), pose.rotation.to_array()))
     }
 
+    /// Says what went where numbers end, and what was before.
+    fn diverged(&self, state: &RobotState) -> RobotError {
+        let joints = self.contract.joints.iter().zip(state.position.iter().zip(&state.velocity));
+        let joint = joints
+            .filter(|(_, (p, v))| !(p.is_finite() && v.is_finite()))
+            .map(|(j, _)| format!("joint {}", j.name))
+            .next();
+        let bodies = self.model.robot.bodies.iter().zip(&self.handles.bodies);
+        let body = bodies
+            .filter(|(_, handle)| {
+                let pose = handle.and_then(|h| self.physics.bodies.get(h)).map(|b| *b.position());
+                pose.is_some_and(|p| !(p.translation.is_finite() && p.rotation.is_finite()))
+            })
+            .filter_map(|(b, _)| b.name.as_ref().map(|n| format!("body {n}")))
+            .next();
+        let channels = self.contract.channels.iter().zip(&state.channels);
+        let channel =
+            channels.filter(|(_, v)| !v.is_finite()).map(|(c, _)| format!("channel {}", c.name)).next();
+        let found: Vec<String> = [joint, body, channel].into_iter().flatten().collect();
+        RobotError::Diverged {
+            robot: self.contract.name.clone(),
+            secs: self.ticks as f64 * self.contract.control_secs(),
+            what: found.join(", "),
+            before: self.finite.to_string(),
+        }
+    }
+
     /// Puts joints and free bodies where `initial` has them.
     fn put(&mut self, initial: &RobotState) {
         let free = self.model.free_bodies();
@@ -496,9 +527,10 @@ impl Robot for RapierWorld {
         }
         let nanos = (self.ticks as f64 * self.contract.control_secs() * 1e9).round() as i64;
         if state.is_finite() {
+            self.finite.keep(self.ticks, state);
             Ok(Stamp { nanos, seq: self.ticks })
         } else {
-            Err(RobotError::NotFinite { robot: self.contract.name.clone() })
+            Err(self.diverged(state))
         }
     }
 
@@ -557,6 +589,7 @@ impl World for RapierWorld {
         let start = initial.position.clone();
         self.set_servo_targets(|i| start[i], |_| 0.0);
         self.last_position = start;
+        self.finite.forget();
         self.ticks = 0;
         Ok(())
     }
