@@ -2,6 +2,7 @@
 //! and one registry line each.
 
 pub mod push;
+pub mod random;
 pub mod reach;
 mod scripted;
 
@@ -23,6 +24,8 @@ surefoot_core::registry! {
         Push(push::PushDemonstratorConfig) = "push",
         /// Goes straight to the target.
         Reach(reach::ReachDemonstratorConfig) = "reach",
+        /// Acts without a thought, in any environment.
+        Random(random::RandomDemonstratorConfig) = "random",
     }
 }
 
