@@ -473,3 +473,52 @@ fn a_simulation_that_explodes_says_which_joint_and_what_was_before() {
     }
     assert!(env.reset(1, &mut o).is_ok(), "the next episode begins anew");
 }
+
+#[test]
+fn neighbours_in_a_tree_never_touch_whatever_joints_and_welds_are_between_them() {
+    let folder = Folder::new("neighbours");
+    // Two balls that overlap by half: beyond two hinges, or beyond a weld, or beyond a link of their own.
+    let ball = |name: &str| {
+        format!(
+            "<geom name=\"{name}\" type=\"sphere\" pos=\"0 0 {}\" size=\"0.1\"/>",
+            f64::from(u8::from(name == "b")) * 0.05
+        )
+    };
+    let hinge = |name: &str, axis: &str| format!("<joint name=\"{name}\" axis=\"{axis}\" damping=\"0.1\"/>");
+    let (two, one) = (hinge("h1", "0 1 0") + &hinge("h2", "1 0 0"), hinge("h1", "0 1 0"));
+    for (name, inner, touches) in [
+        ("two hinges", format!("<body name=\"b\" pos=\"0.1 0 0\">{two}{}</body>", ball("b")), 0.0),
+        (
+            "a weld",
+            format!(
+                "<body name=\"m\" pos=\"0.1 0 0\">{one}<inertial pos=\"0 0 0\" mass=\"1\" diaginertia=\"1 1 1\"/><body name=\"b\">{}</body></body>",
+                ball("b")
+            ),
+            0.0,
+        ),
+        (
+            "a link",
+            format!(
+                "<body name=\"m\" pos=\"0.1 0 0\">{one}<inertial pos=\"0 0 0\" mass=\"1\" diaginertia=\"1 1 1\"/><body name=\"b\">{}{}</body></body>",
+                hinge("h2", "1 0 0"),
+                ball("b")
+            ),
+            1.0,
+        ),
+    ] {
+        let text = format!(
+            "<mujoco><option gravity=\"0 0 0\"/><worldbody><body name=\"a\" pos=\"0 0 1\">{}{}{inner}</body></worldbody>
+            <actuator><motor joint=\"h0\" ctrlrange=\"-1 1\"/></actuator></mujoco>",
+            hinge("h0", "0 0 1"), ball("a")
+        );
+        let task = "name = \"t\"\nmax_steps = 10\nobservations = [{ touch = { of = \"b\" } }]\nrewards = []";
+        // One step of 2 ms: what overlaps has not come apart yet.
+        let mut config = config(&folder.file("tree.xml", &text), task);
+        (config.limits.control_hz, config.limits.policy_hz) = (500.0, 500.0);
+        let mut env = EnvConfig::Model(config).build(&EnvContext::default()).unwrap();
+        let (mut o, mut e) = ([0.0; 1], [0.0; 1]);
+        env.reset(0, &mut o).unwrap();
+        env.step(&[0.0], &mut o, &mut e).unwrap();
+        assert_eq!(o[0], touches, "{name}");
+    }
+}
