@@ -1,4 +1,4 @@
-//! Env steps per second of `push` and `reach` on one and two threads, and of resets and pictures: JSON lines.
+//! Env steps per second of every environment on one and two threads, and of resets and pictures: JSON lines.
 #![allow(clippy::print_stdout)]
 
 use surefoot_core::clock::Stopwatch;

@@ -43,8 +43,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (dt, seconds): (f64, f64) = (dt.parse()?, seconds.parse()?);
     let soft: Vec<f64> = soft.iter().map(|s| s.parse()).collect::<Result<_, _>>()?;
-    let softness =
-        |i: usize| Some(Softness { frequency_hz: *soft.get(i)?, damping_ratio: *soft.get(i + 1)? });
+    let softness = |i: usize| {
+        let frequency_hz = *soft.get(i).filter(|hz| **hz > 0.0)?;
+        Some(Softness { frequency_hz, damping_ratio: *soft.get(i + 1)? })
+    };
     let model = Arc::new(Model::read(Path::new(file))?);
     let report = model.report();
     // Limits that nothing here reaches: this compares dynamics.

@@ -15,8 +15,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: random_episodes ENV EPISODES [STEPPING]".into());
     };
     let numbers: Vec<f64> = rest.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
-    let soft =
-        |at: usize| Some(Softness { frequency_hz: *numbers.get(at)?, damping_ratio: *numbers.get(at + 1)? });
+    let soft = |at: usize| {
+        let frequency_hz = *numbers.get(at).filter(|hz| **hz > 0.0)?;
+        Some(Softness { frequency_hz, damping_ratio: *numbers.get(at + 1)? })
+    };
     let stepping = numbers.first().map(|steps| Stepping {
         solver_iterations: numbers.get(1).map_or(1, |n| *n as usize),
         sweeps: numbers.get(2).map_or(1, |n| *n as usize),
@@ -53,12 +55,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         returns.push(total);
         lengths.push(length);
     }
+    // What one env step of a walker is made of.
+    let own = match name.as_str() {
+        "half_cheetah" | "ant" => 5,
+        _ => 4,
+    };
+    let physics_steps = stepping.map_or(own, |s| s.steps_per_tick);
     let rate = steps as f64 / watch.elapsed().as_secs_f64();
     let n = steps as f64;
     let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
     let std: Vec<f64> = squares.iter().zip(&mean).map(|(s, m)| (s / n - m * m).max(0.0).sqrt()).collect();
     println!(
-        "{{\"env\":\"{name}\",\"returns\":{returns:?},\"lengths\":{lengths:?},\"mean\":{mean:?},\"std\":{std:?},\"env_steps_per_sec\":{rate:.0}}}"
+        "{{\"env\":\"{name}\",\"returns\":{returns:?},\"lengths\":{lengths:?},\"mean\":{mean:?},\"std\":{std:?},\"env_steps_per_sec\":{rate:.0},\"physics_steps\":{physics_steps}}}"
     );
     Ok(())
 }

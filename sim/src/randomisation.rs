@@ -144,6 +144,8 @@ pub struct DrawnPhysics {
     pub gain: Vec<f64>,
     /// By the loader's joints.
     damping: Vec<f32>,
+    /// Damping of the model's own, by the loader's joints.
+    stated_damping: Vec<f32>,
 }
 
 impl DrawnPhysics {
@@ -154,6 +156,7 @@ impl DrawnPhysics {
             friction: 1.0,
             gain: vec![1.0; driven],
             damping: vec![1.0; model.robot.joints.len()],
+            stated_damping: model.robot.joints.iter().map(|j| j.damping_per_dof).collect(),
         }
     }
 
@@ -190,12 +193,13 @@ impl DrawnPhysics {
                 collider.set_friction(collider.friction() * self.friction);
             }
         }
-        for (handle, scale) in handles.joints.iter().zip(&self.damping) {
+        for ((handle, scale), stated) in handles.joints.iter().zip(&self.damping).zip(&self.stated_damping) {
             if let Some((multibody, link)) = handle.and_then(|h| physics.multibody_joints.get_mut(h))
                 && let Some((first, count)) =
                     multibody.link(link).map(|l| (l.assembly_id(), l.joint().ndofs()))
             {
-                multibody.damping_mut().rows_mut(first, count).iter_mut().for_each(|d| *d *= scale);
+                let own = &mut multibody.damping_mut().rows_mut(first, count);
+                own.iter_mut().for_each(|d| *d += (scale - 1.0) * stated);
             }
         }
     }

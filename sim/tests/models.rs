@@ -422,3 +422,103 @@ fn contacts_follow_contype_conaffinity_and_excludes() {
     assert!(rest("contype=\"2\" conaffinity=\"0\"", "")[0] < -1.0, "a falls through the floor");
     assert_eq!(rest("contype=\"0\" conaffinity=\"1\"", ""), [0.1, 0.3], "one side's type is enough");
 }
+
+/// rapier divides by what answers a push: across the plane of a planar robot that was rounding alone, and friction all went there.
+#[test]
+fn a_planar_wheel_that_slides_begins_to_roll_as_the_closed_form_says() {
+    let folder = Folder::new("wheel");
+    let joints = "<joint name=\"x\" type=\"slide\" axis=\"1 0 0\"/><joint name=\"z\" type=\"slide\" axis=\"0 0 1\"/><joint name=\"turn\" axis=\"0 1 0\"/>";
+    let text = format!(
+        "<mujoco><compiler angle=\"radian\"/><worldbody><geom type=\"plane\" size=\"9 9 1\" friction=\"0.3\"/>
+        <body name=\"wheel\" pos=\"0 0 0.1\">{joints}<geom type=\"sphere\" size=\"0.1\" mass=\"1\" friction=\"0.3\"/></body></worldbody>
+        <keyframe><key name=\"start\" qpos=\"0 0 0\"/></keyframe>
+        <actuator><motor joint=\"turn\" ctrlrange=\"-1 1\"/></actuator></mujoco>"
+    );
+    let task = "name = \"t\"\nmax_steps = 100\nobservations = [{ joint_velocity = {} }]\nrewards = []\n[start]\nkeyframe = \"start\"\nvelocity_noise = 1.5";
+    let mut env = build(&folder.file("wheel.xml", &text), task).unwrap();
+    let (mut o, mut e) = ([0.0; 3], [0.0; 1]);
+    for seed in 0..5 {
+        env.reset(seed, &mut o).unwrap();
+        let (speed, turning) = (o[0], o[2]);
+        for _ in 0..20 {
+            env.step(&[0.0], &mut o, &mut e).unwrap();
+        }
+        // Friction acts at the rim: the momentum about the point of contact, 7/5 m r^2 per turn, is kept.
+        let expected = (speed + 0.4 * 0.1 * turning) / 1.4;
+        assert!(
+            (o[0] - expected).abs() < 0.02 && (o[2] * 0.1 - expected).abs() < 0.02,
+            "{o:?}, expected {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_simulation_that_explodes_says_which_joint_and_what_was_before() {
+    let folder = Folder::new("explodes");
+    let task = "name = \"t\"\nmax_steps = 100\nobservations = [{ joint_position = {} }]\nrewards = []\n[start]\nvelocity_noise = 3e38";
+    let mut env = build(&folder.file("arm.xml", ARM), task).unwrap();
+    let (mut o, mut e) = ([0.0; 2], [0.0; 2]);
+    let mut reset = env.reset(1, &mut o);
+    for _ in 0..100 {
+        if reset.is_err() {
+            break;
+        }
+        reset = env.step(&[0.0, 0.0], &mut o, &mut e).map(drop);
+    }
+    let error = reset.unwrap_err().to_string();
+    for part in
+        ["the simulation of robot t diverged at", "joint ", "is not finite; before it, at ", "positions ["]
+    {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    assert!(env.reset(1, &mut o).is_ok(), "the next episode begins anew");
+}
+
+#[test]
+fn neighbours_in_a_tree_never_touch_whatever_joints_and_welds_are_between_them() {
+    let folder = Folder::new("neighbours");
+    // Two balls that overlap by half: beyond two hinges, or beyond a weld, or beyond a link of their own.
+    let ball = |name: &str| {
+        format!(
+            "<geom name=\"{name}\" type=\"sphere\" pos=\"0 0 {}\" size=\"0.1\"/>",
+            f64::from(u8::from(name == "b")) * 0.05
+        )
+    };
+    let hinge = |name: &str, axis: &str| format!("<joint name=\"{name}\" axis=\"{axis}\" damping=\"0.1\"/>");
+    let (two, one) = (hinge("h1", "0 1 0") + &hinge("h2", "1 0 0"), hinge("h1", "0 1 0"));
+    for (name, inner, touches) in [
+        ("two hinges", format!("<body name=\"b\" pos=\"0.1 0 0\">{two}{}</body>", ball("b")), 0.0),
+        (
+            "a weld",
+            format!(
+                "<body name=\"m\" pos=\"0.1 0 0\">{one}<inertial pos=\"0 0 0\" mass=\"1\" diaginertia=\"1 1 1\"/><body name=\"b\">{}</body></body>",
+                ball("b")
+            ),
+            0.0,
+        ),
+        (
+            "a link",
+            format!(
+                "<body name=\"m\" pos=\"0.1 0 0\">{one}<inertial pos=\"0 0 0\" mass=\"1\" diaginertia=\"1 1 1\"/><body name=\"b\">{}{}</body></body>",
+                hinge("h2", "1 0 0"),
+                ball("b")
+            ),
+            1.0,
+        ),
+    ] {
+        let text = format!(
+            "<mujoco><option gravity=\"0 0 0\"/><worldbody><body name=\"a\" pos=\"0 0 1\">{}{}{inner}</body></worldbody>
+            <actuator><motor joint=\"h0\" ctrlrange=\"-1 1\"/></actuator></mujoco>",
+            hinge("h0", "0 0 1"), ball("a")
+        );
+        let task = "name = \"t\"\nmax_steps = 10\nobservations = [{ touch = { of = \"b\" } }]\nrewards = []";
+        // One step of 2 ms: what overlaps has not come apart yet.
+        let mut config = config(&folder.file("tree.xml", &text), task);
+        (config.limits.control_hz, config.limits.policy_hz) = (500.0, 500.0);
+        let mut env = EnvConfig::Model(config).build(&EnvContext::default()).unwrap();
+        let (mut o, mut e) = ([0.0; 1], [0.0; 1]);
+        env.reset(0, &mut o).unwrap();
+        env.step(&[0.0], &mut o, &mut e).unwrap();
+        assert_eq!(o[0], touches, "{name}");
+    }
+}

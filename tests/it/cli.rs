@@ -14,6 +14,30 @@ fn every_registry_is_listed() {
 }
 
 #[test]
+fn a_model_is_listed_with_what_is_ignored_and_a_broken_one_is_refused() {
+    let workplace = Workplace::new();
+    let model = "<mujoco><compiler angle=\"radian\"/>\n<worldbody><light/>\n<body name=\"arm\"><joint name=\"j\" range=\"-1 1\"/>\n\
+                 <geom type=\"sphere\" size=\"0.1\"/></body></worldbody>\n\
+                 <actuator><motor joint=\"j\" ctrlrange=\"-1 1\"/></actuator></mujoco>";
+    std::fs::write(workplace.path("arm.xml"), model).unwrap();
+    let listed = workplace.succeed(&["list", "model", "arm.xml"]);
+    for line in
+        ["joint      j                hinge of arm, -1.0000 to 1.0000", "arm.xml:2: light: appearance"]
+    {
+        assert!(listed.contains(line), "{line} is missing in\n{listed}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&workplace.succeed(&["list", "model", "arm.xml", "--json"])).unwrap();
+    assert_eq!(json["report"]["ignored"][0]["item"], "light");
+    std::fs::write(workplace.path("arm.xml"), model.replace("-1 1", "1 -1")).unwrap();
+    workplace.fail(
+        &["list", "model", "arm.xml"],
+        1,
+        &["arm.xml:3: joint \"j\"", "not below the upper limit"],
+    );
+}
+
+#[test]
 fn unknown_keys_are_shown_with_line_caret_and_suggestion() {
     let workplace = Workplace::new();
     std::fs::write(workplace.path("typo.toml"), TINY.replace("offline_batch", "ofline_batch")).unwrap();

@@ -7,7 +7,7 @@ use surefoot_core::safety::{Clearance, LimitMonitor, Reasons, Verdict};
 use surefoot_core::{GuardedRobot, Robot, RobotContract, RobotState, Stream, World};
 use surefoot_sim::{Kinematics, RapierWorld, Stepping, arm};
 
-const STEPPING: Stepping = Stepping { steps_per_tick: 2, solver_iterations: 1 };
+const STEPPING: Stepping = Stepping::new(2);
 
 fn contract() -> RobotContract {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/robots/arm7_guarded.toml");

@@ -67,6 +67,20 @@ pub enum RobotError {
         /// The first number that is not: which joint, channel or body.
         what: String,
     },
+    /// A simulation that left the realm of finite numbers.
+    #[error(
+        "the simulation of robot {robot} diverged at {secs:.3} s: {what} is not finite; before it, {before}"
+    )]
+    Diverged {
+        /// Name of the robot.
+        robot: String,
+        /// Simulated time, s.
+        secs: f64,
+        /// Joint, channel or body.
+        what: String,
+        /// The last states that were finite, the oldest first.
+        before: String,
+    },
     /// The robot does not answer.
     #[error("robot {robot} is lost: {reason}")]
     Lost {

@@ -32,7 +32,8 @@ tilted = [math.cos(0.3), math.sin(0.3), 0, 0]
 
 
 def cases():
-    walkers = {"half_cheetah": 0.002, "hopper": 0.002, "walker2d": 0.002, "ant": 0.01}
+    # Step and softness of contacts and limits (Hz, ratio), as these worlds have them.
+    walkers = {"half_cheetah": (0.01, [0, 1, 15, 1]), "hopper": (0.002, [0, 1, 15, 1]), "walker2d": (0.002, [0, 1, 15, 1]), "ant": (0.01, [0, 1, 15, 1])}
     out = {
         "pendulum": (scene("pendulum", f'<body name="a" pos="0 0 2">{POLE.format(n="q1", j="")}</body>'), 0.002, 4, "none", [2.0], [0.0], True),
         "double pendulum": (scene("double", double("")), 0.002, 2, "none", [1.0, 0.5], [0, 0], True),
@@ -43,13 +44,13 @@ def cases():
         "box falls and rests": (scene("rest", BOX.format(mu=0.5, z=0.3)), 0.002, 2, "none", [0, 0, 0.3, *UPRIGHT], [0] * 6, False),
         "box slides to a stop": (scene("slide", BOX.format(mu=0.3, z=0.1)), 0.002, 2, "none", [0, 0, 0.1, *UPRIGHT], [1.5, 0, 0, 0, 0, 0], False),
         "box lands on an edge": (scene("edge", BOX.format(mu=0.5, z=0.3)), 0.002, 1, "none", [0, 0, 0.3, *tilted], [0] * 6, False),
-        "joint limit": (scene("limit", double('damping="0.2" armature="0.02" range="-0.5 0.5"')), 0.002, 2, "none", [0.4, 0.4], [0, 0], False),
+        "joint limit": (scene("limit", double('damping="0.2" armature="0.02" range="-0.5 0.5"')), 0.002, 1, "none", [0.4, 0.4], [-4, 2], False),
     }
-    for name, dt in walkers.items():
+    for name, (dt, softness) in walkers.items():
         model = mujoco.MjModel.from_xml_path(str(SIM / f"models/{name}.xml"))
         out[f"{name}, falls and stands limp" if name != "ant" else "ant, falls limp"] = (
-            SIM / f"models/{name}.xml", dt, 0.6, "none", model.qpos0.tolist(), [0.0] * model.nv, False)
-        out[f"{name}, sine torque"] = (SIM / f"models/{name}.xml", dt, 0.3, "sine", model.qpos0.tolist(), [0.0] * model.nv, False)
+            SIM / f"models/{name}.xml", dt, 0.6, "none", model.qpos0.tolist(), [0.0] * model.nv, False, softness)
+        out[f"{name}, sine torque"] = (SIM / f"models/{name}.xml", dt, 0.3, "sine", model.qpos0.tolist(), [0.0] * model.nv, False, softness)
     return out
 
 
@@ -109,10 +110,10 @@ parser.add_argument("--speed", action="store_true")
 args = parser.parse_args()
 program = [args.ours] if args.ours else ["cargo", "run", "-q", "-p", "surefoot-sim", "--release", "--example", "fidelity", "--"]
 RK4, EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER
-for name, (path, dt, seconds, control, qpos, qvel, smooth) in cases().items():
+for name, (path, dt, seconds, control, qpos, qvel, smooth, *own) in cases().items():
     if args.case and not any(c in name for c in args.case):
         continue
-    mine, rate = ours(path, dt, seconds, control, qpos, qvel, args.substeps, args.soft)
+    mine, rate = ours(path, dt, seconds, control, qpos, qvel, args.substeps, args.soft or (own[0] if own else []))
     if smooth:
         reference, model, _ = simulate(path, 1e-5, seconds, control, qpos, qvel, dt, RK4)
         peer, _, peer_rate = simulate(path, dt, seconds, control, qpos, qvel, dt, EULER)

@@ -5,11 +5,13 @@
 
 Both sides draw actions evenly from -1 to 1. For return and length it prints means and standard deviations of both, the difference
 of the means in standard errors, and the Kolmogorov-Smirnov distance with the distance that 1 of 20 equal pairs exceeds; for
-observations the largest difference of means and the largest ratio of spreads, in units of Gymnasium's spread. `--speed` adds env
-steps per second of one core. `--ours` is the built example `random_episodes`; without it cargo builds and runs it.
+observations the largest difference of means and the ratios of spreads, in units of Gymnasium's spread. Speeds are steps per second of
+CPU time of one thread: env steps of both, and physics steps of MuJoCo alone (its C loop, random controls). `--ours` is the built
+example `random_episodes`; without it cargo builds and runs it, and the first run's building counts as time.
 """
-import argparse, json, pathlib, subprocess, sys, time, warnings
+import argparse, json, pathlib, resource, subprocess, time, warnings
 import gymnasium as gym
+import mujoco
 import numpy as np
 
 warnings.filterwarnings("ignore")
@@ -21,7 +23,7 @@ def gymnasium_episodes(name, episodes):
     env = gym.make(PEERS[name])
     rng = np.random.default_rng(0)
     returns, lengths, total, squares, steps = [], [], 0.0, 0.0, 0
-    began = time.perf_counter()
+    began = time.process_time()
     for seed in range(episodes):
         env.reset(seed=seed)
         ret = length = 0
@@ -35,15 +37,26 @@ def gymnasium_episodes(name, episodes):
         steps += length
         returns.append(ret)
         lengths.append(length)
-    rate = steps / (time.perf_counter() - began)
+    rate = steps / (time.process_time() - began)
     mean = total / steps
     std = np.sqrt(np.maximum(squares / steps - mean**2, 0))
-    return {"returns": returns, "lengths": lengths, "mean": mean, "std": std, "env_steps_per_sec": rate}
+    env.reset(seed=0)
+    inner, began = env.unwrapped, time.process_time()
+    for k in range(2000):
+        inner.data.ctrl[:] = rng.uniform(-1, 1, inner.model.nu)
+        mujoco.mj_step(inner.model, inner.data, nstep=10)
+        if k % 20 == 0:
+            env.reset()
+    physics = 20000 / (time.process_time() - began)
+    return {"returns": returns, "lengths": lengths, "mean": mean, "std": std, "env_steps_per_sec": rate, "physics": physics}
 
 
 def our_episodes(program, name, episodes, stepping):
+    spent = lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    before = spent()
     out = subprocess.run([*program, name, str(episodes), *stepping], check=True, capture_output=True, text=True, cwd=SIM)
-    return json.loads(out.stdout)
+    ours = json.loads(out.stdout)
+    return ours | {"env_steps_per_sec": sum(ours["lengths"]) / (spent() - before)}
 
 
 def beside(ours, theirs):
@@ -86,7 +99,8 @@ for name in args.env:
             "length": beside(ours["lengths"], theirs["lengths"]),
             "observations": {"largest_shift": round(float(shift.max()), 2), "median_shift": round(float(np.median(shift)), 2),
                              "spread_ratio": [round(float(ratio.min()), 2), round(float(ratio.max()), 2)]},
-            "env_steps_per_sec": {"ours": round(ours["env_steps_per_sec"]), "gymnasium": round(theirs["env_steps_per_sec"])}}
+            "env_steps_per_cpu_sec": {"ours": round(ours["env_steps_per_sec"]), "gymnasium": round(theirs["env_steps_per_sec"])},
+            "physics_steps_per_cpu_sec": {"ours": round(ours["env_steps_per_sec"] * ours["physics_steps"]), "mujoco": round(float(theirs["physics"]))}}
     if args.per_observation:
         line["shift"], line["ratio"] = np.round(shift, 2).tolist(), np.round(ratio, 2).tolist()
     print(json.dumps(line), flush=True)

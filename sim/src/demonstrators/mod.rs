@@ -24,14 +24,14 @@ surefoot_core::registry! {
     pub enum DemonstratorConfig: fn(&DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         /// Goes around the puck and pushes it into the goal.
         Push(push::PushDemonstratorConfig) = "push",
-        /// Knows nothing of the task: random actions, each held for some steps.
-        Random(random::RandomDemonstratorConfig) = "random",
         /// Goes straight to the target.
         Reach(reach::ReachDemonstratorConfig) = "reach",
         /// Pumps energy until the pendulum is up, then balances it.
         Pendulum(pendulum::PendulumDemonstratorConfig) = "pendulum",
         /// Balances the pole by linear feedback.
         CartPole(cart_pole::CartPoleDemonstratorConfig) = "cart_pole",
+        /// Acts without a thought, in any environment.
+        Random(random::RandomDemonstratorConfig) = "random",
     }
 }
 

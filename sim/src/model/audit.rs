@@ -286,6 +286,11 @@ pub fn check(mjcf: &MjcfModel, mass: &[f32], places: &Places<'_>) -> Result<(), 
     Ok(())
 }
 
+/// Whether a range has numbers in it; not with a NaN at an end.
+pub(crate) fn is_range(low: f64, high: f64) -> bool {
+    low < high
+}
+
 /// All joints with the index among the elements of their tag.
 fn joints(mjcf: &MjcfModel) -> impl Iterator<Item = (usize, &body::Joint)> {
     let all = mjcf.bodies.iter().flat_map(|b| &b.body.joints).filter(|j| j.type_ != JointType::Free);
@@ -298,7 +303,7 @@ fn check_joints(mjcf: &MjcfModel, places: &Places<'_>) -> Result<(), ModelError>
         let wrong = |what: String| Err(places.problem("joint", joint.name.as_deref(), index, what));
         let limited = joint.limited.resolve(mjcf.compiler.autolimits, joint.range.is_some());
         if let Some([low, high]) = joint.range.filter(|_| limited)
-            && !(low < high)
+            && !is_range(low, high)
         {
             return wrong(format!("the lower limit {low} is not below the upper limit {high}"));
         }
@@ -395,7 +400,7 @@ fn check_actuators(mjcf: &MjcfModel, places: &Places<'_>) -> Result<(), ModelErr
         }
         for (key, range) in [("ctrlrange", ctrl_range), ("forcerange", force_range)] {
             if let Some([low, high]) = range
-                && !(low < high)
+                && !is_range(*low, *high)
             {
                 return wrong(format!("{key}: the lower limit {low} is not below the upper limit {high}"));
             }

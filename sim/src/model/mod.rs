@@ -195,21 +195,18 @@ impl Model {
     /// Makes groups of the colliders in which two meet just when MuJoCo would let them: `contype` of one and `conaffinity` of the
     /// other have a bit in common, and no `<exclude>` parts their bodies.
     fn sort_contacts(&mut self) -> Result<(), String> {
-        let excludes = &self.mjcf.contact.excludes;
-        let excluded = |body: &Option<String>| -> Option<String> {
-            let named = body.as_ref()?;
-            excludes.iter().any(|e| e.body1 == *named || e.body2 == *named).then(|| named.clone())
-        };
-        let mut classes: Vec<(u32, u32, Option<String>)> = Vec::new();
+        let parted_pairs = self.parted_bodies();
+        let parted_of = |id: usize| parted_pairs.iter().any(|(a, b)| *a == id || *b == id).then_some(id);
+        let mut classes: Vec<(u32, u32, Option<usize>)> = Vec::new();
         let mut members: Vec<Vec<usize>> = Vec::new();
         for body in &self.robot.bodies {
             let own = &self.mjcf.bodies[body.mjcf_body_id].body;
-            let name = excluded(&own.name);
+            let parted = parted_of(body.mjcf_body_id);
             let touched = own.geoms.iter().filter(|g| g.contype != 0 || g.conaffinity != 0);
             let of_geoms: Vec<usize> = touched
                 .filter(|_| !body.is_intermediate)
                 .map(|geom| {
-                    let class = (geom.contype, geom.conaffinity, name.clone());
+                    let class = (geom.contype, geom.conaffinity, parted);
                     classes.iter().position(|c| *c == class).unwrap_or_else(|| {
                         classes.push(class);
                         classes.len() - 1
@@ -232,11 +229,9 @@ impl Model {
                 classes.len()
             ));
         }
-        let meets = |a: &(u32, u32, Option<String>), b: &(u32, u32, Option<String>)| {
-            let parted = match (&a.2, &b.2) {
-                (Some(a), Some(b)) => excludes
-                    .iter()
-                    .any(|e| (e.body1 == *a && e.body2 == *b) || (e.body1 == *b && e.body2 == *a)),
+        let meets = |a: &(u32, u32, Option<usize>), b: &(u32, u32, Option<usize>)| {
+            let parted = match (a.2, b.2) {
+                (Some(a), Some(b)) => parted_pairs.contains(&(a.min(b), a.max(b))),
                 _ => false,
             };
             (a.0 & b.1 != 0 || b.0 & a.1 != 0) && !parted
@@ -264,6 +259,38 @@ impl Model {
         });
         self.groups = members.into_iter().map(|m| m.into_iter().map(|c| groups[c]).collect()).collect();
         Ok(())
+    }
+
+    /// Pairs of bodies of the file, the lower first, that never touch though no joint of rapier's is between them: those of an
+    /// `<exclude>`, and neighbours in a tree beyond several joints or welds.
+    fn parted_bodies(&self) -> Vec<(usize, usize)> {
+        let bodies = &self.mjcf.bodies;
+        let mut pairs = Vec::new();
+        for exclude in &self.mjcf.contact.excludes {
+            let find = |name: &String| bodies.iter().position(|b| b.body.name.as_ref() == Some(name));
+            if let (Some(a), Some(b)) = (find(&exclude.body1), find(&exclude.body2)) {
+                pairs.push((a.min(b), a.max(b)));
+            }
+        }
+        // What is welded together moves as one body.
+        let weld = |mut id: usize| {
+            while let Some(parent) = bodies[id].parent.filter(|_| bodies[id].body.joints.is_empty()) {
+                id = parent;
+            }
+            id
+        };
+        let above = |id: usize| bodies[weld(id)].parent.map(weld);
+        for b in 1..bodies.len() {
+            for a in 1..b {
+                let (of_a, of_b) = (weld(a), weld(b));
+                let neighbours = of_a == of_b || above(b) == Some(of_a) || above(a) == Some(of_b);
+                let jointed = bodies[b].parent == Some(a) && bodies[b].body.joints.len() < 2;
+                if of_a != 0 && of_b != 0 && neighbours && !jointed {
+                    pairs.push((a, b));
+                }
+            }
+        }
+        pairs
     }
 
     pub(crate) fn contact_groups(&self, body: usize, collider: usize) -> InteractionGroups {
@@ -363,11 +390,6 @@ impl Model {
     pub(crate) fn joint_index(&self, joint: &str) -> Result<usize, ModelError> {
         let found = self.robot.joints.iter().position(|j| j.name.as_deref() == Some(joint));
         found.ok_or_else(|| self.missing("joint", joint))
-    }
-
-    /// Names of the loader's bodies, in its order.
-    pub(crate) fn body_names(&self) -> impl Iterator<Item = &str> {
-        self.robot.bodies.iter().map(|b| b.name.as_deref().unwrap_or("world"))
     }
 
     /// Index of a named body among the loader's bodies.

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use roxmltree::{Document, Node};
 
+use super::audit::is_range;
 use super::{Ignored, ModelError};
 
 /// What a URDF file amounts to.
@@ -162,7 +163,7 @@ impl<'a> Translator<'a> {
                         "joints with an effort limit are driven by a motor each",
                     );
                 }
-                other => self.ignore(node, &other.to_owned(), "not read"),
+                other => self.ignore(node, other, "not read"),
             }
         }
         Ok(())
@@ -288,7 +289,7 @@ impl<'a> Translator<'a> {
             let [velocity] = self.numbers(limit, "velocity", [0.0])?;
             let [most] = self.numbers(limit, "effort", [0.0])?;
             if kind != "continuous" {
-                if !(low < high) {
+                if !is_range(low, high) {
                     return Err(self
                         .wrong(node, format!("the lower limit {low} is not below the upper limit {high}")));
                 }
@@ -346,7 +347,7 @@ impl<'a> Translator<'a> {
             None => Ok(0.0),
         };
         let mass = of("mass", "value")?;
-        if !(mass > 0.0) {
+        if mass.is_nan() || mass <= 0.0 {
             if moves {
                 return Err(self.wrong(node, format!("it moves and its mass is {mass} kg")));
             }
@@ -356,7 +357,7 @@ impl<'a> Translator<'a> {
         for (value, key) in inertia.iter_mut().zip(["ixx", "iyy", "izz", "ixy", "ixz", "iyz"]) {
             *value = of("inertia", key)?;
         }
-        if moves && inertia[..3].iter().any(|i| !(*i > 0.0)) {
+        if moves && inertia[..3].iter().any(|i| i.is_nan() || *i <= 0.0) {
             return Err(self.wrong(node, "its inertia has a zero or negative diagonal"));
         }
         let origin = self.place(inertial)?;

@@ -17,10 +17,12 @@ use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::EnvContext;
 use crate::tasks::locomotion::{Floating, Health, Rewards, StartVelocity, Walker};
-use crate::world::Stepping;
+use crate::world::{Softness, Stepping};
 
 const MODEL: &str = include_str!("../../models/ant.xml");
-const STEPPING: Stepping = Stepping::new(20);
+/// By measurement: see docs/worlds.md.
+const STEPPING: Stepping =
+    Stepping { limits: Some(Softness { frequency_hz: 15.0, damping_ratio: 1.0 }), ..Stepping::new(5) };
 const VIEW: View =
     View { eye: [2.6, -3.4, 2.4], target: [0.0, 0.0, 0.4], field_of_view_rad: 0.7, floor_z: 0.0 };
 /// In the order of Gymnasium's bodies.

@@ -17,10 +17,12 @@ use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::EnvContext;
 use crate::tasks::locomotion::{Health, Rewards, StartVelocity, Walker};
-use crate::world::Stepping;
+use crate::world::{Softness, Stepping};
 
 const MODEL: &str = include_str!("../../models/half_cheetah.xml");
-const STEPPING: Stepping = Stepping::new(25);
+/// By measurement: see docs/worlds.md.
+const STEPPING: Stepping =
+    Stepping { limits: Some(Softness { frequency_hz: 15.0, damping_ratio: 1.0 }), ..Stepping::new(5) };
 const VIEW: View =
     View { eye: [0.0, -3.6, 1.5], target: [0.0, 0.0, 0.6], field_of_view_rad: 0.7, floor_z: 0.0 };
 

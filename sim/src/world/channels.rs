@@ -286,7 +286,8 @@ impl Contacts {
                 let normal = manifold.data.normal;
                 for contact in &manifold.points {
                     let push = contact.data.impulse;
-                    if push <= 0.0 {
+                    // Speculative contacts have a distance and do not push.
+                    if push <= 0.0 && contact.dist > 0.0 {
                         continue;
                     }
                     // The normal points from the first collider to the second, which is pushed along it.

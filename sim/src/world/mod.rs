@@ -4,6 +4,8 @@
 //! has them. A reset builds the world anew from the parsed model, so nothing of an earlier episode can leak into the next.
 
 mod channels;
+mod last_states;
+mod rail;
 
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use rapier3d::geometry::ColliderSet;
 use rapier3d::pipeline::PhysicsWorld;
 use rapier3d::prelude::{JointAxis, MotorModel, Vector};
 use rapier3d_mjcf::MjcfMultibodyOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::SafeCommand;
 use surefoot_core::{Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
@@ -27,9 +31,11 @@ use crate::render::{self, View};
 pub(crate) use channels::Channel;
 pub use channels::Handles;
 use channels::{Contacts, FreeStart, JointStart};
+use last_states::LastStates;
 
 /// How stiff contacts and joint limits are: a spring and damper of this frequency and damping ratio in place of a wall.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Softness {
     /// Natural frequency, Hz.
     pub frequency_hz: f64,
@@ -115,6 +121,7 @@ pub struct RapierWorld {
     randomisation: Randomisation,
     drawn: DrawnPhysics,
     last_position: Vec<f64>,
+    finite: LastStates,
     ticks: u64,
     view: View,
     /// The body that the view goes with.
@@ -149,6 +156,7 @@ impl RapierWorld {
         beside.retain(|joint| drives.iter().all(|d| d.index != *joint));
         let mut world = Self {
             last_position: vec![0.0; contract.joints.len()],
+            finite: LastStates::new(&contract),
             looks_at_contacts: channels.iter().any(Channel::needs_contacts),
             contacts: Contacts::new(&model),
             drawn: DrawnPhysics::none(&model, drives.len()),
@@ -213,13 +221,15 @@ impl RapierWorld {
         let mut robot = self.model.robot.clone();
         let apart = self.model.ground_is_touched();
         let ground = if apart { std::mem::take(&mut robot.bodies[0].colliders) } else { Vec::new() };
-        let handles = robot.insert_using_multibody_joints(
+        let rails = if apart { rail::put_on_rails(&mut robot, &self.model.roots()) } else { 0 };
+        let mut handles = robot.insert_using_multibody_joints(
             &mut bodies,
             &mut colliders,
             &mut multibody_joints,
             &mut impulse_joints,
             MjcfMultibodyOptions::SKIP_JOINT_MOTORS,
         );
+        handles.joints.drain(..rails);
         self.handles = Handles {
             bodies: handles.bodies.iter().map(|b| b.as_ref().map(|b| b.body)).collect(),
             colliders: handles
@@ -257,7 +267,8 @@ impl RapierWorld {
             let root = multibody.root().joint().ndofs();
             // rapier damps every hinge, and a floating base, by 0.1 unless told otherwise.
             multibody.damping_mut().rows_mut(0, root).fill(0.0);
-            multibody.damping_mut().rows_mut(first, count).fill(joint.damping_per_dof);
+            let implicit = self.spring_damping(joint.spring_stiffness_per_dof, joint.armature_per_dof);
+            multibody.damping_mut().rows_mut(first, count).fill(joint.damping_per_dof - implicit);
             multibody.armature_mut().rows_mut(first, count).fill(joint.armature_per_dof);
             if let (Some(limits), Some(link)) = (self.stepping.limits, multibody.link_mut(link)) {
                 link.joint.data.softness = limits.coefficients();
@@ -283,6 +294,13 @@ impl RapierWorld {
         }
         self.inserted = Inserted { bodies, colliders, multibody_joints, impulse_joints };
         Ok(())
+    }
+
+    /// Damping that rapier's backward Euler adds to a spring, to be taken off again: what is left is the symplectic step, which
+    /// keeps the energy as MuJoCo's does. Not beyond what the rotor's inertia keeps stable.
+    fn spring_damping(&self, stiffness: f32, armature: f32) -> f32 {
+        let secs = (self.physics_secs() / self.stepping.solver_iterations.max(1) as f64) as f32;
+        (stiffness * secs).min(armature / secs)
     }
 
     /// The scene as it was inserted, with this episode's draws: nothing of an earlier episode is left.
@@ -323,6 +341,33 @@ impl RapierWorld {
         let handle = self.handles.bodies[self.model.body_index(name).ok()?]?;
         let pose = self.physics.bodies.get(handle)?.position();
         Some((pose.translation.to_array(), pose.rotation.to_array()))
+    }
+
+    /// Says what went where numbers end, and what was before.
+    fn diverged(&self, state: &RobotState) -> RobotError {
+        let joints = self.contract.joints.iter().zip(state.position.iter().zip(&state.velocity));
+        let joint = joints
+            .filter(|(_, (p, v))| !(p.is_finite() && v.is_finite()))
+            .map(|(j, _)| format!("joint {}", j.name))
+            .next();
+        let bodies = self.model.robot.bodies.iter().zip(&self.handles.bodies);
+        let body = bodies
+            .filter(|(_, handle)| {
+                let pose = handle.and_then(|h| self.physics.bodies.get(h)).map(|b| *b.position());
+                pose.is_some_and(|p| !(p.translation.is_finite() && p.rotation.is_finite()))
+            })
+            .filter_map(|(b, _)| b.name.as_ref().map(|n| format!("body {n}")))
+            .next();
+        let channels = self.contract.channels.iter().zip(&state.channels);
+        let channel =
+            channels.filter(|(_, v)| !v.is_finite()).map(|(c, _)| format!("channel {}", c.name)).next();
+        let found: Vec<String> = [joint, body, channel].into_iter().flatten().collect();
+        RobotError::Diverged {
+            robot: self.contract.name.clone(),
+            secs: self.ticks as f64 * self.contract.control_secs(),
+            what: found.join(", "),
+            before: self.finite.to_string(),
+        }
     }
 
     /// Puts joints and free bodies where `initial` has them.
@@ -379,19 +424,6 @@ impl RapierWorld {
             multibody.forward_kinematics(&self.physics.bodies, true);
             multibody.update_rigid_bodies(&mut self.physics.bodies, true);
         }
-    }
-
-    /// The bodies that left the realm of numbers, in words.
-    fn not_finite_bodies(&self) -> Option<String> {
-        let gone = |handle: &Option<RigidBodyHandle>| {
-            handle.and_then(|h| self.physics.bodies.get(h)).is_some_and(|body| {
-                !(body.translation().is_finite() && body.linvel().is_finite() && body.angvel().is_finite())
-            })
-        };
-        let names: Vec<&str> = (self.model.body_names().zip(&self.handles.bodies))
-            .filter_map(|(name, handle)| gone(handle).then_some(name))
-            .collect();
-        (!names.is_empty()).then(|| format!("bodies that are not finite: {}", names.join(", ")))
     }
 
     fn set_servo_targets(&mut self, position: impl Fn(usize) -> f64, velocity: impl Fn(usize) -> f64) {
@@ -494,13 +526,11 @@ impl Robot for RapierWorld {
             }
         }
         let nanos = (self.ticks as f64 * self.contract.control_secs() * 1e9).round() as i64;
-        match state.first_not_finite(&self.contract) {
-            None => Ok(Stamp { nanos, seq: self.ticks }),
-            Some(what) => {
-                let what =
-                    self.not_finite_bodies().map_or(what.clone(), |bodies| format!("{what}; {bodies}"));
-                Err(RobotError::NotFinite { robot: self.contract.name.clone(), what })
-            }
+        if state.is_finite() {
+            self.finite.keep(self.ticks, state);
+            Ok(Stamp { nanos, seq: self.ticks })
+        } else {
+            Err(self.diverged(state))
         }
     }
 
@@ -559,6 +589,7 @@ impl World for RapierWorld {
         let start = initial.position.clone();
         self.set_servo_targets(|i| start[i], |_| 0.0);
         self.last_position = start;
+        self.finite.forget();
         self.ticks = 0;
         Ok(())
     }

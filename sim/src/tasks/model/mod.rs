@@ -25,7 +25,7 @@ use crate::model::{DerivedLimits, Model};
 use crate::randomisation::Randomisation;
 use crate::render::View;
 use crate::tasks::{EnvContext, build_error};
-use crate::world::{RapierWorld, Stepping};
+use crate::world::{RapierWorld, Softness, Stepping};
 
 pub use quantity::Quantity;
 pub use task::{BodyStart, Condition, JointStart, ModelTask, Place, Reward, Shape, Start};
@@ -74,6 +74,10 @@ pub struct ModelConfig {
     pub physics_steps_per_tick: Option<usize>,
     /// Solver sub-steps in a physics step.
     pub solver_iterations: Option<usize>,
+    /// How soft contacts are; absent: as rapier has them.
+    pub contact_softness: Option<Softness>,
+    /// How soft joint limits are; absent: hard.
+    pub limit_softness: Option<Softness>,
     /// Where pictures are taken from.
     pub view: ViewConfig,
     /// What is drawn for every episode.
@@ -95,6 +99,8 @@ impl ModelConfig {
             task,
             physics_steps_per_tick,
             solver_iterations,
+            contact_softness,
+            limit_softness,
             view,
             randomisation,
         } = self;
@@ -138,7 +144,20 @@ impl ModelConfig {
         if !(1..=100).contains(&iterations) {
             return Err(refuse(format!("solver_iterations must be 1 to 100, found {iterations}")));
         }
-        let stepping = Stepping { solver_iterations: iterations, ..Stepping::new(steps) };
+        for (key, soft) in [("contact_softness", contact_softness), ("limit_softness", limit_softness)] {
+            let positive = |x: f64| x.is_finite() && x > 0.0;
+            if let Some(s) = soft.filter(|s| !(positive(s.frequency_hz) && positive(s.damping_ratio))) {
+                return Err(refuse(format!(
+                    "{key}: frequency and damping ratio must be greater than zero, found {s:?}"
+                )));
+            }
+        }
+        let stepping = Stepping {
+            solver_iterations: iterations,
+            contacts: *contact_softness,
+            limits: *limit_softness,
+            ..Stepping::new(steps)
+        };
         let named = NamedTask::new(&task, &model, &contract, places).map_err(refuse)?;
         let world = RapierWorld::new(contract, Arc::new(model), context.stepping.unwrap_or(stepping))
             .map_err(|e| refuse(e.to_string()))?;

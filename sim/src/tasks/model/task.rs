@@ -342,7 +342,7 @@ impl NamedTask {
         for (i, Reward { name: _, weight, of, shape }) in rewards.iter().enumerate() {
             let wrong_shape = match shape {
                 Shape::Bell { width } => !(width.is_finite() && *width > 0.0),
-                Shape::Within { low, high } => !(low <= high),
+                Shape::Within { low, high } => low.is_nan() || high.is_nan() || low > high,
                 Shape::Plain | Shape::Absolute | Shape::Square => false,
             };
             if !weight.is_finite() || wrong_shape {
@@ -362,7 +362,7 @@ impl NamedTask {
                     (None, Some(range)) => (range, false),
                     _ => return Err(place_of(list, i, "one of within and outside is needed".to_owned())),
                 };
-                if !(range[0] <= range[1]) {
+                if range[0].is_nan() || range[1].is_nan() || range[0] > range[1] {
                     return Err(place_of(
                         list,
                         i,

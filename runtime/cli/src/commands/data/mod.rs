@@ -91,13 +91,13 @@ fn read_as(format: Option<&str>) -> Result<OpenOptions, Failure> {
 /// Records scripted demonstrations in the environment of the demonstrator's name.
 fn record(args: &RecordArgs, output: Output) -> CommandResult {
     let name = &args.demonstrator;
+    // `random` has no environment of its own: it is for `[[data]] record`.
+    let own: Vec<&str> =
+        DemonstratorConfig::NAMES.iter().copied().filter(|n| EnvConfig::default_of(n).is_some()).collect();
     let unknown = || {
-        let hint = nearest(name, DemonstratorConfig::NAMES.iter().copied())
+        let hint = nearest(name, own.iter().copied())
             .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-        usage(anyhow!(
-            "unknown demonstrator {name:?}: expected one of {}{hint}",
-            DemonstratorConfig::NAMES.join(", ")
-        ))
+        usage(anyhow!("unknown demonstrator {name:?}: expected one of {}{hint}", own.join(", ")))
     };
     let demonstrator = DemonstratorConfig::default_of(name).ok_or_else(unknown)?;
     let env = EnvConfig::default_of(name).ok_or_else(unknown)?;
