@@ -5,6 +5,7 @@
 mod architecture;
 mod bench;
 mod cli;
+mod collect;
 mod data_verbs;
 mod determinism;
 mod driven_episodes;
@@ -20,3 +21,4 @@ mod loading;
 mod program;
 mod recording;
 mod resume;
+mod sources;

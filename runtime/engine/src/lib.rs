@@ -5,6 +5,7 @@
 //! its seed, its demonstrations and its configuration, whatever the number of threads and however often it was interrupted.
 
 pub mod checkpoint;
+pub mod collecting;
 pub mod comparison;
 pub mod control;
 mod demonstrations;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod collect;
 mod data;
 mod fleet;
 mod serve_env;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use collect::{CollectArgs, ListArgs};
 pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
@@ -86,11 +88,13 @@ pub enum Command {
     Report(ReportArgs),
     /// Write a trained policy as an ONNX model.
     Export(ExportArgs),
+    /// Have source algorithms learn every task of a family, and write their learning histories.
+    Collect(CollectArgs),
     /// Look at recorded data.
     #[command(subcommand)]
     Data(DataCommand),
-    /// What is built in: learners, environments, formats, demonstrators.
-    List,
+    /// What is built in: learners, environments, formats, demonstrators, task families, source algorithms.
+    List(ListArgs),
     /// Check, show or document configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -428,4 +432,6 @@ pub enum SchemaKind {
     Robot,
     /// A suite of `surefoot bench` (`configs/bench/*.toml`).
     Bench,
+    /// What `surefoot collect` collects (`configs/ad/*.toml`).
+    Collect,
 }

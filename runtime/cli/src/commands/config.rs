@@ -6,9 +6,10 @@ use anyhow::{Context, anyhow};
 use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
+use crate::commands::collect;
 use crate::commands::train::Learners;
 use crate::composition;
-use crate::config::{self, BenchConfig, RunConfig};
+use crate::config::{self, BenchConfig, CollectConfig, RunConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -19,6 +20,9 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
             match kind_of(file, *kind) {
                 SchemaKind::Run => check_run(&config::load(file, overrides)?.config)?,
                 SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
+                SchemaKind::Collect => {
+                    collect::build(&config::load_collect(file, overrides)?.0)?;
+                }
                 SchemaKind::Bench => {
                     let (_, contenders) = config::load_bench(file, overrides)?;
                     for run in contenders.iter().flat_map(|c| &c.runs) {
@@ -52,6 +56,14 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.text(&toml::to_string_pretty(&suite).context("cannot write the suite")?);
             }
         }
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Collect => {
+            let (collect, resolved) = config::load_collect(file, overrides)?;
+            if output.json() {
+                output.value(&collect);
+            } else {
+                output.text(&resolved);
+            }
+        }
         ConfigCommand::Show { file, overrides, .. } => {
             let loaded = config::load(file, overrides)?;
             if output.json() {
@@ -72,14 +84,16 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     Ok(())
 }
 
-/// What a file is, where nobody says it: a robot has joints, a suite has contenders, and an experiment has neither.
+/// What a file is, where nobody says it: a robot has joints, a suite has contenders, what is collected is of a family,
+/// and an experiment has none of them.
 fn kind_of(file: &Path, stated: Option<SchemaKind>) -> SchemaKind {
     stated.unwrap_or_else(|| {
         let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
         let has = |key: &str| table.as_ref().is_some_and(|t| t.contains_key(key) && !t.contains_key("phase"));
-        match (has("joints"), has("contender")) {
-            (true, _) => SchemaKind::Robot,
-            (_, true) => SchemaKind::Bench,
+        match (has("joints"), has("contender"), has("family")) {
+            (true, ..) => SchemaKind::Robot,
+            (_, true, _) => SchemaKind::Bench,
+            (.., true) => SchemaKind::Collect,
             _ => SchemaKind::Run,
         }
     })
@@ -116,6 +130,7 @@ pub fn schema(kind: SchemaKind) -> Result<String, serde_json::Error> {
         SchemaKind::Run => schemars::schema_for!(RunConfig),
         SchemaKind::Robot => schemars::schema_for!(RobotContract),
         SchemaKind::Bench => schemars::schema_for!(BenchConfig),
+        SchemaKind::Collect => schemars::schema_for!(CollectConfig),
     };
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
@@ -126,9 +141,12 @@ mod tests {
 
     #[test]
     fn checked_in_schemas_are_those_of_the_code() {
-        for (kind, name) in
-            [(SchemaKind::Run, "run"), (SchemaKind::Robot, "robot"), (SchemaKind::Bench, "bench")]
-        {
+        for (kind, name) in [
+            (SchemaKind::Run, "run"),
+            (SchemaKind::Robot, "robot"),
+            (SchemaKind::Bench, "bench"),
+            (SchemaKind::Collect, "collect"),
+        ] {
             let path = format!("{}/../../configs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(
@@ -167,6 +185,20 @@ mod tests {
             let path = entry.unwrap().path();
             assert_eq!(kind_of(&path, None), SchemaKind::Bench, "{}", path.display());
             let loaded = config::load_bench(&path, &[]);
+            assert!(loaded.is_ok(), "{}: {:?}", path.display(), loaded.err());
+            checked += 1;
+        }
+        assert!(checked > 0);
+    }
+
+    #[test]
+    fn every_collection_is_valid() {
+        let directory = format!("{}/../../configs/ad", env!("CARGO_MANIFEST_DIR"));
+        let mut checked = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(kind_of(&path, None), SchemaKind::Collect, "{}", path.display());
+            let loaded = config::load_collect(&path, &[]).and_then(|(c, _)| collect::build(&c));
             assert!(loaded.is_ok(), "{}: {:?}", path.display(), loaded.err());
             checked += 1;
         }

@@ -1,11 +1,13 @@
 //! The experiment file: what a run is made of. Defaults live in code, files list deviations.
 
 mod bench;
+mod collect;
 mod env;
 mod overrides;
 mod suggest;
 
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
+pub use collect::{CollectConfig, SourceSection, load_collect};
 pub use env::EnvConfig;
 pub use suggest::nearest;
 
