@@ -5,6 +5,7 @@
 mod architecture;
 mod bench;
 mod cli;
+mod collect;
 mod data_verbs;
 mod determinism;
 mod distill;
@@ -21,3 +22,4 @@ mod loading;
 mod program;
 mod recording;
 mod resume;
+mod sources;

@@ -77,7 +77,11 @@ pub(super) fn arms(source_name: &'static str, context: &SourceContext) -> Result
         source_name,
         family: context.spec().name.clone(),
         needs: "a bandit: one action, and nothing to see",
-        found: format!("{} observations and {} numbers in an action", observations.count(), actions.choices.len()),
+        found: format!(
+            "{} observations and {} numbers in an action",
+            observations.count(),
+            actions.choices.len()
+        ),
     })
 }
 

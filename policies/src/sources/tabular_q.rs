@@ -57,7 +57,8 @@ impl TabularQConfig {
         let [observations, actions] = codes(NAME, context)?;
         let mut learner = TabularQ {
             config: self.clone(),
-            fewer_per_episode: first_random_share / (random_episodes_share * context.episodes as f64).max(1.0),
+            fewer_per_episode: first_random_share
+                / (random_episodes_share * context.episodes as f64).max(1.0),
             values: Vec::new(),
             observations,
             actions,
@@ -114,7 +115,8 @@ impl SourceAlgorithm for TabularQ {
     }
 
     fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
-        let next = self.row(self.observations.index(next_observation)).iter().copied().fold(f64::MIN, f64::max);
+        let next =
+            self.row(self.observations.index(next_observation)).iter().copied().fold(f64::MIN, f64::max);
         let continuation = f64::from(outcome.end.continuation());
         let target = f64::from(outcome.reward) + self.config.discount * continuation * next;
         let [seen, chosen] = self.at;

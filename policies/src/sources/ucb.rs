@@ -56,7 +56,11 @@ impl SourceAlgorithm for Ucb {
     fn act(&mut self, _observation: &[f32], action: &mut [f32]) {
         let log = f64::from(self.pulls.max(1)).ln();
         let bound = |[pulls, reward]: &[f64; 2]| {
-            if *pulls == 0.0 { f64::INFINITY } else { reward / pulls + self.exploration * (log / pulls).sqrt() }
+            if *pulls == 0.0 {
+                f64::INFINITY
+            } else {
+                reward / pulls + self.exploration * (log / pulls).sqrt()
+            }
         };
         self.at = argmax(self.arms.iter().map(bound), &mut self.stream);
         action[0] = self.at as f32;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod collect;
 mod data;
 mod distill;
 mod fleet;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use collect::{CollectArgs, ListArgs};
 pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
@@ -90,11 +92,13 @@ pub enum Command {
     Report(ReportArgs),
     /// Write a trained policy as an ONNX model.
     Export(ExportArgs),
+    /// Have source algorithms learn every task of a family, and write their learning histories.
+    Collect(CollectArgs),
     /// Look at recorded data.
     #[command(subcommand)]
     Data(DataCommand),
-    /// What is built in: learners, environments, formats, demonstrators.
-    List,
+    /// What is built in: learners, environments, formats, demonstrators, task families, source algorithms.
+    List(ListArgs),
     /// Check, show or document configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -434,4 +438,6 @@ pub enum SchemaKind {
     Bench,
     /// A distillation (`configs/distill/*.toml`).
     Distill,
+    /// What `surefoot collect` collects (`configs/ad/*.toml`).
+    Collect,
 }

@@ -1,12 +1,14 @@
 //! The experiment file: what a run is made of. Defaults live in code, files list deviations.
 
 mod bench;
+mod collect;
 mod distill;
 mod env;
 mod overrides;
 mod suggest;
 
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
+pub use collect::{CollectConfig, SourceSection, load_collect};
 pub use distill::{
     DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill,
 };
