@@ -40,6 +40,8 @@ h5py:
     python3 datasets/tests/h5py_reads.py target/h5py/long.hdf5 target/h5py/flat.hdf5
     cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/push-v0 minari
     python3 datasets/tests/minari_reads.py target/h5py/push-v0
+    cargo run -q -- collect configs/ad/dark_room.toml --to target/h5py/histories.hdf5 source.0.histories_per_task=1 --quiet
+    python3 datasets/tests/h5py_reads.py target/h5py/histories.hdf5
 
 # MCAP files that we write, read by mcap, mcap-ros2-support and rosbags (needs Python with them)
 mcap:

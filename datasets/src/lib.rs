@@ -8,6 +8,7 @@ mod encode;
 mod flat;
 pub mod formats;
 pub mod h5;
+pub mod history;
 pub mod import;
 mod info;
 pub mod input;

@@ -10,6 +10,7 @@ use surefoot_core::{DataError, EpisodeSource};
 use crate::formats::shards::open_list;
 use crate::formats::{FORMATS, Format};
 use crate::h5::{Backend, ChildKind, Container};
+use crate::history::holds_histories;
 use crate::info::ArrayLine;
 #[cfg(feature = "libhdf5")]
 use crate::input::may_hold_hdf5;
@@ -164,6 +165,16 @@ fn attempt(path: &Path, format: Option<&'static Format>, options: &OpenOptions) 
     let input = Input::open(path, options.backend)?;
     if let Some(format) = format {
         return (format.open)(input, options);
+    }
+    if let Input::Hdf5(container) = &input
+        && holds_histories(container)
+    {
+        return Err(DataError::Malformed {
+            path: path.to_owned(),
+            format: "demonstration",
+            reason: "it holds learning histories, and no demonstrations".into(),
+            hint: "`surefoot data info` says what is in it",
+        });
     }
     for f in FORMATS {
         if (f.sniff)(&input)? {

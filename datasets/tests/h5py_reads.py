@@ -22,6 +22,42 @@ def check(path):
         return [f"{path}: {error}"]
 
 
+def history_faults(path, f):
+    """The faults of a file of learning histories (datasets/src/history/mod.rs)."""
+    faults = []
+
+    def expect(truth, what):
+        if not truth:
+            faults.append(f"{path}: {what}")
+
+    spec = json.loads(f.attrs["env_spec_json"])
+    o, a = len(spec["observation"]), len(spec["action"])
+    expect(f.attrs["version"] == 1 and (f.attrs["obs_dim"], f.attrs["action_dim"]) == (o, a), "root attributes")
+    json.loads(f.attrs["collect_json"])
+    ids = set()
+    for name, task in f["tasks"].items():
+        ids.add(int(name))
+        expect(task.attrs["split"] in ("train", "test_in", "test_ood"), f"split of task {name}")
+        expect(task.attrs["random_return"] < task.attrs["optimal_return"], f"references of task {name}")
+        expect(task["params"].ndim == 1, f"params of task {name}")
+    expect(sorted(int(n) for n in f["histories"]) == list(range(len(f["histories"]))), "names 0, 1, ...")
+    for name, h in f["histories"].items():
+        n, e = int(h.attrs["n_steps"]), int(h.attrs["n_episodes"])
+        expect(int(h.attrs["task_id"]) in ids, f"task of {name}")
+        json.loads(h.attrs["algo_config_json"])
+        shapes = {"obs": (n, o), "action": (n, a), "final_obs": (e, o), "ep_start": (e,), "ep_len": (e,), "ep_return": (e,)}
+        shapes |= {k: (n,) for k in ("reward", "terminated", "truncated", "episode", "step", "update", "phase")}
+        for key, shape in shapes.items():
+            expect(h[key].shape == shape, f"{name}/{key} has shape {h[key].shape}")
+        starts, lengths, reward = h["ep_start"][:], h["ep_len"][:], h["reward"][:]
+        ends = (h["terminated"][:] | h["truncated"][:]).nonzero()[0]
+        expect(np.array_equal(starts + lengths - 1, ends), f"{name}: episodes and their ends")
+        returns = [reward[s : s + k].sum() for s, k in zip(starts.astype(int), lengths)]
+        expect(np.allclose(returns, h["ep_return"][:], atol=1e-4), f"{name}/ep_return")
+        expect((np.diff(h["update"][:].astype(np.int64)) >= 0).all(), f"{name}/update")
+    return faults
+
+
 def faults_of(path):
     faults = []
 
@@ -30,6 +66,8 @@ def faults_of(path):
             faults.append(f"{path}: {what}")
 
     with h5py.File(path, "r") as f:
+        if f.attrs.get("format") == "icrl-history":
+            return faults + history_faults(path, f)
         if "observations" in f:
             return faults + flat_faults(path, f)
     with h5py.File(path, "r", swmr=True, libver="latest") as f:

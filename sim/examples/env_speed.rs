@@ -13,6 +13,7 @@ fn build(name: &str) -> Result<Box<dyn Env>, Box<dyn std::error::Error>> {
 }
 
 fn run(envs: &mut VecEnv) -> Result<f64, EnvError> {
+    let spec = envs.spec().clone();
     let mut random = Stream::new(0, "env speed", 0);
     for slot in 0..WORLDS {
         envs.reset(slot, slot as u64)?;
@@ -20,7 +21,12 @@ fn run(envs: &mut VecEnv) -> Result<f64, EnvError> {
     let watch = Stopwatch::start();
     for _ in 0..STEPS {
         for slot in 0..WORLDS {
-            envs.action_mut(slot).iter_mut().for_each(|a| *a = random.uniform(-1.0, 1.0) as f32);
+            for (a, field) in envs.action_mut(slot).iter_mut().zip(&spec.action) {
+                *a = match field.choices {
+                    Some(n) => random.below(n as usize) as f32,
+                    None => random.uniform(-1.0, 1.0) as f32,
+                };
+            }
         }
         envs.step(&[true; WORLDS])?;
         for slot in 0..WORLDS {

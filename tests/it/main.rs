@@ -5,6 +5,7 @@
 mod architecture;
 mod bench;
 mod cli;
+mod collect;
 mod data_verbs;
 mod determinism;
 mod distill;
@@ -22,4 +23,5 @@ mod program;
 mod recording;
 mod regress;
 mod resume;
+mod sources;
 mod view;

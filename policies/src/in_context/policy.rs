@@ -414,6 +414,8 @@ impl InContextPolicy {
         self.decide(i, 0.0, &mut own);
         self.unused_action = own;
         let slot = &mut self.slots[i];
+        // A token, however many control steps it stands for.
+        slot.ticks += u64::from(self.acting.token_stride);
         for ((bin, bins), a) in slot.bins.iter_mut().zip(&self.network.shape.action).zip(action) {
             *bin = bins.bin_of(*a);
         }

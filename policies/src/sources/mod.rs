@@ -4,6 +4,7 @@
 pub mod coverage;
 pub mod exp3;
 pub mod noisy_oracle;
+pub mod secant;
 mod table;
 pub mod tabular_q;
 pub mod thompson;
@@ -37,7 +38,7 @@ impl SourceContext {
 #[non_exhaustive]
 pub enum SourceError {
     /// A setting that cannot be used.
-    #[error("[source.{source_name}] {key} {reason}")]
+    #[error("algorithm.{source_name}.{key} {reason}")]
     Setting {
         /// The source.
         source_name: &'static str,
@@ -47,7 +48,7 @@ pub enum SourceError {
         reason: String,
     },
     /// The task is not of the kind that this source learns.
-    #[error("[source.{source_name}] cannot learn {family}: it needs {needs}, and there is {found}")]
+    #[error("{source_name} cannot learn {family}: it needs {needs}, and there is {found}")]
     Family {
         /// The source.
         source_name: &'static str,
@@ -61,7 +62,7 @@ pub enum SourceError {
 }
 
 surefoot_core::registry! {
-    /// A source algorithm and its settings: `[source.NAME]`.
+    /// A source algorithm and its settings: `algorithm.NAME` of a `[[source]]`.
     pub enum SourceConfig: fn(&SourceContext) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
         /// Visit every cell, nearest first, and then go where rewards were.
         Coverage(coverage::CoverageConfig) = "coverage",
@@ -69,6 +70,8 @@ surefoot_core::registry! {
         Exp3(exp3::Exp3Config) = "exp3",
         /// Somebody who knows the task, among random actions that become fewer.
         NoisyOracle(noisy_oracle::NoisyOracleConfig) = "noisy_oracle",
+        /// What to do for a target, from how far the last attempts came.
+        Secant(secant::SecantConfig) = "secant",
         /// Q-learning on a table.
         TabularQ(tabular_q::TabularQConfig) = "tabular_q",
         /// Thompson sampling of arms that pay 0 or 1.

@@ -375,6 +375,45 @@ impl LearningHistory {
         expert.map_or(Ok(()), |rows| check_rows("expert_actions", &spec.action, rows))
     }
 
+    /// Blake3 of all of it, bit for bit.
+    #[must_use]
+    pub fn digest(&self) -> blake3::Hash {
+        let Self {
+            task,
+            algorithm,
+            algorithm_config,
+            seed,
+            stream,
+            complete,
+            observations,
+            actions,
+            rewards,
+            ends,
+            updates,
+            phases,
+            final_observations,
+            expert_actions,
+        } = self;
+        let mut hasher = blake3::Hasher::new();
+        let expert = expert_actions.is_some();
+        for text in [algorithm, algorithm_config, &format!("{task} {seed} {stream} {complete} {expert}")] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        let expert = expert_actions.as_deref().unwrap_or_default();
+        for rows in [observations.as_slice(), actions, rewards, final_observations, expert] {
+            hasher.update(&(rows.len() as u64).to_le_bytes());
+            for x in rows {
+                hasher.update(&x.to_le_bytes());
+            }
+        }
+        for ((end, phase), update) in ends.iter().zip(phases).zip(updates) {
+            hasher.update(&[*end as u8, phase.code()]);
+            hasher.update(&update.to_le_bytes());
+        }
+        hasher.finalize()
+    }
+
     /// The same learning, faster: every `k`th episode from the first on. 0 counts as 1.
     #[must_use]
     pub fn subsample(&self, k: usize) -> Self {
@@ -504,20 +543,7 @@ fn hash(meta: &HistoryMeta, histories: &[LearningHistory]) -> String {
     };
     texts(&[&meta.family, &meta.family_config, &format!("{:?}", meta.spec), &format!("{:?}", meta.tasks)]);
     for h in histories {
-        let place = format!("{} {} {} {} {}", h.task, h.seed, h.stream, h.complete, h.len());
-        texts(&[&h.algorithm, &h.algorithm_config, &place]);
-    }
-    for h in histories {
-        let expert = h.expert_actions.as_deref().unwrap_or_default();
-        for rows in [&h.observations[..], &h.actions, &h.rewards, &h.final_observations, expert] {
-            for x in rows {
-                hasher.update(&x.to_le_bytes());
-            }
-        }
-        for ((end, phase), update) in h.ends.iter().zip(&h.phases).zip(&h.updates) {
-            hasher.update(&[*end as u8, phase.code()]);
-            hasher.update(&update.to_le_bytes());
-        }
+        hasher.update(h.digest().as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -84,31 +84,30 @@ pub fn live(
     Ok(history)
 }
 
-/// Lives all `lives` on as many threads as the present pool of rayon has, and hands on their histories in order; a few of each thread
-/// are held at once. `begin` makes a life's world and learner. Ends early, without an error, when `interrupt` asks for it: `false` then.
+/// Lives all `lives` on `threads` threads and hands on their histories in order, whatever their number; a few for each thread are held at
+/// once. `begin` makes a life's world and learner. Ends early, without an error, when `interrupt` asks for it: `false` then.
 ///
 /// # Errors
 /// The first error in the order of the lives.
 pub fn collect<E: From<EnvError> + Send>(
     lives: &[Life],
+    threads: usize,
     begin: impl Fn(&Life) -> Result<(Box<dyn Env>, Box<dyn SourceAlgorithm>), E> + Sync,
     interrupt: &Interrupt,
     mut keep: impl FnMut(&Life, LearningHistory) -> Result<(), E>,
 ) -> Result<bool, E> {
-    for part in lives.chunks(LIVES_PER_THREAD * rayon::current_num_threads()) {
-        let lived: Vec<Option<Result<LearningHistory, E>>> = part
-            .par_iter()
-            .map(|life| {
-                if interrupt.requested() {
-                    return None;
-                }
-                let one = || {
-                    let (mut env, mut source) = begin(life)?;
-                    Ok(live(life, &mut *env, &mut *source)?)
-                };
-                Some(one())
-            })
-            .collect();
+    let threads = threads.max(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| EnvError::Build {
+        env: "for collecting".into(),
+        reason: format!("no threads to step it on: {e}"),
+    })?;
+    let one = |life: &Life| {
+        let (mut env, mut source) = begin(life)?;
+        Ok(live(life, &mut *env, &mut *source)?)
+    };
+    for part in lives.chunks(LIVES_PER_THREAD * threads) {
+        let lived: Vec<Option<Result<LearningHistory, E>>> = pool
+            .install(|| part.par_iter().map(|life| (!interrupt.requested()).then(|| one(life))).collect());
         for (life, history) in part.iter().zip(lived) {
             let Some(history) = history else { return Ok(false) };
             keep(life, history?)?;

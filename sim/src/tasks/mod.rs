@@ -54,6 +54,8 @@ surefoot_core::registry! {
         DarkRoomHard(families::dark_room_hard::DarkRoomHardConfig) = "dark_room_hard",
         /// Find an invisible key and then an invisible door.
         DarkKeyToDoor(families::dark_key_to_door::DarkKeyToDoorConfig) = "dark_key_to_door",
+        /// Slide a puck to a target; what its mass and the board's friction are is not seen.
+        Shuffleboard(families::shuffleboard::ShuffleboardConfig) = "shuffleboard",
     }
 }
 

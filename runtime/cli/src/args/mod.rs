@@ -1,5 +1,6 @@
 //! The command line.
 
+mod collect;
 mod data;
 mod distill;
 mod fleet;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use collect::{CollectArgs, ListArgs, ListCommand};
 pub use data::{
     ConvertArgs, DataCommand, DiffArgs, FilterArgs, ImportArgs, PlayArgs, RecordArgs, SplitArgs, VerifyArgs,
 };
@@ -98,15 +100,13 @@ pub enum Command {
     Report(ReportArgs),
     /// Write a trained policy as an ONNX model.
     Export(ExportArgs),
+    /// Have source algorithms learn every task of a family, and write their learning histories.
+    Collect(CollectArgs),
     /// Look at recorded data.
     #[command(subcommand)]
     Data(DataCommand),
-    /// What is built in: learners, environments, formats, demonstrators; or what is in a model's file.
-    List {
-        /// What to list; everything that is built in where nothing is named.
-        #[command(subcommand)]
-        what: Option<ListCommand>,
-    },
+    /// What is built in: learners, environments, formats, demonstrators, task families, source algorithms; or what is in a model's file.
+    List(ListArgs),
     /// Check, show or document configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -116,16 +116,6 @@ pub enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
-    },
-}
-
-/// What can be looked at beside what is built in.
-#[derive(Debug, Subcommand)]
-pub enum ListCommand {
-    /// A model's joints, actuators and contacts, and every element of the file that is not simulated.
-    Model {
-        /// MJCF or URDF file.
-        file: PathBuf,
     },
 }
 
@@ -458,4 +448,6 @@ pub enum SchemaKind {
     Suite,
     /// A distillation (`configs/distill/*.toml`).
     Distill,
+    /// What `surefoot collect` collects (`configs/ad/*.toml`).
+    Collect,
 }

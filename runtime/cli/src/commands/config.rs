@@ -6,10 +6,10 @@ use anyhow::{Context, anyhow};
 use surefoot_core::RobotContract;
 
 use crate::args::{ConfigCommand, SchemaKind};
-use crate::commands::distill;
 use crate::commands::train::Learners;
+use crate::commands::{collect, distill};
 use crate::composition;
-use crate::config::{self, BenchConfig, DistillConfig, RunConfig, SuiteConfig};
+use crate::config::{self, BenchConfig, CollectConfig, DistillConfig, RunConfig, SuiteConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -22,6 +22,9 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 SchemaKind::Robot => check_robot(&robot(file, overrides)?)?,
                 SchemaKind::Suite => check_suite(file, overrides)?,
                 SchemaKind::Distill => distill::check(file, overrides)?,
+                SchemaKind::Collect => {
+                    collect::build(&config::load_collect(file, overrides)?.0)?;
+                }
                 SchemaKind::Bench => {
                     let (_, contenders) = config::load_bench(file, overrides)?;
                     for run in contenders.iter().flat_map(|c| &c.runs) {
@@ -72,6 +75,14 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
                 output.text(&toml::to_string_pretty(&distillation).context("cannot write the distillation")?);
             }
         }
+        ConfigCommand::Show { file, overrides, kind } if kind_of(file, *kind) == SchemaKind::Collect => {
+            let (collect, resolved) = config::load_collect(file, overrides)?;
+            if output.json() {
+                output.value(&collect);
+            } else {
+                output.text(&resolved);
+            }
+        }
         ConfigCommand::Show { file, overrides, .. } => {
             let loaded = config::load(file, overrides)?;
             if output.json() {
@@ -92,17 +103,18 @@ pub fn run(command: &ConfigCommand, output: Output) -> CommandResult {
     Ok(())
 }
 
-/// What a file is, where nobody says it: a robot has joints, a bench has contenders, a suite has scenarios, a distillation has histories, and
-/// an experiment has none of them.
+/// What a file is, where nobody says it: a robot has joints, a bench has contenders, a suite has scenarios, a distillation has histories, what
+/// is collected is of a family, and an experiment has none of them.
 fn kind_of(file: &Path, stated: Option<SchemaKind>) -> SchemaKind {
     stated.unwrap_or_else(|| {
         let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
         let has = |key: &str| table.as_ref().is_some_and(|t| t.contains_key(key) && !t.contains_key("phase"));
-        match (has("joints"), has("contender"), has("scenario"), has("histories")) {
+        match (has("joints"), has("contender"), has("scenario"), has("histories"), has("family")) {
             (true, ..) => SchemaKind::Robot,
             (_, true, ..) => SchemaKind::Bench,
-            (_, _, true, _) => SchemaKind::Suite,
-            (.., true) => SchemaKind::Distill,
+            (_, _, true, ..) => SchemaKind::Suite,
+            (.., true, _) => SchemaKind::Distill,
+            (.., true) => SchemaKind::Collect,
             _ => SchemaKind::Run,
         }
     })
@@ -154,6 +166,7 @@ pub fn schema(kind: SchemaKind) -> Result<String, serde_json::Error> {
         SchemaKind::Bench => schemars::schema_for!(BenchConfig),
         SchemaKind::Suite => schemars::schema_for!(SuiteConfig),
         SchemaKind::Distill => schemars::schema_for!(DistillConfig),
+        SchemaKind::Collect => schemars::schema_for!(CollectConfig),
     };
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
@@ -170,6 +183,7 @@ mod tests {
             (SchemaKind::Bench, "bench"),
             (SchemaKind::Suite, "suite"),
             (SchemaKind::Distill, "distill"),
+            (SchemaKind::Collect, "collect"),
         ] {
             let path = format!("{}/../../configs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
             let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
@@ -240,6 +254,20 @@ mod tests {
                 assert!(found.is_ok(), "{}: {:?}", path.display(), found.err());
                 checked += 1;
             }
+        }
+        assert!(checked > 0);
+    }
+
+    #[test]
+    fn every_collection_is_valid() {
+        let directory = format!("{}/../../configs/ad", env!("CARGO_MANIFEST_DIR"));
+        let mut checked = 0;
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(kind_of(&path, None), SchemaKind::Collect, "{}", path.display());
+            let loaded = config::load_collect(&path, &[]).and_then(|(c, _)| collect::build(&c));
+            assert!(loaded.is_ok(), "{}: {:?}", path.display(), loaded.err());
+            checked += 1;
         }
         assert!(checked > 0);
     }

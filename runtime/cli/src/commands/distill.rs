@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{ActMode, FamilyTask, PolicyArtifact, TaskSplit};
 use surefoot_engine::in_context::{
-    ArmEvidence, Distillation, DistillationEnd, DistillationParts, DistillationProgress, Evidence, Judged,
-    LifeConfig, Living, PolicyLife, PromptedLife, SourceLife, SplitLives, ValidationPoint, evidence_page,
-    evidence_table, judge,
+    ArmEvidence, Distillation, DistillationEnd, DistillationParts, DistillationProgress, Evidence,
+    EvidenceScale, Judged, LifeConfig, Living, PolicyLife, PromptedLife, SourceLife, SplitLives,
+    ValidationPoint, evidence_page, evidence_table, judge,
 };
 use surefoot_engine::run_dir::{read_config, read_json, write_atomic};
 use surefoot_engine::{EngineError, Interrupt, RunDir};
@@ -368,7 +368,11 @@ impl Work<'_> {
         all: &[ArmEvidence],
         directory: &Path,
     ) -> CommandResult {
-        let ceiling = histories.family.search_ceiling();
+        // It is a share of the optimal return.
+        let ceiling = match config.evaluation.scale {
+            EvidenceScale::Optimal => histories.family.search_ceiling(),
+            EvidenceScale::Source => None,
+        };
         let evidence = Evidence::of(&config.name, config.evaluation.scale, ceiling, all)?;
         let table = evidence_table(&evidence);
         let json = serde_json::to_vec_pretty(&evidence)?;

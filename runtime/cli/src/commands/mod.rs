@@ -2,6 +2,7 @@
 
 mod act;
 mod bench;
+mod collect;
 mod config;
 mod data;
 mod demo;
@@ -52,8 +53,9 @@ pub fn run(cli: &Cli) -> CommandResult {
         Command::Report(args) => report::run(args, output),
         Command::Export(args) => export::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
+        Command::Collect(args) => collect::run(args, output),
         Command::Data(command) => data::run(command, output),
-        Command::List { what } => list::run(what.as_ref(), output),
+        Command::List(args) => list::run(args, output),
         Command::Config(command) => config::run(command, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,6 +1,7 @@
 //! Learning histories, the tasks they are of and who lived them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -8,12 +9,13 @@ use surefoot_core::{
     Env, EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm,
     Stream, TaskFamily, TaskSplit,
 };
+use surefoot_datasets::history::HistoryFile;
 use surefoot_engine::collecting::{Life, collect, live};
 use surefoot_engine::{EngineError, Interrupt};
 use surefoot_policies::sources::{SourceConfig, SourceContext, SourceError};
 use surefoot_sim::FamilyContext;
 
-use crate::config::{HistoriesConfig, LivedConfig};
+use crate::config::{CollectConfig, HistoriesConfig, LivedConfig};
 use crate::failure::{Failure, usage};
 
 /// What a distillation learns from.
@@ -110,8 +112,21 @@ impl From<EnvError> for Lost {
 /// # Errors
 /// When a setting cannot be used, or it was interrupted.
 pub fn learnt(config: &HistoriesConfig, seed: u64, interrupt: &Interrupt) -> Result<Learnt, Failure> {
-    let HistoriesConfig::Lived(config) = config;
-    lived(config, seed, interrupt)
+    match config {
+        HistoriesConfig::File(path) => read(path),
+        HistoriesConfig::Lived(config) => lived(config, seed, interrupt),
+    }
+}
+
+/// A file of `surefoot collect`: the file says how it was made.
+fn read(path: &Path) -> Result<Learnt, Failure> {
+    let file = HistoryFile::open(path)?;
+    let config: CollectConfig = serde_json::from_str(file.collect_config())
+        .with_context(|| format!("{}: how it was collected is not known to this program", path.display()))?;
+    let family: Arc<dyn TaskFamily> = Arc::from(config.family.build(&FamilyContext {})?);
+    let first = config.source.first().with_context(|| format!("{}: nobody lived it", path.display()))?;
+    let teacher = Teacher { config: first.algorithm.clone(), episodes: first.episodes };
+    Ok(Learnt { histories: Box::new(file), family, teacher })
 }
 
 fn inner<T: serde::Serialize>(config: &T, name: &str) -> Result<String, Failure> {
@@ -144,7 +159,7 @@ fn lived(config: &LivedConfig, seed: u64, interrupt: &Interrupt) -> Result<Learn
         Ok((family.env(&task.params)?, teacher.build(&family, task).map_err(Lost::Source)?))
     };
     let mut all: Vec<LearningHistory> = Vec::with_capacity(lives.len());
-    let through = collect(&lives, begin, interrupt, |_, history| {
+    let through = collect(&lives, rayon::current_num_threads(), begin, interrupt, |_, history| {
         all.push(history);
         Ok(())
     });

@@ -50,6 +50,8 @@ pub struct DistillConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HistoriesConfig {
+    /// A file of `surefoot collect`, relative to the working directory.
+    File(PathBuf),
     /// Lived in memory when the run begins.
     Lived(LivedConfig),
 }
@@ -199,11 +201,13 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
         let name = &again.name;
         return Err(anyhow!("arm {name:?}: expected a name of its own, other than {}", taken.join(", ")));
     }
-    let HistoriesConfig::Lived(LivedConfig { family: _, source: _, per_task, episodes, keep_every }) =
-        histories;
-    for (key, n) in [("per_task", per_task), ("episodes", episodes), ("keep_every", keep_every)] {
-        if !(1..=1_000_000).contains(n) {
-            return Err(anyhow!("histories.lived.{key} = {n}: 1 to 1000000"));
+    if let HistoriesConfig::Lived(LivedConfig { family: _, source: _, per_task, episodes, keep_every }) =
+        histories
+    {
+        for (key, n) in [("per_task", per_task), ("episodes", episodes), ("keep_every", keep_every)] {
+            if !(1..=1_000_000).contains(n) {
+                return Err(anyhow!("histories.lived.{key} = {n}: 1 to 1000000"));
+            }
         }
     }
     let DistillEvaluation {

@@ -1,6 +1,7 @@
 //! The experiment file: what a run is made of. Defaults live in code, files list deviations.
 
 mod bench;
+mod collect;
 mod distill;
 mod env;
 mod overrides;
@@ -8,6 +9,7 @@ mod suggest;
 mod suite;
 
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
+pub use collect::{CollectConfig, SourceSection, load_collect};
 pub use distill::{
     DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill,
 };

@@ -20,10 +20,10 @@ pub fn apply(text: &str, overrides: &[String]) -> Result<Table, Failure> {
     Ok(table)
 }
 
-/// `[env.NAME]` and `[learner.NAME]` choose one of several: an override sets keys of the chosen one.
+/// `[env.NAME]`, `[learner.NAME]` and `[family.NAME]` choose one of several: an override sets keys of the chosen one.
 fn same_choice(table: &Table, key: &str) -> anyhow::Result<()> {
     let mut parts = key.split('.');
-    let (Some(section @ ("env" | "learner")), Some(wanted)) = (parts.next(), parts.next()) else {
+    let (Some(section @ ("env" | "learner" | "family")), Some(wanted)) = (parts.next(), parts.next()) else {
         return Ok(());
     };
     let chosen = table.get(section).and_then(Value::as_table).and_then(|t| t.keys().next());

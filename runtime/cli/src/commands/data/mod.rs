@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use surefoot_core::DataError;
+use surefoot_datasets::history::{history_info, is_history_file};
 use surefoot_datasets::streams::{LogOptions, looks_like_log};
 use surefoot_datasets::{FORMATS, OpenOptions};
 use surefoot_engine::MAX_EPISODES;
@@ -26,7 +27,9 @@ use crate::output::Output;
 pub fn run(command: &DataCommand, output: Output) -> CommandResult {
     match command {
         DataCommand::Info(args) => each(&args.files, args.format.as_deref(), |path, options| {
-            if options.format.is_none() && is_log(path, options) {
+            if options.format.is_none() && is_history_file(path)? {
+                print(&history_info(path)?, output);
+            } else if options.format.is_none() && is_log(path, options) {
                 print(&surefoot_datasets::log_info(path, &LogOptions::default())?, output);
             } else {
                 print(&surefoot_datasets::info(path, options)?, output);
