@@ -197,5 +197,5 @@ fn a_source_says_what_it_cannot_learn() {
     assert!(words.starts_with("coverage cannot learn bernoulli_bandit: it needs a room of cells"), "{words}");
     let words = said(&room, r#"{"source": {"tabular_q": {"discount": 1.5}}}"#);
     assert_eq!(words, "algorithm.tabular_q.discount = 1.5: expected 0 to 1");
-    assert!(EnvConfig::default_of("dark_room").unwrap().build(&EnvContext {}).is_ok());
+    assert!(EnvConfig::default_of("dark_room").unwrap().build(&EnvContext::default()).is_ok());
 }

@@ -92,8 +92,11 @@ pub(super) struct Bandits {
     pub counts: Counts,
     pub split_seed: u64,
     /// Chances of the arms of a task of a split.
-    pub draw: Box<dyn Fn(TaskSplit, &mut Stream) -> Vec<f32> + Send + Sync>,
+    pub draw: Box<Draw>,
 }
+
+/// From a split to the chances of the arms of one of its tasks.
+type Draw = dyn Fn(TaskSplit, &mut Stream) -> Vec<f32> + Send + Sync;
 
 impl TaskFamily for Bandits {
     fn spec(&self) -> &EnvSpec {

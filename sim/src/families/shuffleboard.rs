@@ -235,7 +235,7 @@ impl Env for Shuffleboard {
         let rest = slide(self.friction, self.mass_kg, impulse(choice[0]));
         if !rest.is_finite() {
             let env = NAME.to_owned();
-            return Err(EnvError::Diverged { env, step: self.shots, what: "the puck's place" });
+            return Err(EnvError::Diverged { env, step: self.shots, what: "the puck's place".into() });
         }
         let miss = rest - self.seen[0];
         self.shots += 1;
