@@ -280,11 +280,11 @@ impl Model {
             id
         };
         let above = |id: usize| bodies[weld(id)].parent.map(weld);
-        for b in 1..bodies.len() {
+        for (b, body) in bodies.iter().enumerate().skip(1) {
             for a in 1..b {
                 let (of_a, of_b) = (weld(a), weld(b));
                 let neighbours = of_a == of_b || above(b) == Some(of_a) || above(a) == Some(of_b);
-                let jointed = bodies[b].parent == Some(a) && bodies[b].body.joints.len() < 2;
+                let jointed = body.parent == Some(a) && body.body.joints.len() < 2;
                 if of_a != 0 && of_b != 0 && neighbours && !jointed {
                     pairs.push((a, b));
                 }
