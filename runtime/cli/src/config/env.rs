@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use surefoot_bridges::LinkedEnvConfig;
 
 /// An environment.
+// A run has one of these.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EnvConfig {

@@ -13,6 +13,7 @@
 
 mod quantity;
 mod task;
+mod terms;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +29,9 @@ use crate::tasks::{EnvContext, build_error};
 use crate::world::{RapierWorld, Softness, Stepping};
 
 pub use quantity::Quantity;
-pub use task::{BodyStart, Condition, JointStart, ModelTask, Place, Reward, Shape, Start};
-use task::{NamedTask, Places};
+use task::NamedTask;
+use terms::Places;
+pub use terms::{BodyStart, Condition, JointStart, ModelTask, Place, Reward, Shape, Start};
 
 const EXAMPLE_MODEL: &str = include_str!("../../../models/two_link.xml");
 const EXAMPLE_TASK: &str = include_str!("../../../models/two_link_reach.toml");
