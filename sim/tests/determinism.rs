@@ -1,6 +1,6 @@
 //! The same seed and actions give the same bits: on one thread and on four, and whatever an environment did before.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use surefoot_core::{Env, EnvSpec, RobotState, Stream, VecEnv};
 use surefoot_sim::{EnvConfig, EnvContext};
@@ -120,18 +120,20 @@ fn pictures_are_the_same_bytes_and_show_something() {
 }
 
 #[test]
-fn a_world_that_leaves_the_numbers_names_the_joint_that_did() {
-    let (_, mut world) = build("pendulum").into_robot().unwrap();
+fn a_world_that_leaves_the_numbers_names_the_joint_and_the_body_that_did() {
+    let (_, mut world) = build("cart_pole").into_robot().unwrap();
     let mut state = RobotState::zeros(world.contract());
-    state.velocity[0] = 3e38;
+    // Its square is more than 32 bits hold.
+    state.velocity[1] = 1e30;
     world.reset(&state).unwrap();
     let mut chain = world.contract().safety_chain().unwrap();
-    chain.arm(&[0.0]).unwrap();
+    chain.arm(&[0.0; 2]).unwrap();
     let mut error = None;
     for _ in 0..10 {
-        world.write(chain.admit(&[0.0])).unwrap();
+        world.write(chain.admit(&[0.0; 2])).unwrap();
         error = error.or(world.read(&mut state).err());
     }
-    let said = error.unwrap().to_string();
-    assert!(said.contains("pendulum") && said.contains("joint hinge is"), "{said}");
+    let said = error.unwrap_or_else(|| panic!("{state:?}")).to_string();
+    assert!(said.contains("robot cart_pole") && said.contains("of joint "), "{said}");
+    assert!(said.contains("bodies that are not finite: "), "{said}");
 }

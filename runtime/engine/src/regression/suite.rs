@@ -122,7 +122,7 @@ impl<'a> Judging<'a> {
         let mut evidences = Evidences::default();
         if bless && scenario.baseline.is_none() {
             if let Some(now) = self.all(runner)? {
-                self.bless(golden, &now, &mut evidences)?;
+                self.bless(golden.as_ref(), &now, &mut evidences)?;
             }
             return Ok((self.report, evidences));
         }
@@ -130,12 +130,12 @@ impl<'a> Judging<'a> {
             return Ok((self.report, evidences));
         }
         match &scenario.level {
-            LevelConfig::BitExact(_) => self.against_golden(runner, golden, None, &mut evidences)?,
+            LevelConfig::BitExact(_) => self.against_golden(runner, golden.as_ref(), None, &mut evidences)?,
             LevelConfig::Tolerance(bands) => {
-                self.against_golden(runner, golden, Some(bands), &mut evidences)?;
+                self.against_golden(runner, golden.as_ref(), Some(bands), &mut evidences)?;
             }
             LevelConfig::Statistical(config) => {
-                self.statistical(runner, golden, *config, &mut evidences)?;
+                self.statistical(runner, golden.as_ref(), *config, &mut evidences)?;
             }
         }
         Ok((self.report, evidences))
@@ -248,7 +248,7 @@ impl<'a> Judging<'a> {
     fn against_golden(
         &mut self,
         runner: &mut Runner<'_>,
-        golden: Option<Recorded>,
+        golden: Option<&Recorded>,
         bands: Option<&ToleranceConfig>,
         evidences: &mut Evidences,
     ) -> Result<(), EngineError> {
@@ -261,14 +261,14 @@ impl<'a> Judging<'a> {
             self.report.say(Verdict::NotComparable, why);
             return Ok(());
         }
-        let differences = differences(&golden, &now, bands);
+        let differences = differences(golden, &now, bands);
         self.report.differing = differences.len();
         if let Some((first, why)) = differences.first() {
             let compared = golden.episodes.len().min(now.len());
             let why = format!("{} of {compared} episodes differ: {why}", differences.len());
             self.report.say(Verdict::Regressed, why);
             self.report.divergence.clone_from(&first.divergence);
-            evidences.diverged(first, &golden, &now);
+            evidences.diverged(first, golden, &now);
         }
         Ok(())
     }
@@ -286,7 +286,7 @@ impl<'a> Judging<'a> {
     fn statistical(
         &mut self,
         runner: &mut Runner<'_>,
-        golden: Option<Recorded>,
+        golden: Option<&Recorded>,
         config: StatisticalConfig,
         evidences: &mut Evidences,
     ) -> Result<(), EngineError> {
@@ -309,7 +309,7 @@ impl<'a> Judging<'a> {
         let mut all: Vec<EpisodeRecord> = Vec::new();
         for block in 0..episodes.div_ceil(BLOCK) {
             let first = block * BLOCK;
-            let baseline: Vec<EpisodeRecord> = match &golden {
+            let baseline: Vec<EpisodeRecord> = match golden {
                 Some(golden) => golden.episodes.iter().skip(first).take(BLOCK).cloned().collect(),
                 None => match runner.block(scenario, Role::Baseline, block, &mut stages[0])? {
                     Some(episodes) => episodes.into_iter().map(|(e, _)| e).collect(),
@@ -374,7 +374,7 @@ impl<'a> Judging<'a> {
     /// Makes golden what is now, and says what that changes.
     fn bless(
         &mut self,
-        golden: Option<Recorded>,
+        golden: Option<&Recorded>,
         now: &Episodes,
         evidences: &mut Evidences,
     ) -> Result<(), EngineError> {
@@ -387,7 +387,7 @@ impl<'a> Judging<'a> {
         let traces: Vec<Trace> = traces.into_iter().flatten().collect();
         let provenance = self.scenario.now.provenance.clone();
         let new = Recorded::new(provenance, String::new(), 0, records, traces);
-        self.report.blessing = Some(match &golden {
+        self.report.blessing = Some(match golden {
             None => Blessing::New,
             Some(old) if old.same_episodes(&new) => Blessing::Unchanged,
             Some(old) => {
