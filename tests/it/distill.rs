@@ -19,7 +19,7 @@ layers = 2
 feed_forward = 16
 window = 20
 [optimizer]
-updates = 30
+updates = 60
 batch = 4
 warm_up_updates = 5
 [evaluation]
