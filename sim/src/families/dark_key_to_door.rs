@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn the_door_opens_for_who_has_the_key_and_both_pay_once() {
         let config = DarkKeyToDoorConfig { key: [1, 0], door: [0, 0], ..DarkKeyToDoorConfig::default() };
-        let mut room = config.build(&EnvContext {}).unwrap();
+        let mut room = config.build(&EnvContext::default()).unwrap();
         let (mut o, mut e) = ([0.0; 2], [0.0]);
         room.reset(0, &mut o).unwrap();
         // To the corner, which is the door.

@@ -403,7 +403,7 @@ mod tests {
     fn the_goal_pays_at_each_step_or_once() {
         for (once, expected) in [(false, [0.0, 1.0, 1.0, 0.0, 1.0]), (true, [0.0, 1.0, 0.0, 0.0, 0.0])] {
             let config = DarkRoomConfig { once, goal: [6, 4], ..DarkRoomConfig::default() };
-            let mut room = config.build(&EnvContext {}).unwrap();
+            let mut room = config.build(&EnvContext::default()).unwrap();
             let (mut o, mut e) = ([0.0; 2], [0.0]);
             room.reset(0, &mut o).unwrap();
             assert_eq!(o, [4.0, 4.0]);
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn an_action_that_is_no_choice_is_an_error_that_names_it() {
-        let mut room = DarkRoomConfig::default().build(&EnvContext {}).unwrap();
+        let mut room = DarkRoomConfig::default().build(&EnvContext::default()).unwrap();
         let (mut o, mut e) = ([0.0; 2], [0.0]);
         room.reset(0, &mut o).unwrap();
         for (action, found) in [(5.0, "5"), (0.5, "0.5"), (f32::NAN, "NaN"), (-1.0, "-1")] {
@@ -424,7 +424,7 @@ mod tests {
         }
         assert!(room.step(&[0.0, 0.0], &mut o, &mut e).is_err());
         let outside = DarkRoomConfig { goal: [9, 0], ..DarkRoomConfig::default() };
-        let said = outside.build(&EnvContext {}).err().unwrap().to_string();
+        let said = outside.build(&EnvContext::default()).err().unwrap().to_string();
         assert!(said.contains("expected two whole numbers from 0 to 8"), "{said}");
     }
 }
