@@ -107,7 +107,7 @@ fn an_observation_that_is_no_number_stops_the_run_by_name() {
     envs.reset(0, 1).unwrap();
     envs.step(&[true]).unwrap();
     let diverged = envs.step(&[true]).unwrap_err().to_string();
-    assert_eq!(diverged, "the world of walk diverged at env step 2: the observation is not finite");
+    assert_eq!(diverged, "the world of walk diverged at env step 2: observation x0 is NaN");
 }
 
 #[test]
