@@ -86,6 +86,9 @@ pub(super) struct Counts {
     pub test_ood: usize,
 }
 
+/// Draws the chances of a task's arms.
+pub(super) type Draw = dyn Fn(TaskSplit, &mut Stream) -> Vec<f32> + Send + Sync;
+
 /// Bandits whose chances are drawn.
 pub(super) struct Bandits {
     pub spec: EnvSpec,
