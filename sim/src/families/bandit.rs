@@ -98,9 +98,6 @@ pub(super) struct Bandits {
     pub draw: Box<Draw>,
 }
 
-/// From a split to the chances of the arms of one of its tasks.
-type Draw = dyn Fn(TaskSplit, &mut Stream) -> Vec<f32> + Send + Sync;
-
 impl TaskFamily for Bandits {
     fn spec(&self) -> &EnvSpec {
         &self.spec
