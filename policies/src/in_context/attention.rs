@@ -7,6 +7,19 @@ use super::products::{View, product};
 /// Queries that go together: scores of a block are products of matrices, and few of them fall outside of the band.
 const BLOCK: usize = 32;
 
+/// What the way back needs of the way forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Attended<'a> {
+    /// `[n, 3 width]`: queries, keys, values, turned.
+    pub inputs: &'a [f32],
+    /// Key and value of the sink.
+    pub sink: [&'a [f32]; 2],
+    /// Of keys, block by block.
+    pub shares: &'a [f32],
+    /// Of the sink, `[heads, n]`.
+    pub sinks: &'a [f32],
+}
+
 /// What attention needs besides its inputs: a function of the settings alone.
 #[derive(Clone, Debug)]
 pub struct AttentionTable {
@@ -132,9 +145,7 @@ impl AttentionTable {
     /// long as a block's shares.
     pub fn backward(
         &self,
-        inputs: &[f32],
-        sink: [&[f32]; 2],
-        [shares, sinks]: [&[f32]; 2],
+        Attended { inputs, sink, shares, sinks }: Attended<'_>,
         gradient: &[f32],
         of_inputs: &mut [f32],
         [of_sink_key, of_sink_value]: [&mut [f32]; 2],

@@ -78,7 +78,12 @@ impl ModelConfig {
         let one = "must be at least 1 and at most 16384";
         require(NAME, range(width), "model.width", one)?;
         require(NAME, (1..=64).contains(layers), "model.layers", "must be at least 1 and at most 64")?;
-        require(NAME, range(heads) && width % heads == 0, "model.heads", "must divide model.width")?;
+        require(
+            NAME,
+            range(heads) && width.is_multiple_of(*heads),
+            "model.heads",
+            "must divide model.width",
+        )?;
         require(NAME, range(feed_forward), "model.feed_forward", one)?;
         require(NAME, range(window), "model.window", one)?;
         require(
@@ -87,7 +92,7 @@ impl ModelConfig {
             "model.action_bins",
             "must be at least 2 and at most 256",
         )?;
-        let even = *positions != Positions::Rotary || self.head_width() % 2 == 0;
+        let even = *positions != Positions::Rotary || self.head_width().is_multiple_of(2);
         require(NAME, even, "model.positions", "rotary needs an even model.width / model.heads")
     }
 }

@@ -241,7 +241,8 @@ impl TrainingData {
         let (episodes, left_out) = match episodes.as_slice() {
             [single] => {
                 let steps = part(single.len());
-                (vec![single.start + steps.start..single.start + steps.end], steps.start)
+                let kept = single.start + steps.start..single.start + steps.end;
+                (std::iter::once(kept).collect(), steps.start)
             }
             several => (several.get(part(several.len())).unwrap_or_default().to_vec(), 0),
         };

@@ -1,6 +1,6 @@
 //! The transformer over one window of tokens, forward and back, by hand: pre-norm blocks, banded causal attention with a sink, ReLU.
 
-use super::attention::AttentionTable;
+use super::attention::{Attended, AttentionTable};
 use super::config::ModelConfig;
 use super::kernels::{cross_entropy, layer_norm};
 use super::products::{View, product};
@@ -252,9 +252,7 @@ impl Network {
             let both = at.sink[0].range().start..at.sink[1].range().end;
             let (of_key, of_value) = of_theta[both].split_at_mut(d);
             self.attention.backward(
-                inputs,
-                sink,
-                [shares, sinks],
+                Attended { inputs, sink, shares, sinks },
                 branch,
                 of_inputs,
                 [of_key, of_value],

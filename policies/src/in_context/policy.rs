@@ -321,7 +321,7 @@ impl Policy for InContextPolicy {
             }
             // Whoever begins a new episode has ended the last one.
             ResetScope::Episode if slot.lived && slot.end == StepEnd::Running => {
-                slot.end = StepEnd::Truncated
+                slot.end = StepEnd::Truncated;
             }
             ResetScope::Episode => {}
         }
@@ -356,7 +356,7 @@ impl Policy for InContextPolicy {
         for i in 0..observations.len() {
             let action = actions.row(i);
             let slot = &mut self.slots[i];
-            let held = slot.ticks % stride != 0;
+            let held = !slot.ticks.is_multiple_of(stride);
             slot.ticks += 1;
             self.observation.copy_from_slice(observations.row(i));
             if self.observation.iter().any(|x| !x.is_finite()) {

@@ -129,6 +129,9 @@ impl Living for SourceLife {
     }
 }
 
+/// Makes somebody for a task.
+pub type MakeLiving<'a> = dyn Fn(&FamilyTask) -> Result<Box<dyn Living>, EngineError> + Sync + 'a;
+
 /// What lives on a task brought.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,7 +188,7 @@ fn live(
 /// # Errors
 /// [`EngineError::Interrupted`], or what a world or a policy says.
 pub fn judge(
-    make: &(dyn Fn(&FamilyTask) -> Result<Box<dyn Living>, EngineError> + Sync),
+    make: &MakeLiving<'_>,
     family: &dyn TaskFamily,
     tasks: &[FamilyTask],
     config: LifeConfig,

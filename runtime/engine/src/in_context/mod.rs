@@ -11,5 +11,5 @@ pub use distillation::{
     ValidationPoint,
 };
 pub use evidence::{ArmEvidence, Evidence, EvidenceError, EvidenceScale, SplitEvidence, SplitLives};
-pub use lives::{Judged, LifeConfig, Living, PolicyLife, PromptedLife, SourceLife, judge};
+pub use lives::{Judged, LifeConfig, Living, MakeLiving, PolicyLife, PromptedLife, SourceLife, judge};
 pub use page::{evidence_page, evidence_table};
