@@ -92,7 +92,10 @@ fn pictures_are_the_same_bytes_and_show_something() {
     for name in EnvConfig::NAMES {
         let mut env = build(name);
         if env.render(64, 48).is_none() {
-            assert!(env.spec().first_choice().is_some(), "{name}: rooms of cells and bandits alone have no picture");
+            assert!(
+                env.spec().first_choice().is_some(),
+                "{name}: rooms of cells and bandits alone have no picture"
+            );
             continue;
         }
         let picture = |env: &mut Box<dyn Env>| {
@@ -134,6 +137,9 @@ fn a_world_that_leaves_the_numbers_names_the_joint_and_the_body_that_did() {
         error = error.or(world.read(&mut state).err());
     }
     let said = error.unwrap_or_else(|| panic!("{state:?}")).to_string();
-    assert!(said.contains("robot pendulum") && said.contains("joint hinge, body rod is not finite"), "{said}");
+    assert!(
+        said.contains("robot pendulum") && said.contains("joint hinge, body rod is not finite"),
+        "{said}"
+    );
     assert!(said.contains("before it, at "), "{said}");
 }

@@ -124,26 +124,26 @@ fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
         let mut judged = 0;
         for t in 0..6 * width.max(8) {
             // One slot at a time, so that its logits can be looked at: the others come before it.
-            for slot in 0..SLOTS {
+            for (slot, life) in lives.iter_mut().enumerate() {
                 if t > 0 && stream.unit() < 0.02 {
                     policy.reset(slot, ResetScope::Task, stream.bits());
-                    judged += judge(&std::mem::replace(&mut lives[slot], fresh()));
+                    judged += judge(&std::mem::replace(life, fresh()));
                 } else if stream.unit() < 0.1 {
                     policy.reset(slot, ResetScope::Episode, stream.bits());
-                    lives[slot].step = 0;
-                    if let Some((_, _, end @ StepEnd::Running)) = &mut lives[slot].before {
+                    life.step = 0;
+                    if let Some((_, _, end @ StepEnd::Running)) = &mut life.before {
                         *end = StepEnd::Truncated;
                     }
                 }
             }
             let rows: Vec<[f32; 3]> = (0..SLOTS).map(|_| observation(&mut stream)).collect();
             let mut actions = Vec::new();
-            for slot in 0..SLOTS {
+            for (slot, life) in lives.iter_mut().enumerate() {
                 // The whole prefix acts; what the others did is undone.
                 let saved: Vec<Vec<u8>> = (0..slot).map(|i| policy.save_context(i).unwrap()).collect();
                 let all = act(&mut policy, rows[..=slot].as_flattened());
                 saved.iter().enumerate().for_each(|(i, s)| policy.restore_context(i, s).unwrap());
-                lives[slot].logits.push(policy.last_logits().to_vec());
+                life.logits.push(policy.last_logits().to_vec());
                 actions.push(all[2 * slot..].to_vec());
             }
             for (slot, life) in lives.iter_mut().enumerate() {

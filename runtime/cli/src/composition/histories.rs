@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use surefoot_core::{
-    Env, EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm,
-    Stream, TaskFamily, TaskSplit,
+    EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm, Stream,
+    TaskFamily, TaskSplit,
 };
 use surefoot_datasets::history::HistoryFile;
-use surefoot_engine::collecting::{Life, collect, live};
+use surefoot_engine::collecting::{Beginning, Life, collect, live};
 use surefoot_engine::{EngineError, Interrupt};
 use surefoot_policies::sources::{SourceConfig, SourceContext, SourceError};
 use surefoot_sim::FamilyContext;
@@ -154,7 +154,7 @@ fn lived(config: &LivedConfig, seed: u64, interrupt: &Interrupt) -> Result<Learn
             algorithm_config: source_config.clone(),
         })
         .collect();
-    let begin = |life: &Life| -> Result<(Box<dyn Env>, Box<dyn SourceAlgorithm>), Lost> {
+    let begin = |life: &Life| -> Result<Beginning, Lost> {
         let task = &tasks[life.task];
         Ok((family.env(&task.params)?, teacher.build(&family, task).map_err(Lost::Source)?))
     };

@@ -236,15 +236,14 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The runs of all arms: `(arm, directory, settings)` for each arm and seed.
+/// An arm's name, and the directory and settings of its run of each seed.
+pub type ArmRuns = (String, Vec<(PathBuf, LoadedDistill)>);
+
+/// The runs of all arms.
 ///
 /// # Errors
 /// As [`load_distill`].
-pub fn arms(
-    path: &Path,
-    given: &[String],
-    seeds: &[u64],
-) -> Result<Vec<(String, Vec<(PathBuf, LoadedDistill)>)>, Failure> {
+pub fn arms(path: &Path, given: &[String], seeds: &[u64]) -> Result<Vec<ArmRuns>, Failure> {
     let config = load_distill(path, given)?.config;
     let main = ArmConfig { name: "ad".into(), overrides: Vec::new() };
     let mut all = Vec::new();
