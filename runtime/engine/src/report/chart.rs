@@ -201,7 +201,11 @@ pub fn nice_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 }
 
 fn data_range(curves: &[Curve]) -> Option<(f64, f64)> {
-    let values = curves.iter().flat_map(|c| c.points.iter().map(|(_, v)| *v));
+    let of = |c: &Curve| -> Vec<f64> {
+        let bounds = c.band.iter().flat_map(|(_, low, high)| [*low, *high]);
+        c.points.iter().map(|(_, v)| *v).chain(bounds).collect()
+    };
+    let values = curves.iter().flat_map(of);
     let (low, high) = values
         .filter(|v| v.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
@@ -235,6 +239,20 @@ mod tests {
             let ticks = nice_ticks(low, high, 4);
             assert!((2..9).contains(&ticks.len()), "{low} {high} {ticks:?}");
         }
+    }
+
+    #[test]
+    fn the_axis_has_room_for_intervals() {
+        let curve = |band| Curve {
+            class: "online",
+            points: vec![(0.0, 0.4), (1.0, 0.9)],
+            band,
+            dots: false,
+            faint: false,
+        };
+        let (low, high) = data_range(&[curve(vec![(0.0, 0.2, 0.7), (1.0, 0.8, 1.0)])]).unwrap();
+        assert!(low < 0.2 && high > 1.0);
+        assert_eq!(data_range(&[curve(Vec::new())]), Some((0.37, 0.93)));
     }
 
     #[test]
