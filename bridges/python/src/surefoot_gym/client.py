@@ -198,9 +198,9 @@ def _action_space(fields: list[dict[str, Any]]) -> gym.spaces.Box | gym.spaces.M
 class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
     """A surefoot environment.
 
-    Actions are normalised to [-1, 1], or indices where they are choices; `info["executed"]` is what the safety chain let through. `reset(seed=n)` gives
-    the same episode under the same actions as the environment in surefoot itself. An episode that the server's end
-    interrupted raises `EnvLost`; the next `reset` looks for the server again.
+    Actions are normalised to [-1, 1], or indices where they are choices; `info["executed"]` is what the safety chain
+    let through. `reset(seed=n)` gives the same episode under the same actions as the environment in surefoot itself. An
+    episode that the server's end interrupted raises `EnvLost`; the next `reset` looks for the server again.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
