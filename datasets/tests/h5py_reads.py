@@ -32,6 +32,7 @@ def history_faults(path, f):
 
     spec = json.loads(f.attrs["env_spec_json"])
     o, a = len(spec["observation"]), len(spec["action"])
+    expect(isinstance(f.attrs["env_family"], str), "texts")
     expect(f.attrs["version"] == 1 and (f.attrs["obs_dim"], f.attrs["action_dim"]) == (o, a), "root attributes")
     json.loads(f.attrs["collect_json"])
     ids = set()

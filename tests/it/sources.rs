@@ -183,6 +183,15 @@ fn the_secant_method_finds_a_board_within_three_shots() {
 }
 
 #[test]
+fn a_sweep_finds_the_discs_in_the_dark() {
+    let family = family(r#"{"family": {"reach_dark": {"train_tasks": 12, "test_tasks": 1}}}"#);
+    let tasks = family.tasks(TaskSplit::Train);
+    let histories = learn(&family, &tasks, &source(r#"{"source": {"sweep": {}}}"#), 12);
+    let (curve, _) = curve(&tasks, &histories);
+    assert!(curve[0] < 0.5 && mean(&curve, 9..12) > 0.9, "{curve:?}");
+}
+
+#[test]
 fn a_source_says_what_it_cannot_learn() {
     let bandit = family(r#"{"family": {"bernoulli_bandit": {"train_tasks": 1, "test_tasks": 1}}}"#);
     let room = family(r#"{"family": {"dark_room": {}}}"#);

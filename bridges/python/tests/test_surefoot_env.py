@@ -14,7 +14,7 @@ PROGRAM = os.environ.get("SUREFOOT")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="SUREFOOT does not name the program")
 
 
-@pytest.mark.parametrize("name", ["pendulum", "cart_pole", "push"])
+@pytest.mark.parametrize("name", ["pendulum", "cart_pole", "push", "dark_room"])
 def test_gymnasiums_own_checker_accepts_our_environments(name: str) -> None:
     with SurefootEnv.spawn(name, PROGRAM) as env:
         check_env(env, skip_render_check=True)

@@ -17,7 +17,7 @@
 //!   ep_start      [E] u64        ep_len [E] u32, ep_return [E] f32, final_obs [E, O]
 //! ```
 //!
-//! Arrays of 4096 rows and more are in chunks of that many rows, shuffled and deflated. Texts are of fixed length. A file appears under its
+//! Arrays of 4096 rows and more are in chunks of that many rows, shuffled and deflated. Texts of `histories` are of fixed length. A file appears under its
 //! name only when it is whole, see [`write_histories`]; it is read one history at a time, see [`HistoryFile`].
 
 mod info;

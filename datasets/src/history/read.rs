@@ -91,6 +91,10 @@ impl<'a> Said<'a> {
             other => other.as_int().map(|i| i as f64),
         })
     }
+    /// Finite or not: a score of rewards that are beyond measure is, too.
+    fn score(&self, key: &str) -> Result<f64, DataError> {
+        self.get(key, "a number", |a| if let Attribute::Float(x) = a { Some(*x) } else { None })
+    }
     fn unsigned(&self, key: &str) -> Result<u64, DataError> {
         self.get(key, "a whole number from 0 on", |a| a.as_int().and_then(|i| u64::try_from(i).ok()))
     }
@@ -271,8 +275,8 @@ fn read_entries(container: &Container, tasks: &BTreeMap<u64, usize>) -> Result<V
             steps: said.count("n_steps")?,
             episodes: said.count("n_episodes")?,
             complete: said.unsigned("complete")? != 0,
-            improvement: said.number("score_improvement")?,
-            stability: said.number("score_stability")?,
+            improvement: said.score("score_improvement")?,
+            stability: said.score("score_stability")?,
             group: group.clone(),
         };
         entries.insert(number, entry);
@@ -299,26 +303,28 @@ fn ends_of(
         x => Err(HistoryError::Code { what, step: t, expected: "0 or 1", found: x.clamp(0.0, 255.0) as u8 }),
     };
     let (mut now, mut expected) = (0, 0);
-    let mut ends = Vec::with_capacity(rows);
-    for t in 0..rows {
-        let e = whole(episode[t]).unwrap_or(u32::MAX);
+    for (t, (e, s)) in episode.iter().zip(step).enumerate() {
+        let e = whole(*e).unwrap_or(u32::MAX);
         if t > 0 && e == now + 1 {
             (now, expected) = (e, 0);
         } else if e != now {
             return Err(HistoryError::EpisodeOrder { step: t, before: now, found: e });
         }
-        let found = whole(step[t]).unwrap_or(u32::MAX);
+        let found = whole(*s).unwrap_or(u32::MAX);
         if found != expected {
             return Err(HistoryError::Gap { row: t, expected, found });
         }
         expected += 1;
+    }
+    let mut ends = Vec::with_capacity(rows);
+    for t in 0..rows {
         let end = StepEnd::from_flags(flag("terminated", terminated, t)?, flag("truncated", truncated, t)?);
-        let last = t + 1 == rows || whole(episode[t + 1]) != Some(now);
+        let last = t + 1 == rows || episode[t + 1] != episode[t];
         if end.is_last() != last {
             let found = if last { "none".to_owned() } else { format!("one at row {t}") };
-            let behind = episode[t..].iter().take_while(|e| whole(**e) == Some(now)).count();
+            let behind = episode[t..].iter().take_while(|e| **e == episode[t]).count();
             return Err(HistoryError::EndElsewhere {
-                episode: now as usize,
+                episode: episode[t] as usize,
                 expected: t + behind - 1,
                 found,
             });

@@ -159,7 +159,12 @@ fn damage(path: &Path, array: &str, at: usize, value: f64) {
         _ => {
             let mut data = dataset.read_u8().unwrap();
             data[at] = value as u8;
-            dataset.write(&data).unwrap();
+            let shape = dataset.shape().unwrap();
+            dataset
+                .write_staged(|b| {
+                    b.with_u8_data(&data).with_shape(&shape);
+                })
+                .unwrap();
         }
     }
     file.commit().unwrap();

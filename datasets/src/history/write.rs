@@ -8,7 +8,7 @@ use surefoot_core::{DataError, HistoryError, HistoryMeta, HistorySource, Learnin
 use super::read::HistoryFile;
 use super::{FORMAT, VERSION, are_bytes};
 use crate::durable::{exists, put_with};
-use crate::encode::{EncodeError, int};
+use crate::encode::{EncodeError, int, text};
 use crate::input::hash_file;
 use crate::writer::io_cause;
 
@@ -175,8 +175,8 @@ impl HistoryWriter<'_> {
     }
 }
 
-/// Of fixed length: a group whose texts are not can not be copied from file to file.
-fn text(value: &str) -> AttrValue {
+/// Of fixed length: a group whose texts are not cannot be copied from file to file.
+fn fixed(value: &str) -> AttrValue {
     AttrValue::String(if value.is_empty() { " ".to_owned() } else { value.to_owned() })
 }
 
@@ -244,8 +244,8 @@ fn fill(group: &mut GroupBuilder, meta: &HistoryMeta, history: &LearningHistory)
     let described = &meta.tasks[*task];
     let episodes: Vec<_> = history.episodes().collect();
     group.set_attr("task_id", AttrValue::U64(described.id));
-    group.set_attr("algo", text(algorithm));
-    group.set_attr("algo_config_json", text(algorithm_config));
+    group.set_attr("algo", fixed(algorithm));
+    group.set_attr("algo_config_json", fixed(algorithm_config));
     group.set_attr("seed", AttrValue::U64(*seed));
     group.set_attr("stream", AttrValue::U32(*stream));
     group.set_attr("n_steps", int(history.len() as u64));

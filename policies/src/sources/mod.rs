@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod exp3;
 pub mod noisy_oracle;
 pub mod secant;
+pub mod sweep;
 mod table;
 pub mod tabular_q;
 pub mod thompson;
@@ -72,6 +73,8 @@ surefoot_core::registry! {
         NoisyOracle(noisy_oracle::NoisyOracleConfig) = "noisy_oracle",
         /// What to do for a target, from how far the last attempts came.
         Secant(secant::SecantConfig) = "secant",
+        /// Go over an arena cell by cell, and then where something paid.
+        Sweep(sweep::SweepConfig) = "sweep",
         /// Q-learning on a table.
         TabularQ(tabular_q::TabularQConfig) = "tabular_q",
         /// Thompson sampling of arms that pay 0 or 1.

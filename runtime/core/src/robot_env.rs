@@ -113,6 +113,10 @@ impl Env for RobotEnv {
         check_row("action", self.spec().action_dim(), action.len())?;
         check_row("executed action", self.spec().action_dim(), executed.len())?;
         check_row("observation", self.spec().observation_dim(), observation.len())?;
+        for (field, value) in self.spec().action.iter().zip(action) {
+            let env = || self.spec().name.clone();
+            field.index(*value).map_err(|choice| EnvError::Choice { env: env(), choice })?;
+        }
         let counted = self.monitor.counts();
         self.before.copy_from_slice(self.chain.state().position);
         self.effort.fill(0.0);

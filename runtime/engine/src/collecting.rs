@@ -84,6 +84,9 @@ pub fn live(
     Ok(history)
 }
 
+/// What a life begins with: a world, and somebody who learns it.
+pub type Beginning = (Box<dyn Env>, Box<dyn SourceAlgorithm>);
+
 /// Lives all `lives` on `threads` threads and hands on their histories in order, whatever their number; a few for each thread are held at
 /// once. `begin` makes a life's world and learner. Ends early, without an error, when `interrupt` asks for it: `false` then.
 ///
@@ -92,7 +95,7 @@ pub fn live(
 pub fn collect<E: From<EnvError> + Send>(
     lives: &[Life],
     threads: usize,
-    begin: impl Fn(&Life) -> Result<(Box<dyn Env>, Box<dyn SourceAlgorithm>), E> + Sync,
+    begin: impl Fn(&Life) -> Result<Beginning, E> + Sync,
     interrupt: &Interrupt,
     mut keep: impl FnMut(&Life, LearningHistory) -> Result<(), E>,
 ) -> Result<bool, E> {

@@ -86,13 +86,16 @@ pub(super) struct Counts {
     pub test_ood: usize,
 }
 
+/// Draws the chances of a task's arms.
+pub(super) type Draw = dyn Fn(TaskSplit, &mut Stream) -> Vec<f32> + Send + Sync;
+
 /// Bandits whose chances are drawn.
 pub(super) struct Bandits {
     pub spec: EnvSpec,
     pub counts: Counts,
     pub split_seed: u64,
     /// Chances of the arms of a task of a split.
-    pub draw: Box<dyn Fn(TaskSplit, &mut Stream) -> Vec<f32> + Send + Sync>,
+    pub draw: Box<Draw>,
 }
 
 impl TaskFamily for Bandits {

@@ -195,7 +195,16 @@ fn board(spec: &EnvSpec, params: &[f32]) -> Result<Box<dyn Env>, EnvError> {
         build_error(NAME, reason)
     })?;
     let stream = Stream::new(0, "shuffleboard_targets", 0);
-    Ok(Box::new(Shuffleboard { spec: spec.clone(), friction, mass_kg, stream, shots: 0, seen: [0.0; 2] }))
+    let slides = [None; IMPULSES as usize];
+    Ok(Box::new(Shuffleboard {
+        spec: spec.clone(),
+        friction,
+        mass_kg,
+        stream,
+        shots: 0,
+        seen: [0.0; 2],
+        slides,
+    }))
 }
 
 struct Shuffleboard {
@@ -206,6 +215,8 @@ struct Shuffleboard {
     shots: usize,
     /// The target, and where the last puck came to rest, m.
     seen: [f64; 2],
+    /// How far the puck slides, by choice, where that was found out: it is the same every time.
+    slides: [Option<f64>; IMPULSES as usize],
 }
 
 impl Env for Shuffleboard {
@@ -232,7 +243,9 @@ impl Env for Shuffleboard {
         check_row("observation", 2, observation.len())?;
         check_row("executed", 1, executed.len())?;
         executed.copy_from_slice(action);
-        let rest = slide(self.friction, self.mass_kg, impulse(choice[0]));
+        let (friction, mass_kg) = (self.friction, self.mass_kg);
+        let rest =
+            *self.slides[choice[0]].get_or_insert_with(|| slide(friction, mass_kg, impulse(choice[0])));
         if !rest.is_finite() {
             let env = NAME.to_owned();
             return Err(EnvError::Diverged { env, step: self.shots, what: "the puck's place" });

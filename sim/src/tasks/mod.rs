@@ -34,6 +34,8 @@ surefoot_core::registry! {
         DarkRoomHard(families::dark_room_hard::DarkRoomHardConfig) = "dark_room_hard",
         /// Find an invisible key and then an invisible door.
         DarkKeyToDoor(families::dark_key_to_door::DarkKeyToDoorConfig) = "dark_key_to_door",
+        /// Find an invisible disc over the table with the tool of a seven-joint arm.
+        ReachDark(families::reach_dark::ReachDarkConfig) = "reach_dark",
         /// Slide a puck to a target; what its mass and the board's friction are is not seen.
         Shuffleboard(families::shuffleboard::ShuffleboardConfig) = "shuffleboard",
     }

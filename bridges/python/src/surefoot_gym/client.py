@@ -18,7 +18,7 @@ import zenoh
 
 from . import codec, session
 from .codec import Header, Kind, Refusal
-from .errors import EnvLost, LockstepError, Malformed, Refused
+from .errors import EnvLost, LockstepError, Malformed, Refused, Unsupported
 
 _RETRY_SECS = 0.1
 #: Between two looks for the reply to the first request.
@@ -180,17 +180,27 @@ class _Link:
 
 
 def _box(fields: list[dict[str, Any]]) -> gym.spaces.Box:
-    low = np.array([f.get("low", -np.inf) for f in fields], dtype=np.float32)
-    high = np.array([f.get("high", np.inf) for f in fields], dtype=np.float32)
+    """Numbers; of a choice it is the index."""
+    low = np.array([0 if "choices" in f else f.get("low", -np.inf) for f in fields], dtype=np.float32)
+    high = np.array([f["choices"] - 1 if "choices" in f else f.get("high", np.inf) for f in fields], dtype=np.float32)
     return gym.spaces.Box(low, high, dtype=np.float32)
+
+
+def _action_space(fields: list[dict[str, Any]]) -> gym.spaces.Box | gym.spaces.MultiDiscrete:
+    """Quantities are normalised to [-1, 1], choices are indices."""
+    if all("choices" in f for f in fields):
+        return gym.spaces.MultiDiscrete([f["choices"] for f in fields])
+    if any("choices" in f for f in fields):
+        raise Unsupported("actions of which some are choices and some are quantities")
+    return gym.spaces.Box(-1.0, 1.0, (len(fields),), np.float32)
 
 
 class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
     """A surefoot environment.
 
-    Actions are normalised to [-1, 1]; `info["executed"]` is what the safety chain let through. `reset(seed=n)` gives
-    the same episode under the same actions as the environment in surefoot itself. An episode that the server's end
-    interrupted raises `EnvLost`; the next `reset` looks for the server again.
+    Actions are normalised to [-1, 1], or indices where they are choices; `info["executed"]` is what the safety chain
+    let through. `reset(seed=n)` gives the same episode under the same actions as the environment in surefoot itself. An
+    episode that the server's end interrupted raises `EnvLost`; the next `reset` looks for the server again.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
@@ -212,7 +222,7 @@ class SurefootEnv(gym.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
         self.described = link.described
         self.max_steps: int = spec["max_steps"]
         self.observation_space = _box(spec["observation"])  # type: ignore[assignment]
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (len(spec["action"]),), np.float32)
+        self.action_space = _action_space(spec["action"])  # type: ignore[assignment]
 
     @classmethod
     def spawn(cls, env: str, program: str | Sequence[str] = "surefoot", **kwargs: Any) -> SurefootEnv:

@@ -7,11 +7,9 @@ use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{
-    DataError, Env, FamilyTask, HistoryMeta, LearningHistory, SourceAlgorithm, Stream, TaskFamily, TaskSplit,
-};
+use surefoot_core::{DataError, FamilyTask, HistoryMeta, LearningHistory, Stream, TaskFamily, TaskSplit};
 use surefoot_datasets::history::{HistoryHeader, write_histories};
-use surefoot_engine::collecting::{Life, collect};
+use surefoot_engine::collecting::{Beginning, Life, collect};
 use surefoot_policies::SourceContext;
 use surefoot_sim::FamilyContext;
 
@@ -51,7 +49,7 @@ pub fn run(args: &CollectArgs, output: Output) -> CommandResult {
     let family = build(&config)?;
     let tasks: Vec<FamilyTask> = TaskSplit::ALL.iter().flat_map(|split| family.tasks(*split)).collect();
     let lives = lives(&config, &tasks)?;
-    let begin = |life: &Life| -> Result<(Box<dyn Env>, Box<dyn SourceAlgorithm>), Failure> {
+    let begin = |life: &Life| -> Result<Beginning, Failure> {
         let context = SourceContext {
             family: family.clone(),
             params: tasks[life.task].params.clone(),

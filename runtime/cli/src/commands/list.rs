@@ -93,7 +93,7 @@ fn references(output: Output) -> CommandResult {
         let tasks = tasks.map(|n| n.to_string()).join("+");
         let shares = random_search.map_or_else(
             || "-".to_owned(),
-            |shares| shares.iter().map(|s| format!("{:6.3}", s)).collect::<Vec<_>>().join(" "),
+            |shares| shares.iter().map(|s| format!("{s:6.3}")).collect::<Vec<_>>().join(" "),
         );
         output.line(&format!("{family:19} {tasks:>14} {random_return:8.3} {optimal_return:8.3}  {shares}"));
     }
