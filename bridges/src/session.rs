@@ -173,7 +173,11 @@ pub enum SessionError {
     },
     /// An endpoint cannot be listened at.
     #[error(
-        "cannot listen at {endpoint}: {reason}\n\nhint: is the port taken? Port 0 lets the system choose"
+        "cannot listen at {endpoint}: {reason}\n\nhint: {}", if is_quic(endpoint) {
+            "QUIC needs certificates: name a session file that has them, as configs/zenoh/fleet-tls.json5 does; and is the port taken?"
+        } else {
+            "is the port taken? Port 0 lets the system choose"
+        }
     )]
     Listen {
         /// Where.
@@ -376,6 +380,10 @@ pub(crate) fn check_name(part: &'static str, name: &str) -> Result<(), SessionEr
     Err(SessionError::Name { part, found: name.to_owned() })
 }
 
+fn is_quic(endpoints: &str) -> bool {
+    endpoints.contains("quic/")
+}
+
 fn port_is_open(endpoint: &str) -> bool {
     endpoint.ends_with(":0")
 }
@@ -428,6 +436,9 @@ mod tests {
         let at = Endpoints { file: Some(file), ..Endpoints::default() };
         let error = SessionConfig::new(at, Purpose::Bulk).open().err();
         assert_eq!(error, Some(SessionError::Tls { found: "tls/127.0.0.1:1".into() }));
+        let bare = SessionConfig::new(Endpoints::listening("quic/127.0.0.1:0"), Purpose::Control);
+        let error = bare.open().err().unwrap().to_string();
+        assert!(error.contains("QUIC needs certificates"), "{error}");
         let none = SessionConfig::new(Endpoints::default(), Purpose::lockstep(100));
         assert_eq!(none.open().err(), Some(SessionError::NoEndpoint));
     }

@@ -149,17 +149,22 @@ pub const fn check_row(what: &'static str, expected: usize, found: usize) -> Res
     if expected == found { Ok(()) } else { Err(EnvError::Dimension { what, expected, found }) }
 }
 
-/// The indices of an action row whose fields are all choices.
+/// The index that an action of one choice holds, which a world executes as it is: `executed` becomes the action. Checks the rows of the step.
 ///
 /// # Errors
-/// [`EnvError::Dimension`], or [`EnvError::Choice`] with the first field that is no index, or none of the choices.
-pub fn choices(spec: &EnvSpec, action: &[f32], indices: &mut [usize]) -> Result<(), EnvError> {
-    check_row("action", spec.action_dim(), action.len())?;
-    check_row("action", spec.action_dim(), indices.len())?;
-    for ((field, value), index) in spec.action.iter().zip(action).zip(indices) {
-        let found =
-            field.index(*value).map_err(|choice| EnvError::Choice { env: spec.name.clone(), choice })?;
-        *index = found.unwrap_or_default();
-    }
-    Ok(())
+/// [`EnvError::Dimension`], or [`EnvError::Choice`] where the action is no index, or none of the choices.
+pub fn choose(
+    spec: &EnvSpec,
+    action: &[f32],
+    observation: &[f32],
+    executed: &mut [f32],
+) -> Result<usize, EnvError> {
+    check_row("action", 1, spec.action_dim())?;
+    check_row("action", 1, action.len())?;
+    check_row("observation", spec.observation_dim(), observation.len())?;
+    check_row("executed", 1, executed.len())?;
+    let found = spec.action[0].index(action[0]);
+    let index = found.map_err(|choice| EnvError::Choice { env: spec.name.clone(), choice })?;
+    executed.copy_from_slice(action);
+    Ok(index.unwrap_or_default())
 }

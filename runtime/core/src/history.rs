@@ -2,12 +2,17 @@
 //!
 //! What an in-context policy is trained on. A history is of one task and holds whole episodes in the order in which they were lived.
 
+mod error;
+mod source;
+
 use std::ops::Range;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, EnvSpec, Field, NotAChoice, StepEnd};
+pub use error::HistoryError;
+pub use source::{Histories, HistoryMeta, HistorySource};
+
+use crate::{EnvSpec, Field, StepEnd};
 
 /// What a task is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,141 +102,6 @@ impl HistoryPhase {
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
-}
-
-/// Why a history cannot be learned from.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HistoryError {
-    /// An array has another length than the others.
-    #[error("{what}: expected {expected} numbers, found {found}")]
-    Length {
-        /// Which array.
-        what: &'static str,
-        /// By the number of steps, or of episodes, and the spec.
-        expected: usize,
-        /// Given.
-        found: usize,
-    },
-    /// Nothing was lived through.
-    #[error("it has no step")]
-    Empty,
-    /// The last episode has no end.
-    #[error(
-        "the episode that begins at step {start} has no end; a history holds whole episodes: leave it out, or mark its last step as truncated"
-    )]
-    OpenEpisode {
-        /// Its first step.
-        start: usize,
-    },
-    /// An episode is longer than the task lets it be.
-    #[error(
-        "the episode that begins at step {start} has {steps} steps, and an episode of this task at most {most}: is the end of an episode missing?"
-    )]
-    TooLong {
-        /// Its first step.
-        start: usize,
-        /// Its length.
-        steps: usize,
-        /// By the spec.
-        most: usize,
-    },
-    /// The learner went back to an earlier version.
-    #[error(
-        "update[{step}] is {found} after {before}: updates never go back, so these steps are out of order, or of two runs"
-    )]
-    UpdateWentBack {
-        /// The step.
-        step: usize,
-        /// The version before.
-        before: u32,
-        /// The version at it.
-        found: u32,
-    },
-    /// A number that is none.
-    #[error("{what}[{step}] is {found}: {what} must be finite")]
-    NotFinite {
-        /// Which array.
-        what: &'static str,
-        /// The step, or the episode for final observations.
-        step: usize,
-        /// NaN or an infinity.
-        found: f32,
-    },
-    /// Actions or observations of another coding.
-    #[error("{what}[{step}]: {choice}: was this written with another coding?")]
-    Coding {
-        /// Which array.
-        what: &'static str,
-        /// The step, or the episode for final observations.
-        step: usize,
-        /// The number.
-        choice: NotAChoice,
-    },
-    /// Episodes do not follow each other.
-    #[error("episode[{step}] is {found} after {before}: the episodes are out of order, or one is missing")]
-    EpisodeOrder {
-        /// The step.
-        step: usize,
-        /// The episode before.
-        before: u32,
-        /// The episode at it.
-        found: u32,
-    },
-    /// Steps of an episode do not follow each other.
-    #[error(
-        "step[{row}] is {found}, expected {expected}: there is a gap in the episode, or its steps are out of order"
-    )]
-    Gap {
-        /// The row.
-        row: usize,
-        /// The step that belongs there.
-        expected: u32,
-        /// The step that is there.
-        found: u32,
-    },
-    /// An episode goes on after its end, or the next begins before it.
-    #[error(
-        "the end of episode {episode} is not at its last step: expected at row {expected}, found {found}"
-    )]
-    EndElsewhere {
-        /// The episode.
-        episode: usize,
-        /// Row of its last step.
-        expected: usize,
-        /// Where the mark is.
-        found: String,
-    },
-    /// A history of more than one task.
-    #[error("{what} {second} after {first}: a history is of one task; write one for each")]
-    TwoTasks {
-        /// What tells the tasks apart.
-        what: &'static str,
-        /// The first task.
-        first: u64,
-        /// The other one.
-        second: u64,
-    },
-    /// The history names a task that is not described.
-    #[error("it is of task {task}, and there is no such task: expected one of 0 to {}", tasks.saturating_sub(1))]
-    NoSuchTask {
-        /// The task.
-        task: u64,
-        /// How many there are.
-        tasks: usize,
-    },
-    /// A number with no meaning.
-    #[error("{what}[{step}] is {found}, expected {expected}")]
-    Code {
-        /// Which array.
-        what: &'static str,
-        /// The step.
-        step: usize,
-        /// What may stand there.
-        expected: &'static str,
-        /// What stands there.
-        found: u8,
-    },
 }
 
 /// One learning algorithm's life on one task: `T` steps in `E` whole episodes.
@@ -460,116 +330,6 @@ fn check_rows(what: &'static str, fields: &[Field], rows: &[f32]) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// What a collection of histories says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HistoryMeta {
-    /// What was seen and done.
-    pub spec: EnvSpec,
-    /// The family that the tasks are of: a registry name.
-    pub family: String,
-    /// Its settings, JSON.
-    pub family_config: String,
-    /// Its tasks; a history names one by its index.
-    pub tasks: Vec<FamilyTask>,
-    /// Blake3 of the collection.
-    pub hash: String,
-}
-
-/// Learning histories, wherever they are.
-pub trait HistorySource: Send + Sync {
-    /// What it says of itself.
-    fn meta(&self) -> &HistoryMeta;
-    /// Histories.
-    fn len(&self) -> usize;
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Index of the task of a history, without reading its steps; that of the first history where there is no such history.
-    fn task_of(&self, index: usize) -> usize;
-    /// Steps of a history, without reading them; 0 where there is no such history.
-    fn steps_of(&self, index: usize) -> usize;
-    /// Reads one. It is [valid](LearningHistory::validate).
-    ///
-    /// # Errors
-    /// When there is no such history, it cannot be read, or it is not valid.
-    fn history(&self, index: usize) -> Result<LearningHistory, DataError>;
-}
-
-/// Histories in memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Histories {
-    meta: HistoryMeta,
-    histories: Vec<LearningHistory>,
-}
-
-impl Histories {
-    /// Gathers histories; the hash of `meta` is made anew.
-    ///
-    /// # Errors
-    /// [`DataError::History`] with the first history that is not valid, or is of a task that is not there.
-    pub fn new(mut meta: HistoryMeta, histories: Vec<LearningHistory>) -> Result<Self, DataError> {
-        for (index, history) in histories.iter().enumerate() {
-            let valid = history.validate(&meta.spec).and_then(|()| {
-                let (task, tasks) = (history.task as u64, meta.tasks.len());
-                if history.task < tasks { Ok(()) } else { Err(HistoryError::NoSuchTask { task, tasks }) }
-            });
-            valid.map_err(|source| DataError::History {
-                path: PathBuf::from("memory"),
-                history: format!("history {index}"),
-                source,
-            })?;
-        }
-        meta.hash = hash(&meta, &histories);
-        Ok(Self { meta, histories })
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn all(&self) -> &[LearningHistory] {
-        &self.histories
-    }
-}
-
-fn hash(meta: &HistoryMeta, histories: &[LearningHistory]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    let mut texts = |parts: &[&str]| {
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-    };
-    texts(&[&meta.family, &meta.family_config, &format!("{:?}", meta.spec), &format!("{:?}", meta.tasks)]);
-    for h in histories {
-        hasher.update(h.digest().as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-impl HistorySource for Histories {
-    fn meta(&self) -> &HistoryMeta {
-        &self.meta
-    }
-    fn len(&self) -> usize {
-        self.histories.len()
-    }
-    fn task_of(&self, index: usize) -> usize {
-        self.histories.get(index).map_or(0, |h| h.task)
-    }
-    fn steps_of(&self, index: usize) -> usize {
-        self.histories.get(index).map_or(0, LearningHistory::len)
-    }
-    fn history(&self, index: usize) -> Result<LearningHistory, DataError> {
-        let found = self.histories.get(index).cloned();
-        found.ok_or_else(|| DataError::Shape {
-            path: PathBuf::from("memory"),
-            item: "history".into(),
-            expected: format!("below {}", self.histories.len()),
-            found: index.to_string(),
-        })
-    }
 }
 
 #[cfg(test)]

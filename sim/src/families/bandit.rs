@@ -1,6 +1,6 @@
 //! Arms that pay 1 with a chance of their own: what the bandit families have in common.
 
-use surefoot_core::env::{check_row, choices};
+use surefoot_core::env::{check_row, choose};
 use surefoot_core::{
     Env, EnvError, EnvSpec, FamilyTask, Field, Outcome, SourceAlgorithm, StepEnd, Stream, TaskFamily,
     TaskSplit,
@@ -65,14 +65,10 @@ impl Env for Bandit {
         observation: &mut [f32],
         executed: &mut [f32],
     ) -> Result<Outcome, EnvError> {
-        let mut index = [0];
-        choices(&self.spec, action, &mut index)?;
-        check_row("observation", 1, observation.len())?;
-        check_row("executed", 1, executed.len())?;
-        executed.copy_from_slice(action);
+        let index = choose(&self.spec, action, observation, executed)?;
         observation[0] = 0.0;
         self.pulls += 1;
-        let pays = self.stream.unit() < f64::from(self.chances[index[0]]);
+        let pays = self.stream.unit() < f64::from(self.chances[index]);
         let end = if self.pulls >= self.spec.max_steps { StepEnd::Truncated } else { StepEnd::Running };
         Ok(Outcome { reward: f32::from(u8::from(pays)), end, success: pays, ..Outcome::default() })
     }

@@ -13,7 +13,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::env::{check_row, choices};
+use surefoot_core::env::{check_row, choose};
 use surefoot_core::{
     Env, EnvError, EnvSpec, FamilyTask, Outcome, SourceAlgorithm, StepEnd, Stream, TaskFamily, TaskSplit,
 };
@@ -183,12 +183,8 @@ impl Env for KeyToDoor {
         observation: &mut [f32],
         executed: &mut [f32],
     ) -> Result<Outcome, EnvError> {
-        let mut index = [0];
-        choices(&self.rules.spec, action, &mut index)?;
-        check_row("observation", 2, observation.len())?;
-        check_row("executed", 1, executed.len())?;
-        executed.copy_from_slice(action);
-        self.at = self.rules.grid.step(self.at, index[0]);
+        let index = choose(&self.rules.spec, action, observation, executed)?;
+        self.at = self.rules.grid.step(self.at, index);
         self.steps += 1;
         self.observe(observation);
         let pays = match self.found {

@@ -19,7 +19,7 @@ use rapier3d::pipeline::PhysicsWorld;
 use rapier3d::prelude::Vector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::env::{check_row, choices};
+use surefoot_core::env::{check_row, choose};
 use surefoot_core::{
     Env, EnvError, EnvSpec, FamilyTask, Field, Outcome, SourceAlgorithm, StepEnd, Stream, TaskFamily,
     TaskSplit,
@@ -238,14 +238,9 @@ impl Env for Shuffleboard {
         observation: &mut [f32],
         executed: &mut [f32],
     ) -> Result<Outcome, EnvError> {
-        let mut choice = [0];
-        choices(&self.spec, action, &mut choice)?;
-        check_row("observation", 2, observation.len())?;
-        check_row("executed", 1, executed.len())?;
-        executed.copy_from_slice(action);
+        let choice = choose(&self.spec, action, observation, executed)?;
         let (friction, mass_kg) = (self.friction, self.mass_kg);
-        let rest =
-            *self.slides[choice[0]].get_or_insert_with(|| slide(friction, mass_kg, impulse(choice[0])));
+        let rest = *self.slides[choice].get_or_insert_with(|| slide(friction, mass_kg, impulse(choice)));
         if !rest.is_finite() {
             let env = NAME.to_owned();
             return Err(EnvError::Diverged { env, step: self.shots, what: "the puck's place".into() });

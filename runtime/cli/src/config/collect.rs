@@ -9,7 +9,7 @@ use surefoot_core::TaskSplit;
 use surefoot_policies::SourceConfig;
 use surefoot_sim::FamilyConfig;
 
-use super::{overrides, suggest};
+use super::typed;
 use crate::failure::{Failure, usage};
 
 /// Histories of one task and source at most.
@@ -89,18 +89,9 @@ pub fn load_collect(path: &Path, given: &[String]) -> Result<(CollectConfig, Str
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read {}\n\nhint: examples are in configs/ad/", path.display()))
         .map_err(usage)?;
-    let origin = path.display();
-    let mut config: CollectConfig = toml::from_str(&text)
-        .map_err(|e| usage(anyhow!("{origin}: {}", suggest::with_suggestion(&e.to_string()))))?;
-    if !given.is_empty() {
-        let table = overrides::apply(&text, given)?;
-        config = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
-            let path = e.path().to_string();
-            let inner = e.into_inner().to_string();
-            usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
-        })?;
-    }
-    check(&config).map_err(|e| usage(e.context(origin.to_string())))?;
+    let origin = path.display().to_string();
+    let config: CollectConfig = typed(&text, &origin, given)?;
+    check(&config).map_err(|e| usage(e.context(origin)))?;
     let resolved = toml::to_string_pretty(&config).context("cannot write the resolved config")?;
     Ok((config, resolved))
 }

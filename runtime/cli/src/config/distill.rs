@@ -12,7 +12,7 @@ use surefoot_policies::in_context::{Acting, DistillerConfig, ModelConfig, Optimi
 use surefoot_policies::sources::SourceConfig;
 use surefoot_sim::FamilyConfig;
 
-use super::{overrides, suggest};
+use super::typed;
 use crate::failure::{Failure, usage};
 
 /// A distillation: a transformer trained on learning histories, judged on tasks that it has not seen.
@@ -160,16 +160,7 @@ pub fn load_distill(path: &Path, given: &[String]) -> Result<LoadedDistill, Fail
 /// # Errors
 /// As [`load_distill`].
 pub fn parse_distill(text: &str, origin: &str, given: &[String]) -> Result<LoadedDistill, Failure> {
-    let mut config: DistillConfig = toml::from_str(text)
-        .map_err(|e| usage(anyhow!("{origin}: {}", suggest::with_suggestion(&e.to_string()))))?;
-    if !given.is_empty() {
-        let table = overrides::apply(text, given)?;
-        config = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
-            let path = e.path().to_string();
-            let inner = e.into_inner().to_string();
-            usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
-        })?;
-    }
+    let config: DistillConfig = typed(text, origin, given)?;
     check(&config).map_err(|e| usage(e.context(origin.to_owned())))?;
     let alone = DistillConfig { arm: Vec::new(), ..config.clone() };
     let resolved = toml::to_string_pretty(&alone).context("cannot write the resolved config")?;

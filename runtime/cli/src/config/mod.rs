@@ -214,20 +214,33 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<LoadedConfig, Failure> 
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<LoadedConfig, Failure> {
-    // The text alone first: its errors carry line and caret.
-    let mut config: RunConfig = toml::from_str(text)
-        .map_err(|e| usage(anyhow!("{origin}: {}", suggest::with_suggestion(&e.to_string()))))?;
-    if !overrides.is_empty() {
-        let table = overrides::apply(text, overrides)?;
-        config = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
-            let path = e.path().to_string();
-            let inner = e.into_inner().to_string();
-            usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
-        })?;
-    }
+    let config: RunConfig = typed(text, origin, overrides)?;
     check(&config).map_err(|e| usage(e.context(origin.to_owned())))?;
     let resolved = toml::to_string_pretty(&config).context("cannot write the resolved config")?;
     Ok(LoadedConfig { config, resolved })
+}
+
+/// A config's text with overrides, as what it is to be; nothing of it is checked beyond its form.
+///
+/// # Errors
+/// As [`load`].
+fn typed<T: serde::de::DeserializeOwned>(
+    text: &str,
+    origin: &str,
+    overrides: &[String],
+) -> Result<T, Failure> {
+    // The text alone first: its errors carry line and caret.
+    let config: T = toml::from_str(text)
+        .map_err(|e| usage(anyhow!("{origin}: {}", suggest::with_suggestion(&e.to_string()))))?;
+    if overrides.is_empty() {
+        return Ok(config);
+    }
+    let table = overrides::apply(text, overrides)?;
+    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+        let path = e.path().to_string();
+        let inner = e.into_inner().to_string();
+        usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
+    })
 }
 
 /// An environment by its name, with overrides such as `env.push.max_steps=30`.
