@@ -84,6 +84,28 @@ fn arms_stand_side_by_side() {
 }
 
 #[test]
+fn each_seed_can_have_a_split_of_the_tasks_of_its_own() {
+    let workplace = workplace();
+    let arms =
+        ["distill", "room.toml", "--arms", "--seeds", "0,1", "--splits", "--to", "out", "--threads", "2"];
+    let table = workplace.succeed(&arms);
+    for row in ["| ad | 2 |", "| source | 2 |", "| oracle | 2 | 100.0 [100.0, 100.0]"] {
+        assert!(table.contains(row), "{row} in\n{table}");
+    }
+    let json = std::fs::read(workplace.path("out/evidence.json")).unwrap();
+    let evidence: Evidence = serde_json::from_slice(&json).unwrap();
+    for arm in &evidence.arms {
+        let judged: usize = arm.by_goal.iter().map(|g| g.seeds).sum();
+        assert!(arm.goals > 16 && judged == 32, "{} goals, judged {judged} times", arm.goals);
+    }
+    let config = std::fs::read_to_string(workplace.path("out/ad-s1/config.toml")).unwrap();
+    assert!(config.contains("split_seed = 1"), "{config}");
+    let of_file =
+        ["distill", "room.toml", "histories={file='lives.hdf5'}", "--arms", "--splits", "--to", "none"];
+    workplace.fail(&of_file, 2, &["--splits", "one split"]);
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_named_before_anything_is_begun() {
     let workplace = workplace();
     for (given, words) in [

@@ -53,8 +53,15 @@ struct Architecture {
     kind: String,
     model: ModelConfig,
     reward_scale: f32,
+    /// Of those that read returns to go.
+    #[serde(default = "one")]
+    return_scale: f32,
     masks_trained: bool,
     acting: Acting,
+}
+
+const fn one() -> f32 {
+    1.0
 }
 
 /// What policy files are made of.
@@ -70,6 +77,8 @@ pub struct Parts<'a> {
     pub normalizer: &'a Normalizer,
     /// Rewards are divided by it.
     pub reward_scale: f32,
+    /// Returns to go are divided by it.
+    pub return_scale: f32,
     /// Whether it has learnt to do without masked parts.
     pub masks_trained: bool,
     /// How it acts.
@@ -90,6 +99,7 @@ pub fn write(parts: &Parts<'_>) -> Result<PolicyArtifact, LearnError> {
         kind: KIND.into(),
         model: parts.network.model.clone(),
         reward_scale: parts.reward_scale,
+        return_scale: parts.return_scale,
         masks_trained: parts.masks_trained,
         acting: parts.acting.clone(),
     };
@@ -118,6 +128,8 @@ pub struct Loaded {
     pub theta: Vec<f32>,
     /// Rewards are divided by it.
     pub reward_scale: f32,
+    /// Returns to go are divided by it.
+    pub return_scale: f32,
     /// Whether it has learnt to do without masked parts.
     pub masks_trained: bool,
     /// How it acts.
@@ -140,14 +152,16 @@ pub fn read(files: &PolicyArtifact) -> Result<Loaded, PolicyError> {
     if card.format != PolicyCard::FORMAT {
         return Err(artifact("format", format!("expected {}, found {}", PolicyCard::FORMAT, card.format)));
     }
-    let Architecture { kind, model, reward_scale, masks_trained, acting } =
+    let Architecture { kind, model, reward_scale, return_scale, masks_trained, acting } =
         Architecture::deserialize(&card.architecture).map_err(|e| artifact("architecture", e.to_string()))?;
     if kind != KIND {
         return Err(artifact("architecture", format!("expected {KIND}, found {kind}")));
     }
     model.check().and_then(|()| acting.check()).map_err(|e| artifact("architecture", e.to_string()))?;
-    if !(reward_scale > 0.0 && reward_scale.is_finite()) {
-        return Err(artifact("architecture", format!("reward_scale must be positive, found {reward_scale}")));
+    for (name, scale) in [("reward_scale", reward_scale), ("return_scale", return_scale)] {
+        if !(scale > 0.0 && scale.is_finite()) {
+            return Err(artifact("architecture", format!("{name} must be positive, found {scale}")));
+        }
     }
     let dim = card.spec.observation_dim();
     crate::nn::policy_network::check_normalizer(&card.normalizer, dim)?;
@@ -161,5 +175,5 @@ pub fn read(files: &PolicyArtifact) -> Result<Loaded, PolicyError> {
     let arrays = from_safetensors(&files.weights).map_err(|reason| artifact("weights", reason))?;
     let network = Network::new(model, shape);
     let theta = network.layout.import("", &arrays).map_err(|e| artifact("weights", e.to_string()))?;
-    Ok(Loaded { network, theta, reward_scale, masks_trained, acting })
+    Ok(Loaded { network, theta, reward_scale, return_scale, masks_trained, acting })
 }

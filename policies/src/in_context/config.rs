@@ -41,6 +41,9 @@ pub struct ModelConfig {
     pub action_bins: usize,
     /// Whether rewards are read. Without them nothing can be learnt in context: a control.
     pub rewards: bool,
+    /// Whether the return still to come in the episode is read as well, and the largest of the data asked for when acting: a Decision
+    /// Transformer (Chen et al. 2021, arXiv 2106.01345). With a short window it imitates good episodes and does not learn: a control.
+    pub returns_to_go: bool,
 }
 
 impl Default for ModelConfig {
@@ -54,6 +57,7 @@ impl Default for ModelConfig {
             positions: Positions::Alibi,
             action_bins: 15,
             rewards: true,
+            returns_to_go: false,
         }
     }
 }
@@ -73,7 +77,17 @@ impl ModelConfig {
     /// # Errors
     /// [`LearnError::Config`] with the first key.
     pub fn check(&self) -> Result<(), LearnError> {
-        let Self { width, layers, heads, feed_forward, window, positions, action_bins, rewards: _ } = self;
+        let Self {
+            width,
+            layers,
+            heads,
+            feed_forward,
+            window,
+            positions,
+            action_bins,
+            rewards: _,
+            returns_to_go: _,
+        } = self;
         let range = |n: &usize| (1..=Self::MOST).contains(n);
         let one = "must be at least 1 and at most 16384";
         require(NAME, range(width), "model.width", one)?;

@@ -115,6 +115,8 @@ struct Ready {
     /// In units of the data's largest.
     rewards: Vec<f32>,
     ends: Vec<StepEnd>,
+    /// What each step and those after it in its episode brought, in units of the data's largest return of an episode.
+    returns_to_go: Vec<f32>,
     /// Those that windows are taken from.
     episodes: Vec<Range<usize>>,
     /// Steps that were left out at the beginning of a single episode.
@@ -132,6 +134,8 @@ pub struct TrainingData {
     pub normalizer: Normalizer,
     /// Rewards are divided by it: the data's largest.
     pub reward_scale: f32,
+    /// Returns to go are divided by it: the data's largest return of an episode.
+    pub return_scale: f32,
     /// Steps that can be drawn.
     pub steps: usize,
 }
@@ -160,6 +164,19 @@ fn readable(error: &DataError) -> LearnError {
     state("histories", "readable ones", error.to_string())
 }
 
+/// What each step and those after it in its episode brought.
+fn returns_to_go(history: &LearningHistory) -> Vec<f32> {
+    let mut all = history.rewards.clone();
+    for episode in history.episodes() {
+        let mut rest = 0.0;
+        for reward in all[episode].iter_mut().rev() {
+            rest += *reward;
+            *reward = rest;
+        }
+    }
+    all
+}
+
 impl TrainingData {
     /// Added to deviations.
     const STD_FLOOR: f32 = 1e-3;
@@ -179,7 +196,7 @@ impl TrainingData {
         let dim = shape.observation.len();
         let quantities = shape.quantities() > 0;
         let mut moments = Moments::new(dim);
-        let mut largest = 0.0_f32;
+        let (mut largest, mut largest_return) = (0.0_f32, 0.0_f32);
         let mut histories = Vec::new();
         for i in indices() {
             let history = source.history(i).map_err(|e| readable(&e))?;
@@ -188,6 +205,8 @@ impl TrainingData {
             }
             largest = history.rewards.iter().fold(largest, |m, r| m.max(r.abs()));
             let ready = Self::ready(history, shape, config, i)?;
+            let returns = ready.episodes.iter().filter_map(|e| ready.returns_to_go.get(e.start));
+            largest_return = returns.fold(largest_return, |m, r| m.max(r.abs()));
             if !ready.episodes.is_empty() {
                 histories.push(ready);
             }
@@ -203,10 +222,12 @@ impl TrainingData {
                 (*mean, *std) = (0.0, 1.0);
             }
         }
-        let reward_scale = if largest > 0.0 { largest } else { 1.0 };
+        let scale = |largest: f32| if largest > 0.0 { largest } else { 1.0 };
+        let (reward_scale, return_scale) = (scale(largest), scale(largest_return));
         for history in &mut histories {
             normalizer.apply_rows(&mut history.observations);
             history.rewards.iter_mut().for_each(|r| *r /= reward_scale);
+            history.returns_to_go.iter_mut().for_each(|r| *r /= return_scale);
         }
         let steps = histories.iter().flat_map(|h| &h.episodes).map(Range::len).sum();
         Ok(Self {
@@ -216,6 +237,7 @@ impl TrainingData {
             histories,
             normalizer,
             reward_scale,
+            return_scale,
             steps,
         })
     }
@@ -259,6 +281,7 @@ impl TrainingData {
         Ok(Ready {
             actions: bins(&history.actions),
             targets,
+            returns_to_go: if shape.return_to_go { returns_to_go(&history) } else { Vec::new() },
             observations: history.observations,
             rewards: history.rewards,
             ends: history.ends,
@@ -344,7 +367,13 @@ impl TrainingData {
                 Before::Step { action, reward: history.rewards[i], end: history.ends[i] }
             }
         };
-        let token = Token { observation: &history.observations[at * o..(at + 1) * o], before, step, masked };
+        let token = Token {
+            observation: &history.observations[at * o..(at + 1) * o],
+            before,
+            step,
+            masked,
+            return_to_go: history.returns_to_go.get(at).copied().unwrap_or(0.0),
+        };
         window.push(token, target, if masked.observation { 0.0 } else { 1.0 });
     }
 }

@@ -351,6 +351,7 @@ impl HistoryLearner for Distiller {
             spec: &self.spec,
             normalizer: &self.data.normalizer,
             reward_scale: self.data.reward_scale,
+            return_scale: self.data.return_scale,
             masks_trained: self.config.windows.token_mask > 0.0,
             acting: &self.config.acting,
             data_hash: &self.data_hash,

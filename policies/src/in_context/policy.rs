@@ -38,6 +38,8 @@ struct Slot {
     reward: f32,
     reward_known: bool,
     end: StepEnd,
+    /// What the rest of the episode is asked to bring, in units of the data's largest return.
+    return_to_go: f32,
 }
 
 impl Slot {
@@ -52,6 +54,7 @@ impl Slot {
             reward: 0.0,
             reward_known: true,
             end: StepEnd::Running,
+            return_to_go: 1.0,
         }
     }
 }
@@ -62,6 +65,7 @@ pub struct InContextPolicy {
     theta: Vec<f32>,
     normalizer: Normalizer,
     reward_scale: f32,
+    return_scale: f32,
     masks_trained: bool,
     acting: Acting,
     slots: Vec<Slot>,
@@ -84,7 +88,7 @@ impl InContextPolicy {
     /// # Errors
     /// [`PolicyError::Artifact`] when the format, the architecture or an array is not what the card promises.
     pub fn from_artifact(files: &PolicyArtifact, slots: usize) -> Result<Self, PolicyError> {
-        let Loaded { network, theta, reward_scale, masks_trained, acting } = read(files)?;
+        let Loaded { network, theta, reward_scale, return_scale, masks_trained, acting } = read(files)?;
         let slots: Vec<Slot> = (0..slots as u64).map(|i| Slot::new(&network, i)).collect();
         let fingerprint = fingerprint(&theta);
         Ok(Self {
@@ -99,6 +103,7 @@ impl InContextPolicy {
             network,
             theta,
             reward_scale,
+            return_scale,
             masks_trained,
             acting,
             slots,
@@ -149,7 +154,7 @@ impl InContextPolicy {
     /// When there is no such slot.
     pub fn save_context(&self, slot: usize) -> Result<Vec<u8>, PolicyError> {
         let Some(s) = self.slots.get(slot) else { return Err(self.no_slot(slot)) };
-        let Slot { context, seed, step, ticks, bins, lived, reward, reward_known, end } = s;
+        let Slot { context, seed, step, ticks, bins, lived, reward, reward_known, end, return_to_go } = s;
         let mut bytes = Vec::with_capacity(96 + 4 * (bins.len() + context.rings.len()));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.fingerprint);
@@ -163,6 +168,9 @@ impl InContextPolicy {
         };
         bytes.extend_from_slice(&[u8::from(*lived), u8::from(*reward_known), end, 0]);
         bytes.extend_from_slice(&reward.to_le_bytes());
+        if self.network.shape.return_to_go {
+            bytes.extend_from_slice(&return_to_go.to_le_bytes());
+        }
         bins.iter().for_each(|b| bytes.extend_from_slice(&b.to_le_bytes()));
         context.rings.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
         Ok(bytes)
@@ -178,7 +186,8 @@ impl InContextPolicy {
         }
         let bad = |reason: &str| PolicyError::Artifact { what: "context", reason: reason.to_owned() };
         let mut fresh = Slot::new(&self.network, 0);
-        let expected = 80 + 4 * (fresh.bins.len() + fresh.context.rings.len());
+        let wants = usize::from(self.network.shape.return_to_go);
+        let expected = 80 + 4 * (wants + fresh.bins.len() + fresh.context.rings.len());
         if bytes.get(..8) != Some(MAGIC.as_slice()) {
             return Err(bad("it does not begin as a saved context does"));
         }
@@ -205,6 +214,10 @@ impl InContextPolicy {
         (fresh.lived, fresh.reward_known) = (bytes[72] == 1, bytes[73] == 1);
         fresh.reward = f32::from_bits(half(76));
         let mut at = 80;
+        if wants > 0 {
+            fresh.return_to_go = f32::from_bits(half(at));
+            at += 4;
+        }
         for (bin, bins) in fresh.bins.iter_mut().zip(&self.network.shape.action) {
             *bin = half(at);
             at += 4;
@@ -219,7 +232,7 @@ impl InContextPolicy {
                 return Err(bad("it holds numbers that are not finite"));
             }
         }
-        if !fresh.reward.is_finite() {
+        if !(fresh.reward.is_finite() && fresh.return_to_go.is_finite()) {
             return Err(bad("its reward is not finite"));
         }
         self.slots[slot] = fresh;
@@ -253,7 +266,13 @@ impl InContextPolicy {
         };
         // A policy that has never missed a reward takes an unknown one for none.
         let masked = Masked { reward: !slot.reward_known && self.masks_trained, ..Masked::default() };
-        let token = Token { observation: &self.observation, before, step: slot.step, masked };
+        let token = Token {
+            observation: &self.observation,
+            before,
+            step: slot.step,
+            masked,
+            return_to_go: slot.return_to_go,
+        };
         self.decoder.step(&self.network, &self.theta, token, &mut slot.context);
         let mut stream = Stream::new(slot.seed, "in-context", slot.context.position);
         let mut rest = &self.decoder.logits[..];
@@ -310,7 +329,7 @@ impl Policy for InContextPolicy {
         }
         let Some(slot) = self.slots.get_mut(slot) else { return };
         slot.seed = seed;
-        (slot.step, slot.ticks) = (0, 0);
+        (slot.step, slot.ticks, slot.return_to_go) = (0, 0, 1.0);
         match scope {
             ResetScope::Task => {
                 // Rings are read up to the position alone, so what they hold does not matter.
@@ -395,6 +414,7 @@ impl Policy for InContextPolicy {
                 slot.reward_known = false;
                 continue;
             }
+            slot.return_to_go -= outcome.reward / self.return_scale;
             let reward = slot.reward + outcome.reward / self.reward_scale;
             self.poison.clipped_rewards += u64::from(reward.abs() > 1.0 + 1e-3);
             slot.reward = reward.clamp(-1.0, 1.0);

@@ -69,6 +69,8 @@ pub struct TokenShape {
     pub action: Vec<Bins>,
     /// Rows of the table of an episode's steps; later steps share the last one.
     pub steps: usize,
+    /// Whether a token holds the return still to come.
+    pub return_to_go: bool,
 }
 
 impl TokenShape {
@@ -85,6 +87,7 @@ impl TokenShape {
             observation: spec.observation.iter().map(Entry::of).collect(),
             action: spec.action.iter().map(bins).collect(),
             steps: spec.max_steps.clamp(1, Self::MOST_STEPS),
+            return_to_go: model.returns_to_go,
         }
     }
     /// Quantities in an observation row.
@@ -166,6 +169,8 @@ pub struct TokenAt {
     pub begin: At,
     /// In place of what is masked: observation, action, reward.
     pub masked: [At; 3],
+    /// What a return to go of 1 adds, `[width]`, where tokens hold one.
+    pub return_to_go: Option<At>,
 }
 
 /// Arrays of a block.
@@ -292,6 +297,7 @@ impl Layout {
         let step = b.add("token/step".into(), &[shape.steps, d], false, &Self::EMBEDDING);
         let begin = row(&mut b, "begin");
         let masked = ["masked_observation", "masked_action", "masked_reward"].map(|name| row(&mut b, name));
+        let return_to_go = shape.return_to_go.then(|| row(&mut b, "return_to_go"));
         let residual = 1.0 / (2.0 * model.layers as f64).sqrt();
         let blocks = (0..model.layers)
             .map(|i| {
@@ -313,7 +319,7 @@ impl Layout {
             .collect();
         let norm = b.norm("norm", d);
         let head = b.linear("head", [d, shape.logits()], 0.1);
-        let tokens = TokenAt { choices, quantities, actions, reward, end, step, begin, masked };
+        let tokens = TokenAt { choices, quantities, actions, reward, end, step, begin, masked, return_to_go };
         let Builder { parts, decayed, values, len } = b;
         (Self { tokens, blocks, norm, head, parts, decayed, len }, values)
     }

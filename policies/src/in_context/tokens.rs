@@ -48,6 +48,8 @@ pub struct Token<'a> {
     pub step: usize,
     /// What is left out.
     pub masked: Masked,
+    /// What the rest of the episode is to bring, in units of the data's largest return of an episode; read where the model reads it.
+    pub return_to_go: f32,
 }
 
 const fn end_row(end: StepEnd) -> usize {
@@ -150,6 +152,9 @@ impl Tokens<'_> {
         if let Some(reward) = self.reward(token) {
             add_scaled(row, self.layout.tokens.reward.weight.of(theta), reward);
         }
+        if let Some(at) = self.layout.tokens.return_to_go {
+            add_scaled(row, at.of(theta), token.return_to_go);
+        }
     }
 
     /// Adds the gradient of the parameter, given that of the token's row and what [`read`](Self::read) left behind.
@@ -165,6 +170,9 @@ impl Tokens<'_> {
         self.rows(token, |range| kernels::add(&mut of_theta[range], gradient));
         if let Some(reward) = self.reward(token) {
             add_scaled(self.layout.tokens.reward.weight.of_mut(of_theta), gradient, reward);
+        }
+        if let Some(at) = self.layout.tokens.return_to_go {
+            add_scaled(at.of_mut(of_theta), gradient, token.return_to_go);
         }
         if let (Some([first, second]), false) = (self.layout.tokens.quantities, token.masked.observation) {
             let d = self.model.width;

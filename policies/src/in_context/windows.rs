@@ -17,6 +17,7 @@ pub struct Window {
     before: Vec<Option<(f32, StepEnd)>>,
     steps: Vec<usize>,
     masked: Vec<Masked>,
+    returns_to_go: Vec<f32>,
     targets: Vec<u32>,
     weights: Vec<f32>,
 }
@@ -50,6 +51,7 @@ impl Window {
             before,
             step: self.steps[i],
             masked: self.masked[i],
+            return_to_go: self.returns_to_go[i],
         }
     }
     /// The bins of the action that followed token `i`.
@@ -74,6 +76,7 @@ impl Window {
         self.before.clear();
         self.steps.clear();
         self.masked.clear();
+        self.returns_to_go.clear();
         self.targets.clear();
         self.weights.clear();
     }
@@ -92,6 +95,7 @@ impl Window {
         }
         self.steps.push(token.step);
         self.masked.push(token.masked);
+        self.returns_to_go.push(token.return_to_go);
         self.targets.extend_from_slice(target);
         self.weights.push(weight);
     }

@@ -16,6 +16,7 @@ pub fn shape() -> TokenShape {
         observation: vec![Entry::Choice(5), Entry::Quantity, Entry::Choice(3), Entry::Quantity],
         action: vec![Bins::Choices(4), Bins::Evenly(7)],
         steps: 6,
+        return_to_go: false,
     }
 }
 
@@ -39,7 +40,8 @@ pub fn window(shape: &TokenShape, n: usize, seed: u64, masks: bool) -> Window {
         let before = if i == 0 { Before::Nothing } else { Before::Step { action: &action, reward, end } };
         let mut hide = || masks && stream.unit() < 0.3;
         let masked = Masked { observation: hide(), action: hide(), reward: hide() };
-        let token = Token { observation: &observation, before, step: i % 8, masked };
+        let return_to_go = stream.normal() as f32;
+        let token = Token { observation: &observation, before, step: i % 8, masked, return_to_go };
         window.push(token, &target, if masked.observation { 0.0 } else { 1.0 + 0.5 * (i % 3) as f32 });
     }
     window
@@ -137,6 +139,9 @@ impl Eager<'_> {
             x = (x + self.rows("token/reward", window, |t, _| reward(&t))?)?;
             x = (x + self.rows("token/any_reward", window, |t, _| on(step(&t) && !t.masked.reward))?)?;
             x = (x + self.rows("token/masked_reward", window, |t, _| on(step(&t) && t.masked.reward))?)?;
+        }
+        if shape.return_to_go {
+            x = (x + self.rows("token/return_to_go", window, |t, _| t.return_to_go)?)?;
         }
         Ok(x)
     }
@@ -242,11 +247,11 @@ fn close(what: &str, ours: &[f32], theirs: &[f32], bound: f32) {
 
 #[test]
 fn passes_by_hand_equal_autograd_over_primitives() {
-    for (positions, heads, window_size, n) in [
-        (Positions::Alibi, 2, 9, 41),
-        (Positions::Rotary, 2, 9, 41),
-        (Positions::Alibi, 4, 70, 100),
-        (Positions::Alibi, 1, 5, 3),
+    for (positions, heads, window_size, n, returns_to_go) in [
+        (Positions::Alibi, 2, 9, 41, false),
+        (Positions::Rotary, 2, 9, 41, true),
+        (Positions::Alibi, 4, 70, 100, false),
+        (Positions::Alibi, 1, 5, 3, true),
     ] {
         let model = ModelConfig {
             width: 16,
@@ -257,8 +262,9 @@ fn passes_by_hand_equal_autograd_over_primitives() {
             positions,
             action_bins: 7,
             rewards: true,
+            returns_to_go,
         };
-        let network = Network::new(model, shape());
+        let network = Network::new(model, TokenShape { return_to_go: returns_to_go, ..shape() });
         let theta = random_theta(&network, 3);
         let window = window(&network.shape, n, 5, true);
         let mut arrays = Arrays::new();

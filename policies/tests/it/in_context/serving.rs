@@ -41,6 +41,7 @@ fn model(window: usize, positions: Positions) -> ModelConfig {
         positions,
         action_bins: 5,
         rewards: true,
+        returns_to_go: false,
     }
 }
 
@@ -60,6 +61,7 @@ fn files(window: usize, positions: Positions, acting: &Acting) -> PolicyArtifact
         spec: &spec(),
         normalizer: &normalizer(),
         reward_scale: 2.0,
+        return_scale: 4.0,
         masks_trained: true,
         acting,
         data_hash: "histories",
@@ -152,7 +154,13 @@ fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
                 let before = life.before.as_ref().map_or(Before::Nothing, |(action, reward, end)| {
                     Before::Step { action, reward: *reward, end: *end }
                 });
-                let token = Token { observation: &seen, before, step: life.step, masked: Masked::default() };
+                let token = Token {
+                    observation: &seen,
+                    before,
+                    step: life.step,
+                    masked: Masked::default(),
+                    return_to_go: 0.0,
+                };
                 life.window.push(token, &[0, 0], 1.0);
                 life.step += 1;
                 let bins = [0, 1].map(|i| network.shape.action[i].bin_of(actions[slot][i]));
@@ -365,6 +373,63 @@ fn a_token_stride_holds_actions_and_adds_rewards_up() {
 }
 
 #[test]
+fn returns_to_go_begin_with_the_best_of_the_data_and_lose_what_was_earned() {
+    let model = ModelConfig { returns_to_go: true, ..model(10, Positions::Alibi) };
+    let network = Network::new(model.clone(), TokenShape::of(&spec(), &model));
+    let theta = random_theta(&network, 7);
+    let files = artifact::write(&artifact::Parts {
+        network: &network,
+        theta: &theta,
+        spec: &spec(),
+        normalizer: &Normalizer::default(),
+        reward_scale: 2.0,
+        return_scale: 4.0,
+        masks_trained: false,
+        acting: &Acting::default(),
+        data_hash: "histories",
+        updates: 9,
+    })
+    .unwrap();
+    let mut policy = InContextPolicy::from_artifact(&files, 1).unwrap();
+    let (mut stream, mut window) = (Stream::new(5, "a", 0), Window::new(&network.shape));
+    let mut before: Option<(Vec<u32>, f32, StepEnd)> = None;
+    let mut earned = 0.0;
+    for i in 0..12 {
+        let seen = observation(&mut stream);
+        let action = act(&mut policy, &seen);
+        let before_this = before.as_ref().map_or(Before::Nothing, |(action, reward, end)| Before::Step {
+            action,
+            reward: *reward,
+            end: *end,
+        });
+        let masked = Masked::default();
+        let return_to_go = 1.0 - earned / 4.0;
+        let token = Token { observation: &seen, before: before_this, step: i % 6, masked, return_to_go };
+        window.push(token, &[0, 0], 1.0);
+        let bins = [0, 1].map(|i| network.shape.action[i].bin_of(action[i]));
+        let end = [StepEnd::Running, StepEnd::Truncated][usize::from(i == 5)];
+        policy.observe(&[feedback(0, 0.5, end)]);
+        before = Some((bins.to_vec(), 0.25, end));
+        earned += 0.5;
+        if end.is_last() {
+            policy.reset(0, ResetScope::Episode, 1);
+            earned = 0.0;
+        }
+        if i == 8 {
+            let saved = policy.save_context(0).unwrap();
+            policy = InContextPolicy::from_artifact(&files, 1).unwrap();
+            policy.restore_context(0, &saved).unwrap();
+        }
+    }
+    let mut pass = Pass::default();
+    network.forward(&theta, &window, &mut pass);
+    let last = &pass.logits[11 * network.shape.logits()..];
+    for (ours, theirs) in policy.last_logits().iter().zip(last) {
+        assert!((ours - theirs).abs() < 1e-4, "{ours} beside {theirs}");
+    }
+}
+
+#[test]
 fn temperature_zero_takes_the_likeliest_action() {
     let acting = Acting { exploit_temperature: 0.0, ..Acting::default() };
     let mut policy = InContextPolicy::from_artifact(&files(10, Positions::Alibi, &acting), 1).unwrap();
@@ -400,6 +465,7 @@ fn the_files_are_read_by_the_loader_of_all_policies_and_damage_is_an_error() {
     );
     assert!(with(&|f| f.card.architecture["model"]["width"] = 32.into()).contains("shape"));
     assert!(with(&|f| f.card.architecture["reward_scale"] = 0.into()).contains("reward_scale"));
+    assert!(with(&|f| f.card.architecture["return_scale"] = 0.into()).contains("return_scale"));
     assert!(with(&|f| f.card.spec.observation.push(Field::choice("z", 2))).contains("normalizer"));
     assert!(with(&|f| f.card.spec.action.push(Field::choice("z", 2))).contains("action2"));
     assert!(with(&|f| f.card.format = "other".into()).contains("format"));

@@ -13,7 +13,7 @@ called again until it is through.
 Examples:
   surefoot distill configs/distill/bandit.toml
   surefoot distill configs/distill/dark_room.toml optimizer.updates=2000 --threads 2
-  surefoot distill configs/distill/dark_room.toml --arms --seeds 0,1,2 --to bench/dark_room")]
+  surefoot distill configs/distill/dark_room.toml --arms --seeds 0,1,2 --splits --to bench/dark_room")]
 pub struct DistillArgs {
     /// The distillation, a TOML file; or the directory of a run, which goes on.
     pub what: PathBuf,
@@ -34,6 +34,9 @@ pub struct DistillArgs {
     /// Seeds of the arms.
     #[arg(long, value_delimiter = ',', default_value = "0", requires = "arms")]
     pub seeds: Vec<u64>,
+    /// Train and judge each seed on a split of the tasks of its own: the family's `split_seed` is the seed.
+    #[arg(long, requires = "arms")]
+    pub splits: bool,
     /// Where arms, evidence.json, table.md and report.html stand; by default bench/NAME.
     #[arg(long, requires = "arms")]
     pub to: Option<PathBuf>,

@@ -95,7 +95,7 @@ pub fn run(args: &DistillArgs, output: Output) -> CommandResult {
 /// # Errors
 /// When a setting cannot be used.
 pub fn check(file: &Path, overrides: &[String]) -> CommandResult {
-    for (_, runs) in arms(file, overrides, &[0])? {
+    for (_, runs) in arms(file, overrides, &[0], false)? {
         for (_, loaded) in runs {
             loaded.config.distiller().check().map_err(usage)?;
         }
@@ -135,9 +135,10 @@ fn one(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
 fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let config = load_distill(&args.what, &args.overrides)?.config;
     let directory = args.to.clone().unwrap_or_else(|| PathBuf::from("bench").join(&config.name));
+    let every = arms(&args.what, &args.overrides, &args.seeds, args.splits)?;
     let mut all = Vec::new();
     let mut histories: Option<(u64, Learnt)> = None;
-    for (name, runs) in arms(&args.what, &args.overrides, &args.seeds)? {
+    for (name, runs) in &every {
         let mut models = Vec::new();
         for (place, loaded) in runs {
             let path = directory.join(place);
@@ -152,29 +153,48 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
                     work.output.note(&format!("note: {} is not finished and is left out", path.display()));
                     continue;
                 }
-                let seed = loaded.config.seed;
-                if histories.as_ref().is_none_or(|(of, _)| *of != seed) {
-                    histories = Some((seed, learnt(&loaded.config.histories, seed, work.interrupt)?));
-                }
-                let Some((_, histories)) = &histories else { continue };
+                let histories = of_seed(&mut histories, &loaded.config, work)?;
                 work.output.note(&format!("run {}", path.display()));
                 if path.exists() {
                     work.go_on(&loaded.config, &path, histories)?;
                 } else {
-                    work.begin(&loaded, Path::new(""), Some(&path), histories)?;
+                    work.begin(loaded, Path::new(""), Some(&path), histories)?;
                 }
             }
             let found: DistillResults = read_json(&path.join(RESULTS), "the results of a distillation")?;
             models.push(found);
         }
-        all.extend(DistillResults::arms(models, &name));
+        all.extend(DistillResults::arms(models, name));
     }
-    let histories = match histories {
-        Some((_, histories)) => histories,
-        None => learnt(&config.histories, config.seed, work.interrupt)?,
+    // The tasks are the same for all seeds, or each one's own.
+    let of_ad = every.first().map_or(&[][..], |(_, runs)| runs);
+    let mut references: Vec<ArmEvidence> = Vec::new();
+    for (_, loaded) in &of_ad[..if args.splits { of_ad.len() } else { of_ad.len().min(1) }] {
+        let found = work.references(&config, of_seed(&mut histories, &loaded.config, work)?)?;
+        for arm in found {
+            match references.iter_mut().find(|a| a.name == arm.name) {
+                Some(known) => known.models.extend(arm.models),
+                None => references.push(arm),
+            }
+        }
+    }
+    all.extend(references);
+    let histories = of_seed(&mut histories, &config, work)?;
+    work.write(&config, histories, &all, &directory)
+}
+
+/// The histories that a run learns from: those of the run before it where they are the same.
+fn of_seed<'a>(
+    held: &'a mut Option<(u64, Learnt)>,
+    config: &DistillConfig,
+    work: &Work<'_>,
+) -> Result<&'a Learnt, Failure> {
+    let seed = config.seed;
+    let (_, histories) = match held.take().filter(|(of, _)| *of == seed) {
+        Some(same) => held.insert(same),
+        None => held.insert((seed, learnt(&config.histories, seed, work.interrupt)?)),
     };
-    all.extend(work.references(&config, &histories)?);
-    work.write(&config, &histories, &all, &directory)
+    Ok(histories)
 }
 
 impl Work<'_> {
@@ -369,11 +389,12 @@ impl Work<'_> {
         directory: &Path,
     ) -> CommandResult {
         // It is a share of the optimal return.
-        let ceiling = match config.evaluation.scale {
+        let evaluation = &config.evaluation;
+        let ceiling = match evaluation.scale {
             EvidenceScale::Optimal => histories.family.search_ceiling(),
             EvidenceScale::Source => None,
         };
-        let evidence = Evidence::of(&config.name, config.evaluation.scale, ceiling, all)?;
+        let evidence = Evidence::of(&config.name, evaluation.scale, evaluation.test.curve, ceiling, all)?;
         let table = evidence_table(&evidence);
         let json = serde_json::to_vec_pretty(&evidence)?;
         for (name, bytes) in [

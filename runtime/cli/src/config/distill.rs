@@ -219,7 +219,7 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
         return Err(anyhow!("evaluation.prompts: {p}: expected parts of a life, from 0 to 1"));
     }
     for (key, lives) in [("validation", validation), ("test", test)] {
-        let LifeConfig { episodes, lives, seed: _ } = lives;
+        let LifeConfig { episodes, lives, seed: _, curve: _ } = lives;
         if !(1..=MAX_EPISODES).contains(episodes) || !(1..=MAX_EPISODES).contains(lives) {
             return Err(anyhow!("evaluation.{key}: episodes and lives: 1 to {MAX_EPISODES}"));
         }
@@ -230,19 +230,30 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
 /// An arm's name, and the directory and settings of its run of each seed.
 pub type ArmRuns = (String, Vec<(PathBuf, LoadedDistill)>);
 
-/// The runs of all arms.
+/// The runs of all arms; with `splits`, each seed has a split of the tasks of its own.
 ///
 /// # Errors
 /// As [`load_distill`].
-pub fn arms(path: &Path, given: &[String], seeds: &[u64]) -> Result<Vec<ArmRuns>, Failure> {
+pub fn arms(path: &Path, given: &[String], seeds: &[u64], splits: bool) -> Result<Vec<ArmRuns>, Failure> {
     let config = load_distill(path, given)?.config;
+    let family = match (&config.histories, splits) {
+        (_, false) => None,
+        (HistoriesConfig::Lived(lived), true) => Some(lived.family.name()),
+        (HistoriesConfig::File(file), true) => {
+            return Err(usage(anyhow!(
+                "--splits: the histories of {} are of one split of the tasks\n\nhint: let them be lived (histories.lived), or distil one file for each split",
+                file.display()
+            )));
+        }
+    };
     let main = ArmConfig { name: "ad".into(), overrides: Vec::new() };
     let mut all = Vec::new();
     for ArmConfig { name, overrides } in std::iter::once(&main).chain(&config.arm) {
         let mut runs = Vec::new();
         for seed in seeds {
-            let seed_key = format!("seed={seed}");
-            let given: Vec<String> = overrides.iter().chain(given).cloned().chain([seed_key]).collect();
+            let own_split = family.map(|f| format!("histories.lived.family.{f}.split_seed={seed}"));
+            let of_seed = std::iter::once(format!("seed={seed}")).chain(own_split);
+            let given: Vec<String> = overrides.iter().chain(given).cloned().chain(of_seed).collect();
             runs.push((PathBuf::from(format!("{name}-s{seed}")), load_distill(path, &given)?));
         }
         all.push((name.clone(), runs));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::{Stream, TaskSplit};
+use surefoot_core::{FamilyTask, Stream, TaskSplit};
 
-use super::lives::Judged;
+use super::lives::{Judged, LifeCurve};
 use crate::comparison::Estimate;
 
 /// What a score is.
@@ -43,11 +43,11 @@ pub struct SplitEvidence {
     pub seeds: usize,
     /// Tasks.
     pub goals: usize,
-    /// Mean score by episode, with its interval over goals.
+    /// Mean score by episode (or by step), with its interval over goals.
     pub curve: Vec<Estimate>,
-    /// Over the first two episodes (the first one of a short life).
+    /// Over the first two of them (the first one of a short life).
     pub early: Estimate,
-    /// Over the last quarter of the episodes.
+    /// Over the last quarter of them.
     pub late: Estimate,
     /// `late - early`.
     pub gain: Estimate,
@@ -57,8 +57,22 @@ pub struct SplitEvidence {
     pub solved: f64,
     /// The first episode from which on the mean over three episodes is at least 0.75, counted from 1.
     pub episodes_to_three_quarters: Option<usize>,
-    /// Late score of each goal, by task.
-    pub by_goal: BTreeMap<u64, f64>,
+    /// Late score of each goal.
+    pub by_goal: Vec<GoalScore>,
+}
+
+/// How one goal went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoalScore {
+    /// Number of its task.
+    pub task: u64,
+    /// What is hidden there: in another split of the tasks the same number may stand for another one.
+    pub params: Vec<f32>,
+    /// Trained models that were judged on it.
+    pub seeds: usize,
+    /// Mean score over the last quarter of the episodes.
+    pub late: f64,
 }
 
 /// One arm: its name and the lives of each of its trained models.
@@ -77,6 +91,8 @@ pub struct Evidence {
     pub name: String,
     /// What a score is.
     pub scale: EvidenceScale,
+    /// What a point of the curves is.
+    pub curve: LifeCurve,
     /// What a random search brings that then does the best, by episode, where it is known.
     pub ceiling: Option<Vec<f32>>,
     /// Mean score of random actions, by split.
@@ -119,8 +135,22 @@ fn over_goals(values: &[f64], purpose: &str) -> Estimate {
     Estimate { value, low: at(0.025), high: at(0.975) }
 }
 
-/// Mean return of a task over all episodes of the source, by split and task.
-type SourceReturns = BTreeMap<(TaskSplit, u64), f64>;
+/// What tells goals apart: the task's number and the bits of what is hidden there.
+type GoalKey = (u64, Vec<u32>);
+
+fn goal_key(task: &FamilyTask) -> GoalKey {
+    (task.id, task.params.iter().map(|p| p.to_bits()).collect())
+}
+
+/// A goal's scores by episode, summed over models.
+struct Goal<'a> {
+    task: &'a FamilyTask,
+    models: usize,
+    sums: Vec<f64>,
+}
+
+/// Mean return of a goal over all episodes of the source.
+type SourceReturns = BTreeMap<(TaskSplit, GoalKey), f64>;
 
 fn score(
     scale: EvidenceScale,
@@ -133,9 +163,9 @@ fn score(
     Ok(match scale {
         EvidenceScale::Optimal => returned / f64::from(judged.task.optimal_return),
         EvidenceScale::Source => {
-            let task = judged.task.id;
-            let of_source =
-                source.get(&(split, task)).ok_or(EvidenceError::NoSource { task, split: split.name() })?;
+            let of_source = source
+                .get(&(split, goal_key(&judged.task)))
+                .ok_or(EvidenceError::NoSource { task: judged.task.id, split: split.name() })?;
             (returned - random) / (of_source - random)
         }
     })
@@ -152,20 +182,28 @@ fn split_evidence(
     scale: EvidenceScale,
     source: &SourceReturns,
 ) -> Result<SplitEvidence, EvidenceError> {
-    // Scores of each goal by episode, the mean over models.
-    let mut goals: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    // Models that were trained on other splits were judged on other goals.
+    let mut sums: BTreeMap<GoalKey, Goal<'_>> = BTreeMap::new();
     for judged in models.iter().flat_map(|m| &m.tasks) {
-        let row = goals.entry(judged.task.id).or_insert_with(|| vec![0.0; judged.returns.len()]);
-        for (sum, returned) in row.iter_mut().zip(&judged.returns) {
-            *sum += score(scale, judged, split, source, *returned)? / models.len() as f64;
+        let goal = sums.entry(goal_key(&judged.task)).or_insert_with(|| Goal {
+            task: &judged.task,
+            models: 0,
+            sums: vec![0.0; judged.returns.len()],
+        });
+        goal.models += 1;
+        for (sum, returned) in goal.sums.iter_mut().zip(&judged.returns) {
+            *sum += score(scale, judged, split, source, *returned)?;
         }
     }
-    let episodes = goals.values().map(Vec::len).min().unwrap_or(0);
+    let goals: Vec<Goal<'_>> = sums.into_values().collect();
+    let rows: Vec<Vec<f64>> =
+        goals.iter().map(|g| g.sums.iter().map(|sum| sum / g.models as f64).collect()).collect();
+    let episodes = rows.iter().map(Vec::len).min().unwrap_or(0);
     if episodes == 0 {
         return Err(EvidenceError::Nothing);
     }
     let over = |what: &str, f: &dyn Fn(&[f64]) -> f64| {
-        let values: Vec<f64> = goals.values().map(|row| f(&row[..episodes])).collect();
+        let values: Vec<f64> = rows.iter().map(|row| f(&row[..episodes])).collect();
         over_goals(&values, &format!("{name} {} {what}", split.name()))
     };
     let first = if episodes >= 4 { 2 } else { 1 };
@@ -173,8 +211,16 @@ fn split_evidence(
     let curve: Vec<Estimate> = (0..episodes).map(|e| over("curve", &|row| row[e])).collect();
     let smooth =
         |e: usize| mean(&curve[e..(e + 3).min(episodes)].iter().map(|c| c.value).collect::<Vec<_>>());
-    let by_goal: BTreeMap<u64, f64> =
-        goals.iter().map(|(id, row)| (*id, mean(&row[last..episodes]))).collect();
+    let by_goal: Vec<GoalScore> = goals
+        .iter()
+        .zip(&rows)
+        .map(|(Goal { task, models, sums: _ }, row)| GoalScore {
+            task: task.id,
+            params: task.params.clone(),
+            seeds: *models,
+            late: mean(&row[last..episodes]),
+        })
+        .collect();
     Ok(SplitEvidence {
         name: name.to_owned(),
         split,
@@ -184,7 +230,7 @@ fn split_evidence(
         late: over("late", &|row| mean(&row[last..])),
         gain: over("gain", &|row| mean(&row[last..]) - mean(&row[..first])),
         whole: over("whole", &mean).value,
-        solved: by_goal.values().filter(|s| **s > 0.5).count() as f64 / goals.len() as f64,
+        solved: by_goal.iter().filter(|g| g.late > 0.5).count() as f64 / goals.len() as f64,
         episodes_to_three_quarters: (0..episodes).find(|e| smooth(*e) >= 0.75).map(|e| e + 1),
         by_goal,
         curve,
@@ -199,13 +245,14 @@ impl Evidence {
     pub fn of(
         name: &str,
         scale: EvidenceScale,
+        curve: LifeCurve,
         ceiling: Option<Vec<f32>>,
         arms: &[ArmEvidence],
     ) -> Result<Self, EvidenceError> {
         let mut source = SourceReturns::new();
         let of_source = arms.iter().filter(|a| a.name == "source").flat_map(|a| &a.models).flatten();
         for (split, judged) in of_source.flat_map(|lives| lives.tasks.iter().map(|t| (lives.split, t))) {
-            source.insert((split, judged.task.id), mean(&judged.returns));
+            source.insert((split, goal_key(&judged.task)), mean(&judged.returns));
         }
         let mut found = Vec::new();
         let mut random = BTreeMap::new();
@@ -216,21 +263,19 @@ impl Evidence {
                 if models.is_empty() {
                     continue;
                 }
-                if let Some(lives) = models.first() {
-                    let scores = lives
-                        .tasks
-                        .iter()
-                        .map(|j| score(scale, j, split, &source, f64::from(j.task.random_return)))
-                        .collect::<Result<Vec<_>, _>>()?;
-                    random.insert(split.name().to_owned(), mean(&scores));
-                }
+                let scores = models
+                    .iter()
+                    .flat_map(|lives| &lives.tasks)
+                    .map(|j| score(scale, j, split, &source, f64::from(j.task.random_return)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                random.insert(split.name().to_owned(), mean(&scores));
                 found.push(split_evidence(&arm.name, split, &models, scale, &source)?);
             }
         }
         if found.is_empty() {
             return Err(EvidenceError::Nothing);
         }
-        Ok(Self { name: name.to_owned(), scale, ceiling, random, arms: found })
+        Ok(Self { name: name.to_owned(), scale, curve, ceiling, random, arms: found })
     }
 }
 
@@ -265,6 +310,7 @@ mod tests {
         let e = Evidence::of(
             "e",
             EvidenceScale::Optimal,
+            LifeCurve::Episode,
             None,
             &[
                 arm(
@@ -280,20 +326,51 @@ mod tests {
         assert!((ad.early.value - 0.25 * (3.0 * 0.15 + 0.2)).abs() < 1e-12, "{:?}", ad.early);
         assert!(ad.gain.low > 0.2 && ed.gain.high.abs() < 1e-12);
         assert_eq!(ad.by_goal.len(), 2);
-        assert!((ad.by_goal[&0] - 0.75).abs() < 1e-12 && (ad.by_goal[&1] - 0.475).abs() < 1e-12);
+        assert!((ad.by_goal[0].late - 0.75).abs() < 1e-12 && (ad.by_goal[1].late - 0.475).abs() < 1e-12);
         assert_eq!((ad.solved, ed.solved), (0.5, 0.0));
         assert_eq!(e.random["test_in"], 0.1);
+    }
+
+    #[test]
+    fn the_same_number_in_two_splits_of_the_tasks_is_two_goals() {
+        let split = TaskSplit::TestIn;
+        let (one, mut other) = (lives(split, &[&[2.0; 4]]), lives(split, &[&[6.0; 4]]));
+        other.tasks[0].task.params = vec![1.0];
+        let e = Evidence::of(
+            "e",
+            EvidenceScale::Optimal,
+            LifeCurve::Episode,
+            None,
+            &[arm("ad", vec![vec![one.clone()], vec![other]])],
+        )
+        .unwrap();
+        let found: Vec<_> =
+            e.arms[0].by_goal.iter().map(|g| (g.task, g.params.len(), g.seeds, g.late)).collect();
+        assert_eq!(found, [(0, 0, 1, 0.2), (0, 1, 1, 0.6)]);
+        assert!((e.arms[0].late.value - 0.4).abs() < 1e-12);
+        let e = Evidence::of(
+            "e",
+            EvidenceScale::Optimal,
+            LifeCurve::Episode,
+            None,
+            &[arm("ad", vec![vec![one.clone()], vec![one]])],
+        );
+        assert_eq!(e.unwrap().arms[0].by_goal[0].seeds, 2);
     }
 
     #[test]
     fn scores_relative_to_the_source_need_the_source() {
         let split = TaskSplit::TestOod;
         let ad = || arm("ad", vec![vec![lives(split, &[&[7.0]])]]);
-        let nothing = Evidence::of("e", EvidenceScale::Source, None, &[ad()]).unwrap_err();
+        let nothing =
+            Evidence::of("e", EvidenceScale::Source, LifeCurve::Episode, None, &[ad()]).unwrap_err();
         assert_eq!(nothing, EvidenceError::NoSource { task: 0, split: "test_ood" });
         let source = arm("source", vec![vec![lives(split, &[&[9.0]])]]);
-        let e = Evidence::of("e", EvidenceScale::Source, None, &[source, ad()]).unwrap();
+        let e = Evidence::of("e", EvidenceScale::Source, LifeCurve::Episode, None, &[source, ad()]).unwrap();
         assert!((e.arms[1].late.value - 0.75).abs() < 1e-12);
-        assert_eq!(Evidence::of("e", EvidenceScale::Optimal, None, &[]).unwrap_err(), EvidenceError::Nothing);
+        assert_eq!(
+            Evidence::of("e", EvidenceScale::Optimal, LifeCurve::Episode, None, &[]).unwrap_err(),
+            EvidenceError::Nothing
+        );
     }
 }

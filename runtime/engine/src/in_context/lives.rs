@@ -10,6 +10,17 @@ use surefoot_core::{
 
 use crate::{EngineError, Interrupt};
 
+/// What a point of a life's curve is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LifeCurve {
+    /// An episode's return.
+    #[default]
+    Episode,
+    /// A step's reward, times the steps of an episode so that it is on the same scale: for lives whose tries are steps.
+    Step,
+}
+
 /// How lives are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -20,11 +31,13 @@ pub struct LifeConfig {
     pub lives: usize,
     /// Where their randomness comes from: the same for every policy.
     pub seed: u64,
+    /// What a point of the curve is.
+    pub curve: LifeCurve,
 }
 
 impl Default for LifeConfig {
     fn default() -> Self {
-        Self { episodes: 40, lives: 20, seed: 10_007 }
+        Self { episodes: 40, lives: 20, seed: 10_007, curve: LifeCurve::Episode }
     }
 }
 
@@ -138,15 +151,14 @@ pub type MakeLiving<'a> = dyn Fn(&FamilyTask) -> Result<Box<dyn Living>, EngineE
 pub struct Judged {
     /// The task.
     pub task: FamilyTask,
-    /// Mean return over lives, by episode.
+    /// Mean return over lives, by episode (or by step, on the same scale).
     pub returns: Vec<f64>,
 }
 
 fn live(
     living: &mut dyn Living,
     env: &mut dyn Env,
-    episodes: usize,
-    seed: u64,
+    LifeConfig { episodes, lives: _, seed, curve }: LifeConfig,
     interrupt: &Interrupt,
 ) -> Result<Vec<f64>, EngineError> {
     let max_steps = env.spec().max_steps.max(1);
@@ -154,7 +166,8 @@ fn live(
     let mut action = vec![0.0; env.spec().action_dim()];
     let mut executed = action.clone();
     living.begin(Stream::new(seed, "life", 0).bits());
-    let mut returns = Vec::with_capacity(episodes);
+    let points = if curve == LifeCurve::Step { episodes * max_steps } else { episodes };
+    let mut returns = Vec::with_capacity(points);
     for episode in 0..episodes as u64 {
         if interrupt.requested() {
             return Err(EngineError::Interrupted);
@@ -173,11 +186,18 @@ fn live(
             }
             living.observe(&observation, &outcome);
             total += f64::from(outcome.reward);
+            if curve == LifeCurve::Step {
+                returns.push(f64::from(outcome.reward) * max_steps as f64);
+            }
             if outcome.end.is_last() {
                 break;
             }
         }
-        returns.push(total);
+        match curve {
+            LifeCurve::Episode => returns.push(total),
+            // An episode that ended early has no more to say.
+            LifeCurve::Step => returns.resize((episode as usize + 1) * max_steps, 0.0),
+        }
     }
     Ok(returns)
 }
@@ -194,14 +214,15 @@ pub fn judge(
     config: LifeConfig,
     interrupt: &Interrupt,
 ) -> Result<Vec<Judged>, EngineError> {
-    let LifeConfig { episodes, lives, seed } = config;
+    let LifeConfig { episodes: _, lives, seed, curve: _ } = config;
     let of_task = |task: &FamilyTask| {
         let mut living = make(task)?;
         let mut env = family.env(&task.params)?;
-        let mut sums = vec![0.0; episodes];
+        let mut sums: Vec<f64> = Vec::new();
         for life in 0..lives as u64 {
             let seed = Stream::new(seed, &format!("task {}", task.id), life).bits();
-            let returns = live(&mut *living, &mut *env, episodes, seed, interrupt)?;
+            let returns = live(&mut *living, &mut *env, LifeConfig { seed, ..config }, interrupt)?;
+            sums.resize(returns.len(), 0.0);
             sums.iter_mut().zip(returns).for_each(|(sum, r)| *sum += r);
         }
         let returns = sums.into_iter().map(|sum| sum / lives.max(1) as f64).collect();

@@ -10,6 +10,10 @@ pub use distillation::{
     Distillation, DistillationEnd, DistillationParts, DistillationProgress, DistillationState,
     ValidationPoint,
 };
-pub use evidence::{ArmEvidence, Evidence, EvidenceError, EvidenceScale, SplitEvidence, SplitLives};
-pub use lives::{Judged, LifeConfig, Living, MakeLiving, PolicyLife, PromptedLife, SourceLife, judge};
+pub use evidence::{
+    ArmEvidence, Evidence, EvidenceError, EvidenceScale, GoalScore, SplitEvidence, SplitLives,
+};
+pub use lives::{
+    Judged, LifeConfig, LifeCurve, Living, MakeLiving, PolicyLife, PromptedLife, SourceLife, judge,
+};
 pub use page::{evidence_page, evidence_table};

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 use surefoot_core::TaskSplit;
 
-use super::evidence::{Evidence, EvidenceScale, SplitEvidence};
+use super::evidence::{Evidence, EvidenceScale, GoalScore, SplitEvidence};
+use super::lives::LifeCurve;
 use crate::comparison::Estimate;
 use crate::report::chart::{Chart, Curve, nice_ticks, number};
 use crate::report::{SAFETY_NOTICE, document};
@@ -25,6 +26,13 @@ const fn scale_words(scale: EvidenceScale) -> &'static str {
     match scale {
         EvidenceScale::Optimal => "return as a share of the optimal one, %",
         EvidenceScale::Source => "0 is a random policy's return, 100 the source's on the same tasks",
+    }
+}
+
+const fn point_words(curve: LifeCurve) -> &'static str {
+    match curve {
+        LifeCurve::Episode => "episode",
+        LifeCurve::Step => "step",
     }
 }
 
@@ -51,8 +59,10 @@ pub fn evidence_table(evidence: &Evidence) -> String {
         let goals = arms.first().map_or(0, |a| a.goals);
         let random = evidence.random.get(split.name()).copied().unwrap_or(0.0);
         let _ = writeln!(out, "{} ({goals}); random: {:.1}\n", split_words(split), 100.0 * random);
-        out.push_str(
-            "| | seeds | early | late | gain | solved | episodes to 75 % |\n|---|---|---|---|---|---|---|\n",
+        let point = point_words(evidence.curve);
+        let _ = writeln!(
+            out,
+            "| | seeds | early | late | gain | solved | {point}s to 75 % |\n|---|---|---|---|---|---|---|"
         );
         for arm in arms {
             let _ = writeln!(
@@ -71,8 +81,9 @@ pub fn evidence_table(evidence: &Evidence) -> String {
     }
     let _ = writeln!(
         out,
-        "Score: {}. Early: the first two episodes of a life, late: the last quarter; bootstrap 95 % intervals over tasks. Solved: tasks with a late score above 50.",
-        scale_words(evidence.scale)
+        "Score: {}. Early: the first two {}s of a life, late: the last quarter; bootstrap 95 % intervals over tasks. Solved: tasks with a late score above 50.",
+        scale_words(evidence.scale),
+        point_words(evidence.curve)
     );
     out
 }
@@ -80,7 +91,8 @@ pub fn evidence_table(evidence: &Evidence) -> String {
 /// The page.
 #[must_use]
 pub fn evidence_page(evidence: &Evidence) -> String {
-    let Evidence { name, scale, ceiling, random: _, arms: _ } = evidence;
+    let Evidence { name, scale, curve, ceiling, random: _, arms: _ } = evidence;
+    let point = point_words(*curve);
     let content = html! {
         header {
             h1 { (name) }
@@ -90,13 +102,13 @@ pub fn evidence_page(evidence: &Evidence) -> String {
             section {
                 h2 { (split_words(split)) }
                 @if arms.iter().any(|a| a.curve.len() > 1) {
-                    div.wide { (chart(&arms, ceiling.as_deref()).draw()) }
+                    div.wide { (chart(&arms, ceiling.as_deref(), point).draw()) }
                     div.legend {
                         @for (i, arm) in arms.iter().enumerate() { span.(CLASSES[i % CLASSES.len()]) { span.key {} (arm.name) } }
                         @if ceiling.is_some() { span.soft { "faint: random steps until the goal is found, and then the best ones" } }
                     }
                 }
-                (figures(&arms))
+                (figures(&arms, point))
                 h3 { "By task" }
                 (by_goal(&arms))
             }
@@ -106,7 +118,7 @@ pub fn evidence_page(evidence: &Evidence) -> String {
     document(name, &content).into_string()
 }
 
-fn chart(arms: &[&SplitEvidence], ceiling: Option<&[f32]>) -> Chart {
+fn chart(arms: &[&SplitEvidence], ceiling: Option<&[f32]>, point: &str) -> Chart {
     let episodes = arms.iter().map(|a| a.curve.len()).max().unwrap_or(1);
     let x = |e: usize| e as f64 / (episodes - 1).max(1) as f64;
     let mut curves = Vec::new();
@@ -133,20 +145,20 @@ fn chart(arms: &[&SplitEvidence], ceiling: Option<&[f32]>) -> Chart {
         .filter(|v| *v >= 1.0 && *v <= episodes as f64)
         .map(|v| (x(v as usize - 1), number(v)));
     Chart {
-        title: "Score by episode".into(),
+        title: format!("Score by {point}"),
         size: (980.0, 380.0),
         range: None,
         percent: true,
         ticks: ticks.collect(),
-        spans: vec![(0.0, 1.0, "episode of a life".into())],
+        spans: vec![(0.0, 1.0, format!("{point} of a life"))],
         curves,
     }
 }
 
-fn figures(arms: &[&SplitEvidence]) -> Markup {
+fn figures(arms: &[&SplitEvidence], point: &str) -> Markup {
     html! {
         div.scroll { table {
-            tr { th { "" } th { "seeds" } th { "early" } th { "late" } th { "gain" } th { "solved" } th { "episodes to 75 %" } }
+            tr { th { "" } th { "seeds" } th { "early" } th { "late" } th { "gain" } th { "solved" } th { (point) "s to 75 %" } }
             @for (i, arm) in arms.iter().enumerate() {
                 tr {
                     td.(CLASSES[i % CLASSES.len()]) { span.key {} (arm.name) }
@@ -155,19 +167,20 @@ fn figures(arms: &[&SplitEvidence]) -> Markup {
                 }
             }
         } }
-        p.soft.small { "In percent. Early: the first two episodes of a life, late: the last quarter; bootstrap 95 % intervals over tasks." }
+        p.soft.small { "In percent. Early: the first two " (point) "s of a life, late: the last quarter; bootstrap 95 % intervals over tasks." }
     }
 }
 
 fn by_goal(arms: &[&SplitEvidence]) -> Markup {
-    let tasks: Vec<u64> = arms.first().map_or_else(Vec::new, |a| a.by_goal.keys().copied().collect());
-    let late = |arm: &SplitEvidence, task: u64| {
-        arm.by_goal.get(&task).map_or("–".into(), |s| format!("{:.0}", 100.0 * s))
+    let goals = arms.first().map_or(&[][..], |a| &a.by_goal);
+    let late = |arm: &SplitEvidence, goal: &GoalScore| {
+        let same = arm.by_goal.iter().find(|g| g.task == goal.task && g.params == goal.params);
+        same.map_or("–".into(), |g| format!("{:.0}", 100.0 * g.late))
     };
     html! {
         div.scroll { table {
-            tr { th { "task" } @for task in &tasks { th { (task) } } }
-            @for arm in arms { tr { td { (arm.name) } @for task in &tasks { td { (late(arm, *task)) } } } }
+            tr { th { "task" } @for goal in goals { th { (goal.task) } } }
+            @for arm in arms { tr { td { (arm.name) } @for goal in goals { td { (late(arm, goal)) } } } }
         } }
     }
 }
