@@ -121,7 +121,8 @@ fn main() -> Result<(), Failure> {
             times.clear();
             let mut stream = Stream::new(0, "life", 0);
             let mut action = [0.0];
-            let feedback = [Feedback { slot: 0, outcome: Outcome { reward: 0.5, ..Outcome::default() } }];
+            let outcome = Outcome { reward: 0.5, ..Outcome::default() };
+            let feedback = [Feedback { slot: 0, outcome, executed: None }];
             let mut resident = Vec::new();
             for t in 0..steps {
                 let seen = [stream.below(9) as f32, stream.below(9) as f32];

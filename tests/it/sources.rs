@@ -192,6 +192,27 @@ fn a_sweep_finds_the_discs_in_the_dark() {
 }
 
 #[test]
+fn a_probe_finds_every_wiring_in_its_first_episode_or_one_actuator_in_each() {
+    let family = family(r#"{"family": {"actuator_scramble": {"train_tasks": 12, "test_tasks": 1}}}"#);
+    let tasks = family.tasks(TaskSplit::Train);
+    let of = |text: &str| curve(&tasks, &learn(&family, &tasks, &source(text), 6));
+    let (at_once, solved) = of(r#"{"source": {"wiring_probe": {}}}"#);
+    assert!((0.7..0.95).contains(&at_once[0]) && mean(&at_once, 1..6) > 0.9, "{at_once:?}");
+    assert!(solved > 0.6, "{solved}");
+    let (one_by_one, _) = of(r#"{"source": {"wiring_probe": {"per_episode": 1}}}"#);
+    assert!(one_by_one[0] < 0.5 && mean(&one_by_one, 4..6) > 0.9, "{one_by_one:?}");
+    let words = {
+        let context = SourceContext {
+            family: self::family(r#"{"family": {"dark_room": {}}}"#),
+            params: vec![7.0, 2.0],
+            episodes: 1,
+        };
+        source(r#"{"source": {"wiring_probe": {}}}"#).build(&context).err().unwrap().to_string()
+    };
+    assert!(words.starts_with("wiring_probe cannot learn dark_room"), "{words}");
+}
+
+#[test]
 fn a_source_says_what_it_cannot_learn() {
     let bandit = family(r#"{"family": {"bernoulli_bandit": {"train_tasks": 1, "test_tasks": 1}}}"#);
     let room = family(r#"{"family": {"dark_room": {}}}"#);

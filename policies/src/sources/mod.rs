@@ -10,6 +10,7 @@ mod table;
 pub mod tabular_q;
 pub mod thompson;
 pub mod ucb;
+pub mod wiring_probe;
 
 use std::sync::Arc;
 
@@ -81,6 +82,8 @@ surefoot_core::registry! {
         Thompson(thompson::ThompsonConfig) = "thompson",
         /// Upper confidence bounds (UCB1) of arms.
         Ucb(ucb::UcbConfig) = "ucb",
+        /// Try each actuator to see what it moves, and then drive the joints to where they should be.
+        WiringProbe(wiring_probe::WiringProbeConfig) = "wiring_probe",
     }
 }
 

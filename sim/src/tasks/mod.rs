@@ -56,6 +56,8 @@ surefoot_core::registry! {
         DarkKeyToDoor(families::dark_key_to_door::DarkKeyToDoorConfig) = "dark_key_to_door",
         /// Find an invisible disc over the table with the tool of a seven-joint arm.
         ReachDark(families::reach_dark::ReachDarkConfig) = "reach_dark",
+        /// Hold the tool of a seven-joint arm over the puck; which joint each actuator moves is not seen.
+        ActuatorScramble(families::actuator_scramble::ActuatorScrambleConfig) = "actuator_scramble",
         /// Slide a puck to a target; what its mass and the board's friction are is not seen.
         Shuffleboard(families::shuffleboard::ShuffleboardConfig) = "shuffleboard",
     }

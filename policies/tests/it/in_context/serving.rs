@@ -82,8 +82,8 @@ fn act(policy: &mut dyn Policy, observations: &[f32]) -> Vec<f32> {
     actions
 }
 
-fn feedback(slot: usize, reward: f32, end: StepEnd) -> Feedback {
-    Feedback { slot, outcome: Outcome { reward, end, ..Outcome::default() } }
+fn feedback(slot: usize, reward: f32, end: StepEnd) -> Feedback<'static> {
+    Feedback { slot, outcome: Outcome { reward, end, ..Outcome::default() }, executed: None }
 }
 
 /// One slot's life beside the same life as one long window.
@@ -209,7 +209,7 @@ fn a_damaged_context_or_one_of_other_weights_is_refused_and_changes_nothing() {
     let last = nan.len() - 4;
     nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     let mut bin = saved.clone();
-    bin[80] = 200;
+    bin[84] = 200;
     for (bytes, says) in [
         (cut, "expected"),
         (other, "other weights"),
@@ -259,7 +259,7 @@ fn remembering_what_was_done_is_having_done_it() {
         let action = act(&mut acted, &seen);
         let end = if t % 7 == 6 { StepEnd::Terminated } else { StepEnd::Running };
         let outcome = Outcome { reward: stream.unit() as f32, end, ..Outcome::default() };
-        acted.observe(&[Feedback { slot: 0, outcome }]);
+        acted.observe(&[Feedback { slot: 0, outcome, executed: Some(&action) }]);
         shown.remember(0, &seen, &action, &outcome);
         if end.is_last() {
             acted.reset(0, ResetScope::Episode, t);
@@ -279,7 +279,7 @@ fn remembering_what_was_done_is_having_done_it() {
 fn poison_stays_out_of_the_context_and_is_counted() {
     let mut policy = policy(10, 1).with_fallback(Box::new(Always)).unwrap();
     lived(&mut policy, 9, &mut Stream::new(0, "a", 0));
-    let rings = |p: &InContextPolicy| p.save_context(0).unwrap()[88..].to_vec();
+    let rings = |p: &InContextPolicy| p.save_context(0).unwrap()[108..].to_vec();
     let before = rings(&policy);
     assert_eq!(act(&mut policy, &[1.0, f32::NAN, 0.0]), [2.0, 0.5]);
     assert_eq!(rings(&policy), before);
@@ -362,6 +362,83 @@ fn a_token_stride_holds_actions_and_adds_rewards_up() {
         }
         assert_eq!(fast.last_logits(), slow.last_logits());
     }
+}
+
+#[test]
+fn a_token_holds_what_was_executed_and_not_what_was_chosen() {
+    let mut told = policy(10, 1);
+    let mut shown = policy(10, 1);
+    let mut deaf = policy(10, 1);
+    for policy in [&mut told, &mut shown, &mut deaf] {
+        policy.reset(0, ResetScope::Task, 4);
+    }
+    let mut stream = Stream::new(8, "a", 0);
+    for t in 0..15 {
+        let seen = observation(&mut stream);
+        // Somebody took over: another choice, and half of a quantity's step.
+        let executed = [stream.below(4) as f32, stream.uniform(-1.0, 1.0) as f32];
+        let end = if t % 7 == 6 { StepEnd::Truncated } else { StepEnd::Running };
+        let outcome = Outcome { reward: 0.5, end, ..Outcome::default() };
+        act(&mut told, &seen);
+        act(&mut deaf, &seen);
+        let mut feedback = Feedback { slot: 0, outcome, executed: Some(&executed) };
+        told.observe(&[feedback]);
+        feedback.executed = None;
+        deaf.observe(&[feedback]);
+        shown.remember(0, &seen, &executed, &outcome);
+    }
+    assert!(told.save_context(0).unwrap() == shown.save_context(0).unwrap());
+    assert!(told.save_context(0).unwrap() != deaf.save_context(0).unwrap());
+    // What is no number was not done: the choice stands.
+    let mut before = deaf.save_context(0).unwrap();
+    let nan = [f32::NAN, 0.0];
+    let outcome = Outcome { end: StepEnd::Truncated, ..Outcome::default() };
+    deaf.observe(&[Feedback { slot: 0, outcome, executed: Some(&nan) }]);
+    before[74] = 2;
+    assert!(deaf.save_context(0).unwrap() == before);
+}
+
+/// Of a quantity a token holds the mean over its control steps, of a choice the last one; whether some of them were remembered or not.
+#[test]
+fn a_strided_token_holds_the_mean_of_what_was_executed() {
+    let strided = files(10, Positions::Alibi, &Acting { token_stride: 3, ..Acting::default() });
+    let mut fast = InContextPolicy::from_artifact(&strided, 1).unwrap();
+    let mut passed_over = InContextPolicy::from_artifact(&strided, 1).unwrap();
+    let mut slow = policy(10, 1);
+    for policy in [&mut fast, &mut passed_over, &mut slow] {
+        policy.reset(0, ResetScope::Task, 5);
+    }
+    let mut stream = Stream::new(3, "a", 0);
+    for _ in 0..12 {
+        let seen = observation(&mut stream);
+        let pushes = [0, 1, 2].map(|_| stream.uniform(-1.0, 1.0) as f32);
+        let outcome = |reward| Outcome { reward, ..Outcome::default() };
+        act(&mut slow, &seen);
+        let mean = (pushes[0] + pushes[1] + pushes[2]) / 3.0;
+        slow.observe(&[Feedback { slot: 0, outcome: outcome(0.75), executed: Some(&[2.0, mean]) }]);
+        let chosen = act(&mut fast, &seen);
+        for (k, push) in pushes.into_iter().enumerate() {
+            let executed = [k as f32, push];
+            if k > 0 {
+                assert_eq!(act(&mut fast, &seen), chosen, "held, whatever was executed");
+            }
+            fast.observe(&[Feedback { slot: 0, outcome: outcome(0.25), executed: Some(&executed) }]);
+            if k == 1 {
+                passed_over.remember(0, &seen, &executed, &outcome(0.25));
+            } else {
+                act(&mut passed_over, &seen);
+                passed_over.observe(&[Feedback {
+                    slot: 0,
+                    outcome: outcome(0.25),
+                    executed: Some(&executed),
+                }]);
+            }
+        }
+        assert!(fast.save_context(0).unwrap() == passed_over.save_context(0).unwrap());
+    }
+    act(&mut slow, &[1.0, 0.3, 2.0]);
+    act(&mut fast, &[1.0, 0.3, 2.0]);
+    assert_eq!(fast.last_logits(), slow.last_logits());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod demonstrations;
 mod fleet;
 mod histories;
+mod in_context;
 mod link;
 mod live;
 mod loading;
@@ -18,6 +19,7 @@ use surefoot_sim::EnvContext;
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
 pub use histories::{Learnt, kept_back, learnt, unfit};
+pub use in_context::InContext;
 pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};
 pub use regression::{check_suite, suite as regression_suite, version};

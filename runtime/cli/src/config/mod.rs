@@ -243,18 +243,34 @@ fn typed<T: serde::de::DeserializeOwned>(
     })
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChosenEnv {
+    env: EnvConfig,
+}
+
 /// An environment by its name, with overrides such as `env.push.max_steps=30`.
 ///
 /// # Errors
 /// `Failure::Usage` with the override's key path.
 pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Chosen {
-        env: EnvConfig,
+    chosen_env(&format!("[env.{name}]\n"), overrides)
+}
+
+/// An environment with such overrides put in.
+///
+/// # Errors
+/// `Failure::Usage` with the override's key path.
+pub fn env_with(env: EnvConfig, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    if overrides.is_empty() {
+        return Ok(env);
     }
-    let table = overrides::apply(&format!("[env.{name}]\n"), overrides)?;
-    let chosen: Chosen = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+    chosen_env(&toml::to_string(&ChosenEnv { env })?, overrides)
+}
+
+fn chosen_env(text: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    let table = overrides::apply(text, overrides)?;
+    let chosen: ChosenEnv = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
         let path = e.path().to_string();
         let inner = e.into_inner().to_string();
         usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))

@@ -39,8 +39,8 @@ pub trait Living: Send {
     /// # Errors
     /// When it cannot.
     fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError>;
-    /// What followed.
-    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome);
+    /// What followed, and what was executed of its action.
+    fn observe(&mut self, next_observation: &[f32], executed: &[f32], outcome: &Outcome);
 }
 
 /// A policy, alone in its first slot.
@@ -68,8 +68,8 @@ impl Living for PolicyLife {
         let (o, a) = (observation.len(), action.len());
         Ok(self.policy.act(Rows::new(observation, o), self.mode, RowsMut::new(action, a))?)
     }
-    fn observe(&mut self, _: &[f32], outcome: &Outcome) {
-        self.policy.observe(&[Feedback { slot: 0, outcome: *outcome }]);
+    fn observe(&mut self, _: &[f32], executed: &[f32], outcome: &Outcome) {
+        self.policy.observe(&[Feedback { slot: 0, outcome: *outcome, executed: Some(executed) }]);
     }
 }
 
@@ -107,8 +107,8 @@ impl Living for PromptedLife {
     fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
         self.policy.act(observation, action)
     }
-    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
-        self.policy.observe(next_observation, outcome);
+    fn observe(&mut self, next_observation: &[f32], executed: &[f32], outcome: &Outcome) {
+        self.policy.observe(next_observation, executed, outcome);
     }
 }
 
@@ -124,7 +124,7 @@ impl Living for SourceLife {
         self.0.act(observation, action);
         Ok(())
     }
-    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
+    fn observe(&mut self, next_observation: &[f32], _: &[f32], outcome: &Outcome) {
         self.0.observe(next_observation, outcome);
     }
 }
@@ -171,7 +171,7 @@ fn live(
             if step == max_steps && outcome.end == StepEnd::Running {
                 outcome.end = StepEnd::Truncated;
             }
-            living.observe(&observation, &outcome);
+            living.observe(&observation, &executed, &outcome);
             total += f64::from(outcome.reward);
             if outcome.end.is_last() {
                 break;
