@@ -183,3 +183,38 @@ fn a_memory_is_refused_where_there_is_none_or_it_is_of_other_weights() {
     let unknown = ["rollout", "policy", "--episodes", "1", "env.actuator_scramble.wirng=[1,2,3,4]"];
     workplace.fail(&unknown, 2, &["wirng", "wiring"]);
 }
+
+const FEW: [&str; 9] = [
+    "optimizer.updates=12",
+    "optimizer.batch=2",
+    "optimizer.warm_up_updates=2",
+    "histories.lived.per_task=1",
+    "histories.lived.family.actuator_scramble.train_tasks=12",
+    "histories.lived.family.actuator_scramble.test_tasks=2",
+    "evaluation.every_updates=12",
+    "evaluation.validation={episodes=2,lives=1}",
+    "evaluation.test={episodes=2,lives=1}",
+];
+
+#[test]
+fn the_demonstration_says_when_it_misses_its_bar_and_trains_nothing_twice() {
+    let workplace = Workplace::new();
+    let args: Vec<&str> =
+        ["demo", "--adapt", "--seed", "1", "--runs", "out", "--json"].iter().chain(&FEW).copied().collect();
+    let (code, out, said) = workplace.run(&args);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("does not adapt as well as it should") && said.contains("60 %"), "{said}");
+    let found = told(&out);
+    assert_eq!((&found["event"], &found["results"]["met"]), (&"adapted".into(), &false.into()));
+    assert_eq!(found["results"]["safety"]["violations"], 0);
+    assert!(found["results"]["safety"]["ticks"].as_u64().unwrap() > 1000);
+    let arms = found["results"]["evidence"]["arms"].as_array().unwrap();
+    assert_eq!(arms.len(), 4, "two arms on two splits");
+    assert!(arms.iter().all(|arm| arm["curve"].as_array().unwrap().len() == 6));
+    let page = std::fs::read_to_string(workplace.path("out/adapt-s1/report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("MISSED") && !page.contains("NaN"));
+    let (code, again, said) = workplace.run(&args);
+    assert_eq!(code, 1, "{said}");
+    assert!(!said.contains("updates"), "it was trained before: {said}");
+    assert_eq!(told(&again)["results"], found["results"]);
+}

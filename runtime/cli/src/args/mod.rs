@@ -38,6 +38,7 @@ Results go to stdout, everything else to stderr.
 
 Examples:
   surefoot demo                                 the whole journey in a few minutes
+  surefoot demo --adapt                         a frozen policy learns to drive a rewired arm
   surefoot train configs/push.toml seed=3       any key of the file can be overridden
   surefoot data verify recordings/door.hdf5     is this worth learning from?")]
 pub struct Cli {
@@ -131,7 +132,11 @@ pub struct DemoArgs {
     /// Where the demonstrations are recorded.
     #[arg(long, default_value = "data")]
     pub data: PathBuf,
-    /// Overrides, as in `learner.awac.temperature=0.5`.
+    /// The other journey: learning histories -> a transformer -> an arm with its actuators plugged in anew, which it learns to drive by
+    /// trying, with frozen weights. Exit code 1 when it does not.
+    #[arg(long)]
+    pub adapt: bool,
+    /// Overrides, as in `learner.awac.temperature=0.5`; with --adapt as in `optimizer.updates=500`.
     pub overrides: Vec<String>,
 }
 

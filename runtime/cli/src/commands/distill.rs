@@ -103,11 +103,18 @@ pub fn check(file: &Path, overrides: &[String]) -> CommandResult {
     Ok(())
 }
 
-struct Work<'a> {
-    interrupt: &'a Interrupt,
-    threads: usize,
-    output: Output,
+/// What distillations are made with.
+pub struct Work<'a> {
+    /// Ends them.
+    pub interrupt: &'a Interrupt,
+    /// Threads of an update.
+    pub threads: usize,
+    /// Where words go.
+    pub output: Output,
 }
+
+/// Histories that were lived, and for which seed.
+pub type Lived = Option<(u64, Learnt)>;
 
 fn one(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let (path, config, histories) = if args.what.join("run.json").is_file() {
@@ -136,34 +143,16 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let config = load_distill(&args.what, &args.overrides)?.config;
     let directory = args.to.clone().unwrap_or_else(|| PathBuf::from("bench").join(&config.name));
     let mut all = Vec::new();
-    let mut histories: Option<(u64, Learnt)> = None;
+    let mut histories: Lived = None;
     for (name, runs) in arms(&args.what, &args.overrides, &args.seeds)? {
         let mut models = Vec::new();
         for (place, loaded) in runs {
             let path = directory.join(place);
-            if path.exists() && read_config(&path)? != loaded.resolved {
-                return Err(usage(anyhow!(
-                    "{} holds a run with other settings\n\nhint: put arms side by side in another directory with --to, or remove it",
-                    path.display()
-                )));
+            if args.report_only && !path.join(RESULTS).exists() {
+                work.output.note(&format!("note: {} is not finished and is left out", path.display()));
+                continue;
             }
-            if !path.join(RESULTS).exists() {
-                if args.report_only {
-                    work.output.note(&format!("note: {} is not finished and is left out", path.display()));
-                    continue;
-                }
-                let seed = loaded.config.seed;
-                if histories.as_ref().is_none_or(|(of, _)| *of != seed) {
-                    histories = Some((seed, learnt(&loaded.config.histories, seed, work.interrupt)?));
-                }
-                let Some((_, histories)) = &histories else { continue };
-                work.output.note(&format!("run {}", path.display()));
-                if path.exists() {
-                    work.go_on(&loaded.config, &path, histories)?;
-                } else {
-                    work.begin(&loaded, Path::new(""), Some(&path), histories)?;
-                }
-            }
+            work.train(&loaded, &path, &mut histories)?;
             let found: DistillResults = read_json(&path.join(RESULTS), "the results of a distillation")?;
             models.push(found);
         }
@@ -178,6 +167,34 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
 }
 
 impl Work<'_> {
+    /// Sees to it that the run of these settings in this directory is finished: one that is there goes on. Histories that it learns from
+    /// are lived where they are not there yet.
+    ///
+    /// # Errors
+    /// When the directory holds a run with other settings, and as a distillation.
+    pub fn train(&self, loaded: &LoadedDistill, path: &Path, histories: &mut Lived) -> CommandResult {
+        if path.exists() && read_config(path)? != loaded.resolved {
+            return Err(usage(anyhow!(
+                "{} holds a run with other settings\n\nhint: put arms side by side in another directory with --to, or remove it",
+                path.display()
+            )));
+        }
+        if path.join(RESULTS).exists() {
+            return Ok(());
+        }
+        let seed = loaded.config.seed;
+        if histories.as_ref().is_none_or(|(of, _)| *of != seed) {
+            *histories = Some((seed, learnt(&loaded.config.histories, seed, self.interrupt)?));
+        }
+        let Some((_, histories)) = histories else { return Ok(()) };
+        self.output.note(&format!("run {}", path.display()));
+        if path.exists() {
+            self.go_on(&loaded.config, path, histories)
+        } else {
+            self.begin(loaded, Path::new(""), Some(path), histories).map(|_| ())
+        }
+    }
+
     fn parts<'a>(
         &self,
         config: &DistillConfig,
@@ -379,7 +396,7 @@ impl Work<'_> {
         for (name, bytes) in [
             ("evidence.json", json.as_slice()),
             ("table.md", table.as_bytes()),
-            ("report.html", evidence_page(&evidence).as_bytes()),
+            ("report.html", evidence_page(&evidence, &[]).as_bytes()),
         ] {
             write_atomic(&directory.join(name), bytes)?;
         }

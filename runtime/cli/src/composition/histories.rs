@@ -118,6 +118,19 @@ pub fn learnt(config: &HistoriesConfig, seed: u64, interrupt: &Interrupt) -> Res
     }
 }
 
+/// The family that histories are of, without reading or living them.
+///
+/// # Errors
+/// When it cannot be built, or the file is none.
+pub fn family(config: &HistoriesConfig) -> Result<Arc<dyn TaskFamily>, Failure> {
+    match config {
+        HistoriesConfig::File(path) => Ok(read(path)?.family),
+        HistoriesConfig::Lived(config) => {
+            Ok(Arc::from(config.family.build(&FamilyContext {}).map_err(usage)?))
+        }
+    }
+}
+
 /// A file of `surefoot collect`: the file says how it was made.
 fn read(path: &Path) -> Result<Learnt, Failure> {
     let file = HistoryFile::open(path)?;

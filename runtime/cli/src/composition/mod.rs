@@ -18,7 +18,7 @@ use surefoot_sim::EnvContext;
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
-pub use histories::{Learnt, kept_back, learnt, unfit};
+pub use histories::{Learnt, family, kept_back, learnt, unfit};
 pub use in_context::InContext;
 pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};

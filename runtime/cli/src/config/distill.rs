@@ -147,12 +147,12 @@ pub struct LoadedDistill {
 /// # Errors
 /// `Failure::Usage` with line, caret and suggestion, or with the override's key path.
 pub fn load_distill(path: &Path, given: &[String]) -> Result<LoadedDistill, Failure> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| {
-            format!("cannot read config {}\n\nhint: examples are in configs/distill/", path.display())
-        })
-        .map_err(usage)?;
-    parse_distill(&text, &path.display().to_string(), given)
+    parse_distill(&text_of(path)?, &path.display().to_string(), given)
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    let hint = || format!("cannot read config {}\n\nhint: examples are in configs/distill/", path.display());
+    std::fs::read_to_string(path).with_context(hint).map_err(usage)
 }
 
 /// Parses a config's text; `origin` names it in messages.
@@ -235,7 +235,20 @@ pub type ArmRuns = (String, Vec<(PathBuf, LoadedDistill)>);
 /// # Errors
 /// As [`load_distill`].
 pub fn arms(path: &Path, given: &[String], seeds: &[u64]) -> Result<Vec<ArmRuns>, Failure> {
-    let config = load_distill(path, given)?.config;
+    parse_arms(&text_of(path)?, &path.display().to_string(), given, seeds)
+}
+
+/// The runs of all arms of a config's text; `origin` names it in messages.
+///
+/// # Errors
+/// As [`load_distill`].
+pub fn parse_arms(
+    text: &str,
+    origin: &str,
+    given: &[String],
+    seeds: &[u64],
+) -> Result<Vec<ArmRuns>, Failure> {
+    let config = parse_distill(text, origin, given)?.config;
     let main = ArmConfig { name: "ad".into(), overrides: Vec::new() };
     let mut all = Vec::new();
     for ArmConfig { name, overrides } in std::iter::once(&main).chain(&config.arm) {
@@ -243,7 +256,7 @@ pub fn arms(path: &Path, given: &[String], seeds: &[u64]) -> Result<Vec<ArmRuns>
         for seed in seeds {
             let seed_key = format!("seed={seed}");
             let given: Vec<String> = overrides.iter().chain(given).cloned().chain([seed_key]).collect();
-            runs.push((PathBuf::from(format!("{name}-s{seed}")), load_distill(path, &given)?));
+            runs.push((PathBuf::from(format!("{name}-s{seed}")), parse_distill(text, origin, &given)?));
         }
         all.push((name.clone(), runs));
     }

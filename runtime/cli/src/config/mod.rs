@@ -11,7 +11,7 @@ mod suite;
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
 pub use collect::{CollectConfig, SourceSection, load_collect};
 pub use distill::{
-    DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill,
+    DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_arms, parse_distill,
 };
 pub use env::EnvConfig;
 pub use suggest::nearest;
