@@ -146,7 +146,7 @@ fn main() -> Result<(), Failure> {
                 "min": at(0.0), "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": at(1.0),
             });
             report["resident_kib_by_tenth"] = serde_json::json!(resident);
-            report["ring_kib"] = (8 * model.layers * model.width * model.window / 1024).into();
+            report["ring_kib"] = (8 * model.layers * model.width * model.token_window() / 1024).into();
         }
         other => return Err(format!("--what {other}: expected train, act or endless").into()),
     }

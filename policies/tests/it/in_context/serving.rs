@@ -10,7 +10,7 @@ use surefoot_policies::in_context::policy::InContextPolicy;
 use surefoot_policies::in_context::shape::TokenShape;
 use surefoot_policies::in_context::tokens::{Before, Masked, Token};
 use surefoot_policies::in_context::windows::Window;
-use surefoot_policies::in_context::{ModelConfig, Positions};
+use surefoot_policies::in_context::{ModelConfig, Positions, StepTokens};
 use surefoot_policies::load_policy;
 
 use super::gradients::random_theta;
@@ -31,21 +31,22 @@ fn normalizer() -> Normalizer {
     Normalizer { mean: vec![0.0, 0.5, 0.0], std: vec![1.0, 2.0, 1.0] }
 }
 
-fn model(window: usize, positions: Positions) -> ModelConfig {
+fn model(window: usize, tokens: StepTokens, positions: Positions) -> ModelConfig {
     ModelConfig {
         width: 16,
         layers: 3,
         heads: 2,
         feed_forward: 24,
         window,
+        tokens,
         positions,
         action_bins: 5,
         rewards: true,
     }
 }
 
-fn network(window: usize, positions: Positions) -> (Network, Vec<f32>) {
-    let model = model(window, positions);
+fn network(window: usize, tokens: StepTokens, positions: Positions) -> (Network, Vec<f32>) {
+    let model = model(window, tokens, positions);
     let shape = TokenShape::of(&spec(), &model);
     let network = Network::new(model, shape);
     let theta = random_theta(&network, 7);
@@ -53,10 +54,13 @@ fn network(window: usize, positions: Positions) -> (Network, Vec<f32>) {
 }
 
 fn files(window: usize, positions: Positions, acting: &Acting) -> PolicyArtifact {
-    let (network, theta) = network(window, positions);
+    files_of(&network(window, StepTokens::Merged, positions), acting)
+}
+
+fn files_of((network, theta): &(Network, Vec<f32>), acting: &Acting) -> PolicyArtifact {
     artifact::write(&artifact::Parts {
-        network: &network,
-        theta: &theta,
+        network,
+        theta,
         spec: &spec(),
         normalizer: &normalizer(),
         reward_scale: 2.0,
@@ -97,16 +101,21 @@ struct Life {
 #[test]
 fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
     const SLOTS: usize = 3;
-    for (positions, width, seed) in [
-        (Positions::Alibi, 13, 0),
-        (Positions::Rotary, 13, 1),
-        (Positions::Alibi, 40, 2),
-        (Positions::Rotary, 1, 3),
-        (Positions::Alibi, 2, 4),
+    use StepTokens::{Merged, Triplet};
+    for (tokens, positions, width, seed) in [
+        (Merged, Positions::Alibi, 13, 0),
+        (Merged, Positions::Rotary, 13, 1),
+        (Merged, Positions::Alibi, 40, 2),
+        (Merged, Positions::Rotary, 1, 3),
+        (Merged, Positions::Alibi, 2, 4),
+        (Triplet, Positions::Alibi, 13, 5),
+        (Triplet, Positions::Rotary, 5, 6),
+        (Triplet, Positions::Alibi, 1, 7),
     ] {
-        let (network, theta) = network(width, positions);
-        let mut policy =
-            InContextPolicy::from_artifact(&files(width, positions, &Acting::default()), SLOTS).unwrap();
+        let (network, theta) = network(width, tokens, positions);
+        let files = files_of(&(network.clone(), theta.clone()), &Acting::default());
+        let mut policy = InContextPolicy::from_artifact(&files, SLOTS).unwrap();
+        let count = tokens.count();
         let mut stream = Stream::new(seed, "life", 0);
         let fresh =
             || Life { window: Window::new(&network.shape), before: None, step: 0, logits: Vec::new() };
@@ -114,9 +123,10 @@ fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
         let mut pass = Pass::default();
         let mut judge = |life: &Life| {
             network.forward(&theta, &life.window, &mut pass);
-            for (i, (logits, row)) in life.logits.iter().zip(pass.logits.chunks_exact(9)).enumerate() {
+            let rows = pass.logits.chunks_exact(9).skip(count - 1).step_by(count);
+            for (i, (logits, row)) in life.logits.iter().zip(rows).enumerate() {
                 for (a, b) in logits.iter().zip(row) {
-                    assert!((a - b).abs() < 1e-4, "{positions:?} W {width} step {i}: {a} {b}");
+                    assert!((a - b).abs() < 1e-4, "{tokens:?} {positions:?} W {width} step {i}: {a} {b}");
                 }
             }
             life.logits.len()
@@ -403,4 +413,21 @@ fn the_files_are_read_by_the_loader_of_all_policies_and_damage_is_an_error() {
     assert!(with(&|f| f.card.spec.observation.push(Field::choice("z", 2))).contains("normalizer"));
     assert!(with(&|f| f.card.spec.action.push(Field::choice("z", 2))).contains("action2"));
     assert!(with(&|f| f.card.format = "other".into()).contains("format"));
+}
+
+#[test]
+fn files_from_before_there_were_triplets_act_as_they_did() {
+    let files = files(10, Positions::Alibi, &Acting::default());
+    let mut old = files.clone();
+    let model = old.card.architecture["model"].as_object_mut().unwrap();
+    assert_eq!(model.remove("tokens"), Some("merged".into()));
+    let lived = |files: &PolicyArtifact| {
+        let mut policy = InContextPolicy::from_artifact(files, 1).unwrap();
+        lived(&mut policy, 30, &mut Stream::new(4, "life", 0))
+    };
+    assert_eq!(lived(&old), lived(&files));
+    // Weights are the same arrays in both, so only the card tells which they are for.
+    let mut other = files.clone();
+    other.card.architecture["model"]["tokens"] = "triplet".into();
+    assert_ne!(lived(&other), lived(&files));
 }
