@@ -13,7 +13,8 @@ use super::gaussian::contiguous;
 use super::init::uniform;
 use super::kernels;
 use super::params::{Params, Part, transposed};
-use passes::{Backward, Trace, WayBack, Workspace, forward};
+pub use passes::Workspace;
+use passes::{Backward, Trace, WayBack, forward};
 
 /// Bound of the last layer's initial weights: outputs start near zero.
 const LAST_LAYER_BOUND: f64 = 3e-3;
@@ -71,6 +72,56 @@ impl MlpShape {
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.layers().last().map_or(0, |l| l.end())
+    }
+
+    /// Initial values of the parameter, `[parameters]`: hidden weights uniform in `1 / sqrt(in)`, biases zero, scales one, the last layer near
+    /// zero. Every part draws from the stream of its own name.
+    #[must_use]
+    pub fn initial(&self, seed: u64, name: &str) -> Vec<f32> {
+        let layers = self.layers();
+        let mut values = vec![0.0; layers.last().map_or(0, |l| l.end())];
+        for (i, l) in layers.iter().enumerate() {
+            let bound = if i + 1 == layers.len() { LAST_LAYER_BOUND } else { 1.0 / (l.input as f64).sqrt() };
+            let weight = uniform(seed, &format!("{name}/layer{i}/weight"), l.output * l.input, bound);
+            values[l.weight..l.bias()].copy_from_slice(&transposed(&weight, [l.output, l.input]));
+            if l.normalised {
+                values[l.scale()..l.shift()].fill(1.0);
+            }
+        }
+        values
+    }
+
+    /// Rows `[n * input]` to rows `[n * output]` by this parameter, without tensors.
+    #[must_use]
+    pub fn infer_rows(&self, x: &[f32], theta: &[f32], workspace: &Workspace) -> Vec<f32> {
+        forward(self, x, theta, workspace, None)
+    }
+
+    /// The gradient of the parameter, `[parameters]`: `of_output` makes the gradient of the output rows, `[n * output]`, of themselves.
+    /// `tanh_output` is not looked at.
+    pub fn gradient_of_rows(
+        &self,
+        x: &[f32],
+        theta: &[f32],
+        workspace: &Workspace,
+        of_output: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Vec<f32> {
+        let mut trace = Trace::new();
+        let y = forward(self, x, theta, workspace, Some(&mut trace));
+        let gradient = of_output(&y);
+        let layers = self.layers();
+        let way = WayBack {
+            layers: &layers,
+            x,
+            theta,
+            workspace,
+            trace: &trace,
+            gradient: &gradient,
+            of_input: false,
+        };
+        let of_theta = way.run(false).of_theta;
+        trace.into_iter().flatten().for_each(|h| h.give(workspace));
+        of_theta
     }
 
     /// The output's dimensions for an input of this layout.
@@ -142,22 +193,12 @@ impl Pass {
 }
 
 impl Mlp {
-    /// Hidden weights start uniform in `1 / sqrt(in)`, biases at zero, scales at one, the last layer near zero. Every part draws
-    /// from the stream of its own name.
+    /// With its [initial](MlpShape::initial) values.
     ///
     /// # Errors
     /// When the tensor library fails.
     pub fn new(params: &mut Params, seed: u64, name: &str, shape: MlpShape) -> Result<Self> {
-        let layers = shape.layers();
-        let mut values = vec![0.0; layers.last().map_or(0, |l| l.end())];
-        for (i, l) in layers.iter().enumerate() {
-            let bound = if i + 1 == layers.len() { LAST_LAYER_BOUND } else { 1.0 / (l.input as f64).sqrt() };
-            let weight = uniform(seed, &format!("{name}/layer{i}/weight"), l.output * l.input, bound);
-            values[l.weight..l.bias()].copy_from_slice(&transposed(&weight, [l.output, l.input]));
-            if l.normalised {
-                values[l.scale()..l.shift()].fill(1.0);
-            }
-        }
+        let values = shape.initial(seed, name);
         let theta = params.add(name, shape.parts(name), &values)?;
         Ok(Self { shape, theta, workspace: Arc::default(), halves: false })
     }
