@@ -27,7 +27,7 @@ use surefoot_engine::live::LiveClock;
 use surefoot_engine::{
     EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, OnlineConfig, PhaseConfig, Schedule, TrainingConfig,
 };
-use surefoot_policies::LearnerConfig;
+use surefoot_policies::{Device, LearnerConfig};
 use surefoot_sim::DemonstratorConfig;
 
 use crate::failure::{Failure, usage};
@@ -52,6 +52,9 @@ pub struct RunConfig {
     pub recorded: Option<RecordedConfig>,
     /// The algorithm.
     pub learner: LearnerConfig,
+    /// What the networks of learners run on.
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    pub device: Device,
     /// Demonstrations.
     pub data: Vec<DataConfig>,
     /// Where demonstrations are while a run learns from them. Changes speed and memory and nothing else.
