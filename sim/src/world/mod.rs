@@ -3,6 +3,7 @@
 //! Joints are in reduced coordinates (a rapier multibody): no drift of the links, and armature and damping act where MuJoCo
 //! has them. A reset begins with a copy of the inserted model, so nothing of an earlier episode can leak into the next.
 
+mod anchor;
 mod channels;
 mod insert;
 mod last_states;
