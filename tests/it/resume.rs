@@ -47,6 +47,29 @@ fn interrupted_and_resumed_runs_equal_uninterrupted_ones_bit_for_bit() {
 }
 
 #[test]
+fn a_curriculum_goes_on_where_a_run_was_cut() {
+    let workplace = Workplace::new();
+    let ranges = "friction_scale = [0.3, 2.0], observation_noise = { \"*\" = 0.01 }";
+    let given = format!("env.push.randomisation={{ {ranges}, curriculum = {{ env_steps = 400 }} }}");
+    let wide = format!("env.push.randomisation={{ {ranges} }}");
+    let arguments = |given: &str, run: &str, how: &str| {
+        ["train", "tiny.toml", given, "--run-dir", run, how].map(str::to_owned)
+    };
+    let train = |given: &str, run: &str| {
+        let arguments = arguments(given, run, "--quiet");
+        workplace.succeed(&arguments.each_ref().map(String::as_str));
+        std::fs::read(workplace.path(run).join("metrics.jsonl")).unwrap()
+    };
+    assert_ne!(train(&given, "whole"), train(&wide, "wide"), "it does something");
+    let cut = arguments(&given, "cut", "--json");
+    assert_eq!(interrupt_at(&workplace, &cut.each_ref().map(String::as_str), "stage_started", 3), 130);
+    let code = interrupt_at(&workplace, &["resume", "cut", "--json"], "\"evaluated\"", 1);
+    assert!(code == 130 || code == 0, "exit code {code}");
+    workplace.succeed(&["resume", "cut", "--quiet"]);
+    assert_same_run(&workplace.path("whole"), &workplace.path("cut"));
+}
+
+#[test]
 fn a_run_killed_before_its_first_update_can_be_resumed() {
     let workplace = Workplace::new();
     let whole = workplace.train("whole");

@@ -161,9 +161,12 @@ impl Trainer {
             trust_region: region
                 .map(|(reference, radius)| TrustRegion { reference: &mut **reference, radius }),
         };
+        let env_steps = self.state.counters.env_steps;
         let collected = self.watched(Activity::Collecting, interrupt, observer, |envs, watch| {
             envs.set_speed_scale(speed)?;
+            envs.set_progress(Some(env_steps));
             let collected = guarded_rollout(envs, &mut *policy, mode, seeds, &source, &mut guard, watch);
+            envs.set_progress(None);
             envs.set_speed_scale(1.0)?;
             collected
         })?;

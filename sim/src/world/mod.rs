@@ -107,6 +107,8 @@ pub struct RapierWorld {
     handles: Handles,
     contacts: Contacts,
     randomisation: Randomisation,
+    /// The ranges as wide as they are now.
+    ranges: Randomisation,
     drawn: DrawnPhysics,
     last_position: Vec<f64>,
     finite: LastStates,
@@ -149,6 +151,7 @@ impl RapierWorld {
             contacts: Contacts::new(&model),
             drawn: DrawnPhysics::none(&model, drives.len()),
             randomisation: Randomisation::default(),
+            ranges: Randomisation::default(),
             contract,
             model,
             stepping,
@@ -172,6 +175,7 @@ impl RapierWorld {
     #[must_use]
     pub fn with_randomisation(mut self, randomisation: &Randomisation) -> Self {
         self.randomisation = randomisation.clone();
+        self.ranges = randomisation.clone();
         self
     }
 
@@ -374,8 +378,12 @@ impl Robot for RapierWorld {
 impl World for RapierWorld {
     fn vary(&mut self, seed: u64) {
         if self.randomisation.draws_physics() {
-            self.drawn.draw(&self.randomisation, seed);
+            self.drawn.draw(&self.ranges, seed);
         }
+    }
+
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.ranges = self.randomisation.after(env_steps);
     }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
