@@ -1,6 +1,6 @@
 //! Times one action of a policy for one robot. Prints one JSON object.
 //!
-//! `cargo run --release -p surefoot-policies --example act_latency -- --obs 39 --act 28 --hidden 256,256`
+//! `cargo run --release -p surefoot-policies --example act_latency -- --obs 39 --act 28 --hidden 256,256 [--learner bcq]`
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -26,12 +26,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         reward_range: None,
         contract_hash: None,
     };
+    let learner = get("learner", "bc");
     let config: LearnerConfig =
-        serde_json::from_value(serde_json::json!({ "bc": { "actor": { "hidden": hidden } } }))?;
+        serde_json::from_value(serde_json::json!({ learner: { "actor": { "hidden": hidden } } }))?;
     let mut policy = config.build(&LearnerContext::new(spec, 0))?.policy(1)?;
     policy.reset(0, ResetScope::Task, 0);
     let (observation, mut action) = (vec![0.1; obs], vec![0.0; act]);
-    let n = 20_000;
+    let n = if learner == "bcq" { 2_000 } else { 20_000 };
     let mut nanos: Vec<u128> = (0..n)
         .map(|_| {
             let watch = Stopwatch::start();
@@ -43,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     nanos.sort_unstable();
     let micros = |part: f64| nanos[((n - 1) as f64 * part) as usize] as f64 / 1e3;
     let line = serde_json::json!({
-        "obs": obs, "act": act, "hidden": hidden,
+        "learner": learner, "obs": obs, "act": act, "hidden": hidden,
         "p50_us": micros(0.5), "p99_us": micros(0.99), "max_us": micros(1.0),
     });
     println!("{line}");

@@ -121,7 +121,8 @@ fn main() -> Result<(), Failure> {
             times.clear();
             let mut stream = Stream::new(0, "life", 0);
             let mut action = [0.0];
-            let feedback = [Feedback { slot: 0, outcome: Outcome { reward: 0.5, ..Outcome::default() } }];
+            let outcome = Outcome { reward: 0.5, ..Outcome::default() };
+            let feedback = [Feedback { slot: 0, outcome, executed: None }];
             let mut resident = Vec::new();
             for t in 0..steps {
                 let seen = [stream.below(9) as f32, stream.below(9) as f32];
@@ -146,7 +147,7 @@ fn main() -> Result<(), Failure> {
                 "min": at(0.0), "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": at(1.0),
             });
             report["resident_kib_by_tenth"] = serde_json::json!(resident);
-            report["ring_kib"] = (8 * model.layers * model.width * model.window / 1024).into();
+            report["ring_kib"] = (8 * model.layers * model.width * model.token_window() / 1024).into();
         }
         other => return Err(format!("--what {other}: expected train, act or endless").into()),
     }

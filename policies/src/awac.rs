@@ -174,7 +174,7 @@ impl Awac {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let actor = Actor::<GaussianNet>::new(actor, context.dims(), context.seed, NAME)?;
+        let actor = Actor::<GaussianNet>::new(actor, context.dims(), &context.start()?, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let (advantage_q, value_estimate) = (*advantage_q, *value_estimate);
         Ok(Self::of(parts, AdvantageWeighting { weighting, advantage_q, value_estimate }))

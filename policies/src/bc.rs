@@ -103,7 +103,7 @@ impl Bc {
             normalize_observations,
             observation_std_floor,
         } = config;
-        let LearnerContext { spec, seed, threads: _ } = context;
+        let LearnerContext { spec, seed, threads: _, device: _ } = context;
         let check = |ok, key, reason: &str| require(NAME, ok, key, reason);
         if let Some(reason) = refuse_batch(*batch) {
             check(false, "batch", &reason)?;
@@ -114,7 +114,7 @@ impl Bc {
             actor: Actor::<GaussianNet>::new(
                 actor,
                 [spec.observation_dim(), spec.action_dim()],
-                *seed,
+                &context.start()?,
                 NAME,
             )?,
             inputs: Inputs {
@@ -197,7 +197,9 @@ impl Learner for Bc {
         let rows = self.inputs.rows(batch, self.updates)?;
         let mut metrics = Metrics::new();
         let log_likelihood = self.actor.acting().log_likelihood(rows.observation, &rows.action)?;
-        metrics.push("heldout/log_likelihood", log_likelihood);
+        if let Some(log_likelihood) = log_likelihood {
+            metrics.push("heldout/log_likelihood", log_likelihood);
+        }
         Ok(metrics)
     }
 
@@ -206,11 +208,11 @@ impl Learner for Bc {
     }
 
     fn policy(&self, slots: usize) -> Result<Box<dyn Policy>, LearnError> {
-        Ok(Box::new(self.actor.policy(&self.inputs, NAME, self.updates, slots)?))
+        Ok(crate::load_policy(&self.artifact()?, slots)?)
     }
 
     fn artifact(&self) -> Result<PolicyArtifact, LearnError> {
-        self.actor.artifact(&self.inputs, NAME, self.updates)
+        self.actor.artifact(&self.inputs, NAME, self.updates, |_| Ok(()))
     }
 
     fn save(&self) -> Result<Blobs, LearnError> {

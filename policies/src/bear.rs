@@ -46,7 +46,7 @@ use surefoot_core::{Batch, LearnError, Learner, Metrics, PolicyError};
 use crate::LearnerContext;
 use crate::nn::actor::{Actor, network_gradient};
 use crate::nn::behaviour_vae::{BehaviourConfig, BehaviourVae};
-use crate::nn::critic::{CriticConfig, Judgement, Judging, critic_loss, drawn_targets, taken_value};
+use crate::nn::critic::{CriticConfig, Judging, critic_loss, soft_clipped_maximum, taken_value};
 use crate::nn::inputs::{BatchRows, tensor};
 use crate::nn::max_entropy::{LogScale, PolicyLoss, entropy_loss, judge_heldout};
 use crate::nn::mmd::{Kernel, discrepancy};
@@ -210,11 +210,11 @@ impl Bear {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let (dims, seed) = (context.dims(), context.seed);
-        let actor = Actor::<SquashedNet>::new(actor, dims, seed, NAME)?;
+        let (dims, start) = (context.dims(), &context.start()?);
+        let actor = Actor::<SquashedNet>::new(actor, dims, start, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let algorithm = SupportMatching {
-            behaviour: BehaviourVae::new(behaviour, dims, seed, NAME)?,
+            behaviour: BehaviourVae::new(behaviour, dims, start, NAME)?,
             multiplier: LogScale::new("log_multiplier", *initial_multiplier, rate)?,
             learns_multiplier: rate > 0.0,
             mmd_target: *mmd_target,
@@ -229,27 +229,7 @@ impl Bear {
     }
 }
 
-/// The largest of each row. A NaN wins: it must be seen.
-fn largest<'a>(lists: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
-    let mut largest: Vec<f32> = Vec::new();
-    for list in lists {
-        if largest.is_empty() {
-            largest = list.to_vec();
-        }
-        largest.iter_mut().zip(list).for_each(|(m, x)| *m = if *m > *x || m.is_nan() { *m } else { *x });
-    }
-    largest
-}
-
 impl SupportMatching {
-    /// `max_k (mix min_j Qt_j + (1 - mix) max_j Qt_j)` of the targets' values of `next_samples` actions a state, `[batch]`.
-    fn next_value(&self, judgements: &[Judgement], n: usize) -> Vec<f32> {
-        let drawn = drawn_targets(judgements);
-        let (least, most) = (Judging::Min.of(&drawn), largest(drawn.iter().map(|q| q.as_slice())));
-        let mixed = least.iter().zip(&most).map(|(min, max)| self.q_mix * min + (1.0 - self.q_mix) * max);
-        largest(mixed.collect::<Vec<f32>>().chunks_exact(n.max(1)))
-    }
-
     /// `Lp`, its derivative by the network's output, and the mean discrepancy.
     fn policy_loss(
         &self,
@@ -331,7 +311,7 @@ impl Algorithm for SupportMatching {
             },
         );
         let (judgements, behaviour, (pass, output, (policy, mmd))) = (next?, behaviour?, here?);
-        let y = parts.bounds.targets(batch, &self.next_value(&judgements, batch.n));
+        let y = parts.bounds.targets(batch, &soft_clipped_maximum(&judgements, self.q_mix, batch.n));
         let critic_loss = critic_loss(&judgements, &y, &batch.weight);
         parts.finite("train/critic_loss", critic_loss)?;
         parts.finite("train/actor_loss", policy.loss)?;

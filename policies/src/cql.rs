@@ -251,7 +251,7 @@ impl Cql {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let actor = Actor::<SquashedNet>::new(actor, context.dims(), context.seed, NAME)?;
+        let actor = Actor::<SquashedNet>::new(actor, context.dims(), &context.start()?, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let algorithm = ConservativeEntropy {
             temperature,

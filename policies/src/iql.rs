@@ -172,11 +172,11 @@ impl Iql {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let actor = Actor::<GaussianNet>::new(actor, context.dims(), context.seed, NAME)?;
+        let actor = Actor::<GaussianNet>::new(actor, context.dims(), &context.start()?, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let mut params = Params::default();
         let shape = Critics::shape(&critic.hidden, context.dims()[0], critic.layer_norm);
-        let value = Mlp::new(&mut params, context.seed, VALUE, shape).context("value")?;
+        let value = Mlp::new(&mut params, &context.start()?, VALUE, shape).context("value")?;
         let trained = Trainable::new(VALUE, params, critic.learning_rate);
         Ok(Self::of(parts, Implicit { value, trained, expectile: *expectile, weighting }))
     }

@@ -1,5 +1,5 @@
 //! Learners and policies on candle: advantage-weighted actor-critic ([`awac`]), behaviour cloning ([`bc`]), what they are compared
-//! with ([`awr`], [`bear`], [`cql`], [`iql`], [`sac`], [`td3_bc`]), the parts they share ([`nn`]), and the
+//! with ([`awr`], [`bcq`], [`bear`], [`cql`], [`dapg`], [`iql`], [`sac`], [`td3_bc`]), the parts they share ([`nn`]), and the
 //! algorithms whose learning is recorded ([`sources`]).
 //!
 //! A new algorithm is one file here and one line in [`LearnerConfig`]. Tensors stay inside this crate: rows of `f32` and
@@ -8,8 +8,10 @@
 pub mod awac;
 pub mod awr;
 pub mod bc;
+pub mod bcq;
 pub mod bear;
 pub mod cql;
+pub mod dapg;
 pub mod in_context;
 pub mod iql;
 pub mod nn;
@@ -18,6 +20,7 @@ pub mod sac;
 pub mod sources;
 pub mod td3_bc;
 
+pub use nn::compute::Device;
 pub use sources::{SourceConfig, SourceContext, SourceError};
 
 use serde::Serialize;
@@ -32,13 +35,15 @@ pub struct LearnerContext {
     pub seed: u64,
     /// Threads that an update may use. Changes the speed and nothing else: results are the same bits for every number.
     pub threads: usize,
+    /// What its networks run on.
+    pub device: Device,
 }
 
 impl LearnerContext {
     /// A context on one thread.
     #[must_use]
     pub const fn new(spec: EnvSpec, seed: u64) -> Self {
-        Self { spec, seed, threads: 1 }
+        Self { spec, seed, threads: 1, device: Device::Cpu }
     }
     /// `[observation_dim, action_dim]`.
     #[must_use]
@@ -51,6 +56,19 @@ impl LearnerContext {
         self.threads = threads.max(1);
         self
     }
+    /// The same on another device.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+    /// What its networks begin with.
+    ///
+    /// # Errors
+    /// [`LearnError::Config`] where the device is not there.
+    pub fn start(&self) -> Result<nn::compute::Start, LearnError> {
+        Ok(nn::compute::Start { seed: self.seed, compute: self.device.compute()? })
+    }
 }
 
 surefoot_core::registry! {
@@ -62,10 +80,14 @@ surefoot_core::registry! {
         Awr(awr::AwrConfig) = "awr",
         /// Behaviour cloning.
         Bc(bc::BcConfig) = "bc",
+        /// Batch-constrained Q-learning: the best of what a model of the data would do.
+        Bcq(bcq::BcqConfig) = "bcq",
         /// BEAR: a policy whose actions stay near those of a model of the data.
         Bear(bear::BearConfig) = "bear",
         /// Conservative Q-learning, Cal-QL by an option.
         Cql(cql::CqlConfig) = "cql",
+        /// Demonstration-augmented policy gradients, on policy; the natural policy gradient by an option.
+        Dapg(dapg::DapgConfig) = "dapg",
         /// Implicit Q-learning.
         Iql(iql::IqlConfig) = "iql",
         /// Soft actor-critic, RLPD by its options.
@@ -82,6 +104,9 @@ surefoot_core::registry! {
 pub fn load_policy(artifact: &PolicyArtifact, slots: usize) -> Result<Box<dyn Policy>, PolicyError> {
     if in_context::artifact::is_in_context(&artifact.card) {
         return Ok(Box::new(in_context::InContextPolicy::from_artifact(artifact, slots)?));
+    }
+    if nn::candidate_policy::is_candidate_policy(&artifact.card) {
+        return Ok(Box::new(nn::candidate_policy::CandidatePolicy::from_artifact(artifact, slots)?));
     }
     Ok(Box::new(nn::gaussian_policy::GaussianPolicy::from_artifact(artifact, slots)?))
 }

@@ -15,6 +15,7 @@
 use prost::Message;
 use surefoot_core::{ActMode, Policy, PolicyArtifact, PolicyError, ResetScope, Rows, RowsMut, Stream};
 
+use crate::nn::candidate_policy::is_candidate_policy;
 use crate::nn::gaussian_policy::GaussianPolicy;
 use crate::nn::policy_network::PolicyNetwork;
 
@@ -159,6 +160,10 @@ enum Size {
 /// # Errors
 /// [`PolicyError::Artifact`] when the policy is not what its card promises.
 pub fn to_onnx(policy: &PolicyArtifact) -> Result<Vec<u8>, PolicyError> {
+    if is_candidate_policy(&policy.card) {
+        let reason = "this policy draws candidates and takes the best by its critic, which is no function of the observation alone: export one of another learner, for one of `[learner.bc]` trained on what this one does";
+        return Err(PolicyError::Artifact { what: "architecture", reason: reason.into() });
+    }
     let PolicyNetwork { normalizer, layers, head: _ } = PolicyNetwork::from_artifact(policy)?;
     let spec = &policy.card.spec;
     let mut graph = Graph {

@@ -213,9 +213,9 @@ impl Sac {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let (dims, seed) = (context.dims(), context.seed);
-        let behaviour = behaviour.map(|b| BehaviourClone::new(b, actor, dims, seed, NAME)).transpose()?;
-        let actor = Actor::<SquashedNet>::new(actor, dims, seed, NAME)?;
+        let (dims, start) = (context.dims(), &context.start()?);
+        let behaviour = behaviour.map(|b| BehaviourClone::new(b, actor, dims, start, NAME)).transpose()?;
+        let actor = Actor::<SquashedNet>::new(actor, dims, start, NAME)?;
         let parts = Parts::new(actor, critic, data, context, NAME)?;
         let algorithm = MaximumEntropy {
             temperature,

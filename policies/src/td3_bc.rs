@@ -199,10 +199,10 @@ impl Td3Bc {
             normalize_observations: *normalize_observations,
             observation_std_floor: *observation_std_floor,
         };
-        let (dims, seed) = (context.dims(), context.seed);
+        let (dims, start) = (context.dims(), &context.start()?);
         // Of the same seed: it starts as the policy.
-        let target = GaussianNet::new(actor, dims, seed, NAME)?;
-        let actor = Actor::<GaussianNet>::new(actor, dims, seed, NAME)?;
+        let target = GaussianNet::new(actor, dims, start, NAME)?;
+        let actor = Actor::<GaussianNet>::new(actor, dims, start, NAME)?;
         let algorithm = Deterministic {
             target_state: Trainable::target("target/actor", target.params().clone()),
             target,

@@ -12,7 +12,7 @@ use crate::tasks::build_error;
 use crate::tool_motion::ToolMotion;
 use crate::world::{RapierWorld, Stepping};
 
-const MODEL: &str = include_str!("../models/arm7.xml");
+pub(crate) const MODEL: &str = include_str!("../models/arm7.xml");
 const CONTRACT: &str = include_str!("../../configs/robots/arm7.toml");
 
 /// Largest distance of a joint from its set-point that counts as following, rad. A servo without acceleration feed-forward

@@ -1,13 +1,16 @@
 //! rapier3d worlds from MJCF, the tasks in them, their demonstrators and a CPU renderer; task families for learning in context.
 
 pub mod arm;
+pub mod arm_scene;
 pub mod demonstrators;
 pub mod families;
 pub mod kinematics;
 pub mod model;
 pub mod randomisation;
 pub mod render;
+pub mod set_point;
 pub mod tasks;
+pub mod tool_drive;
 pub mod tool_motion;
 pub mod world;
 

@@ -38,6 +38,29 @@ pub struct Randomisation {
     pub action_noise: f64,
     /// Standard deviation of noise by name of the observation, in its own unit; `"*"` stands for all that are not named.
     pub observation_noise: BTreeMap<String, f64>,
+    /// Widens all of these in the course of training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<Curriculum>,
+}
+
+/// How ranges widen in training: from `start` of their width to all of it, evenly over `env_steps`. A function of the number of env steps
+/// alone, which is part of every checkpoint. Evaluations draw from the whole ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Curriculum {
+    /// Env steps of training, over all phases, after which the ranges are as wide as stated.
+    pub env_steps: u64,
+    /// Share of the width that training begins with, 0 to 1.
+    #[serde(default)]
+    pub start: f64,
+}
+
+impl Curriculum {
+    /// Share of the width after this many env steps.
+    fn share(self, env_steps: u64) -> f64 {
+        let done = env_steps as f64 / self.env_steps.max(1) as f64;
+        self.start + (1.0 - self.start) * done.min(1.0)
+    }
 }
 
 impl Default for Randomisation {
@@ -51,6 +74,7 @@ impl Default for Randomisation {
             observation_delay_steps: [0; 2],
             action_noise: 0.0,
             observation_noise: BTreeMap::new(),
+            curriculum: None,
         }
     }
 }
@@ -60,6 +84,30 @@ impl Randomisation {
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As wide as it is after this many env steps of training; `None`: as stated.
+    #[must_use]
+    pub fn after(&self, env_steps: Option<u64>) -> Self {
+        let Some((curriculum, env_steps)) = self.curriculum.zip(env_steps) else { return self.clone() };
+        let share = curriculum.share(env_steps);
+        if share >= 1.0 {
+            return self.clone();
+        }
+        // Factors widen from 1, delays and noise from 0.
+        let factor = |range: [f64; 2]| range.map(|end| 1.0 + share * (end - 1.0));
+        let delay = |range: [usize; 2]| range.map(|end| (share * end as f64).floor() as usize);
+        Self {
+            mass_scale: factor(self.mass_scale),
+            friction_scale: factor(self.friction_scale),
+            gain_scale: factor(self.gain_scale),
+            damping_scale: factor(self.damping_scale),
+            action_delay_steps: delay(self.action_delay_steps),
+            observation_delay_steps: delay(self.observation_delay_steps),
+            action_noise: share * self.action_noise,
+            observation_noise: self.observation_noise.iter().map(|(k, n)| (k.clone(), share * n)).collect(),
+            curriculum: self.curriculum,
+        }
     }
 
     pub(crate) fn draws_physics(&self) -> bool {
@@ -86,6 +134,7 @@ impl Randomisation {
             observation_delay_steps,
             action_noise,
             observation_noise,
+            curriculum,
         } = self;
         let refuse = |what: String| Err(build_error(&spec.name, format!("randomisation: {what}")));
         for (key, [low, high], least) in [
@@ -115,6 +164,13 @@ impl Randomisation {
             if !(noise.is_finite() && noise >= 0.0) {
                 return refuse(format!("{key} must not be negative, found {noise}"));
             }
+        }
+        if let Some(Curriculum { env_steps, start }) = curriculum
+            && !(*env_steps > 0 && (0.0..=1.0).contains(start))
+        {
+            return refuse(format!(
+                "curriculum must have env_steps above 0 and start between 0 and 1, found {env_steps} and {start}"
+            ));
         }
         let known = |name: &String| name == "*" || spec.observation.iter().any(|f| f.name == *name);
         if let Some(name) = observation_noise.keys().find(|name| !known(name)) {
@@ -208,6 +264,8 @@ impl DrawnPhysics {
 /// An environment whose actions and observations are late and noisy.
 pub struct VariedEnv {
     inner: Box<dyn Env>,
+    stated: Randomisation,
+    /// As wide as they are now.
     ranges: Randomisation,
     observation_std: Vec<f32>,
     noise: Stream,
@@ -221,20 +279,25 @@ pub struct VariedEnv {
 
 impl VariedEnv {
     fn new(inner: Box<dyn Env>, ranges: &Randomisation) -> Self {
-        let std = |name: &str| {
-            let named = ranges.observation_noise.get(name).or_else(|| ranges.observation_noise.get("*"));
-            named.copied().unwrap_or(0.0) as f32
-        };
         Self {
-            observation_std: inner.spec().observation.iter().map(|f| std(&f.name)).collect(),
+            observation_std: Self::observation_std(inner.spec(), ranges),
             noisy_action: vec![0.0; inner.spec().action_dim()],
             inner,
+            stated: ranges.clone(),
             ranges: ranges.clone(),
             noise: Stream::new(0, "link noise", 0),
             action_delay: 0,
             actions: VecDeque::new(),
             observations: VecDeque::new(),
         }
+    }
+
+    fn observation_std(spec: &EnvSpec, ranges: &Randomisation) -> Vec<f32> {
+        let std = |name: &str| {
+            let named = ranges.observation_noise.get(name).or_else(|| ranges.observation_noise.get("*"));
+            named.copied().unwrap_or(0.0) as f32
+        };
+        spec.observation.iter().map(|f| std(&f.name)).collect()
     }
 
     /// Takes the true observation in and gives the one that has arrived, with noise.
@@ -294,6 +357,12 @@ impl Env for VariedEnv {
 
     fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
         self.inner.set_speed_scale(scale)
+    }
+
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.ranges = self.stated.after(env_steps);
+        self.observation_std = Self::observation_std(self.inner.spec(), &self.ranges);
+        self.inner.set_progress(env_steps);
     }
 
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {

@@ -130,8 +130,36 @@ fn ranges_that_cannot_be_drawn_are_refused() {
         ("action_noise = -0.1", "action_noise must not be negative"),
         ("observation_noise = { tool = 0.1 }", "no observation is called tool: expected one of tool_x"),
         ("mass = [1.0, 1.0]", "unknown field `mass`"),
+        ("curriculum = { env_steps = 0 }", "curriculum must have env_steps above 0"),
+        ("curriculum = { env_steps = 10, start = 1.5 }", "start between 0 and 1"),
     ] {
         let error = build(&format!("push randomisation = {{ {settings} }}")).err().unwrap();
         assert!(error.contains(expected), "expected {expected}, found {error}");
     }
+}
+
+#[test]
+fn a_curriculum_widens_evenly_from_nothing_to_what_is_stated_and_depends_on_env_steps_alone() {
+    let stated = "mass_scale = [0.5, 2.0], action_delay_steps = [0, 2], observation_noise = { \"*\" = 0.02 }";
+    let plain = build("push").unwrap();
+    let wide = build(&format!("push randomisation = {{ {stated} }}")).unwrap();
+    let widening = || {
+        build(&format!("push randomisation = {{ {stated}, curriculum = {{ env_steps = 1000 }} }}")).unwrap()
+    };
+    let after = |env: &mut dyn Env, env_steps| {
+        env.set_progress(env_steps);
+        episode(env, 5, 12)
+    };
+    let [mut plain, mut wide] = [plain, wide];
+    let (plain, wide) = (episode(&mut *plain, 5, 12), episode(&mut *wide, 5, 12));
+    let (mut env, mut other) = (widening(), widening());
+    assert_eq!(after(&mut *env, Some(0)), plain, "nothing is drawn at first");
+    let half = after(&mut *env, Some(500));
+    assert!(half != plain && half != wide);
+    for env_steps in [Some(1000), Some(5000), None] {
+        assert_eq!(after(&mut *env, env_steps), wide, "{env_steps:?}");
+    }
+    // Forward, backward or at once: as in a run that was resumed.
+    assert_eq!(after(&mut *env, Some(500)), half);
+    assert_eq!(after(&mut *other, Some(500)), half);
 }

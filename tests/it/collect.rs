@@ -91,6 +91,110 @@ fn what_cannot_be_collected_is_said_before_anything_is_written() {
 }
 
 #[test]
+fn a_learner_of_several_actors_and_one_of_this_program_are_sources_like_any_other() {
+    let place = workplace();
+    let config = "name = \"several\"
+[family.shuffleboard]
+train_tasks = 2
+test_tasks = 1
+[[source]]
+algorithm.a2c = { actors = 3, hidden = [8] }
+histories_per_task = 2
+episodes = 4
+[[source]]
+histories_per_task = 1
+episodes = 6
+[source.algorithm.learner]
+random_episodes = 2
+[source.algorithm.learner.learner.awac]
+actor = { hidden = [8] }
+critic = { hidden = [8] }
+offline_batch = 16
+online_batch = 16
+";
+    std::fs::write(place.path("several.toml"), config).unwrap();
+    for (threads, file) in [("1", "one.hdf5"), ("2", "two.hdf5")] {
+        place.succeed(&["collect", "several.toml", "--to", file, "--threads", threads]);
+    }
+    let bytes = std::fs::read(place.path("one.hdf5")).unwrap();
+    assert!(bytes == std::fs::read(place.path("two.hdf5")).unwrap());
+    let file = HistoryFile::open(&place.path("one.hdf5")).unwrap();
+    file.verify().unwrap();
+    let who: Vec<_> = (0..7).map(|i| file.history(i).unwrap()).map(|h| (h.algorithm, h.stream)).collect();
+    let a2c = (0..6).map(|stream| ("a2c".to_owned(), stream));
+    assert_eq!(
+        who,
+        a2c.chain([("awac".to_owned(), 0)]).collect::<Vec<_>>(),
+        "two lives of three actors, one of awac"
+    );
+    let info = place.succeed(&["data", "info", "one.hdf5"]);
+    assert!(info.contains("a2c") && info.contains("awac"), "{info}");
+    // What was collected can be distilled.
+    let distill = "name = \"board\"
+histories = { file = \"one.hdf5\" }
+[model]
+width = 8
+layers = 1
+feed_forward = 8
+window = 16
+tokens = \"triplet\"
+[optimizer]
+updates = 4
+batch = 2
+[evaluation]
+validation_tasks = 1
+validation = { episodes = 1, lives = 1 }
+every_updates = 2
+test = { episodes = 2, lives = 1 }
+";
+    std::fs::write(place.path("board.toml"), distill).unwrap();
+    let table = place.succeed(&["distill", "board.toml", "--run-dir", "board"]);
+    assert!(table.contains("| ad |") && table.contains("| source |"), "{table}");
+}
+
+#[test]
+fn histories_of_others_become_histories_of_ours() {
+    let place = workplace();
+    let fixture = |name: &str| {
+        let at =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/tests/fixtures/histories");
+        at.join(name).display().to_string()
+    };
+    for (file, name, histories) in [
+        ("xland.hdf5", "xland_minigrid", 6),
+        ("dicp_metaworld.hdf5", "dicp", 6),
+        ("vintix/reach/trajectory_0.h5", "vintix", 1),
+    ] {
+        let to = format!("{name}.hdf5");
+        let said = place.succeed(&["data", "convert", &fixture(file), "--to", &to]);
+        assert!(
+            said.contains(&format!("{histories} histories")) && said.contains(&format!("from {name}")),
+            "{said}"
+        );
+        let info = place.succeed(&["data", "info", &to]);
+        assert!(info.contains("learning histories") && info.contains(name), "{info}");
+        place.fail(&["data", "convert", &fixture(file), "--to", &to, "--format", name], 1, &["already"]);
+        place.fail(
+            &["data", "info", &fixture(file)],
+            1,
+            &["learning histories of another project", "data convert"],
+        );
+    }
+    place.fail(
+        &["data", "convert", &fixture("xland.hdf5"), "--to", "x.hdf5", "--as", "minari"],
+        2,
+        &["written in one format alone"],
+    );
+    place.fail(
+        &["data", "convert", &fixture("xland.hdf5"), "--to", "x.hdf5", "--format", "dicp"],
+        1,
+        &["0/states: expected [3, 40] and the width of an observation"],
+    );
+    std::fs::write(place.path("x.toml"), "name = \"x\"\nhistories = { file = \"dicp.hdf5\" }\n").unwrap();
+    place.fail(&["distill", "x.toml"], 1, &["were imported (dicp)"]);
+}
+
+#[test]
 fn an_interrupt_leaves_nothing_behind() {
     let place = workplace();
     let many = "source.0.histories_per_task=100000";

@@ -16,6 +16,7 @@ mod fleet_robot;
 mod fleet_routed;
 mod guarded_arm;
 mod gymnasium;
+mod in_context_robot;
 mod linked;
 mod live;
 mod loading;

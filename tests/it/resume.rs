@@ -47,6 +47,29 @@ fn interrupted_and_resumed_runs_equal_uninterrupted_ones_bit_for_bit() {
 }
 
 #[test]
+fn a_curriculum_goes_on_where_a_run_was_cut() {
+    let workplace = Workplace::new();
+    let ranges = "friction_scale = [0.3, 2.0], observation_noise = { \"*\" = 0.01 }";
+    let given = format!("env.push.randomisation={{ {ranges}, curriculum = {{ env_steps = 400 }} }}");
+    let wide = format!("env.push.randomisation={{ {ranges} }}");
+    let arguments = |given: &str, run: &str, how: &str| {
+        ["train", "tiny.toml", given, "--run-dir", run, how].map(str::to_owned)
+    };
+    let train = |given: &str, run: &str| {
+        let arguments = arguments(given, run, "--quiet");
+        workplace.succeed(&arguments.each_ref().map(String::as_str));
+        std::fs::read(workplace.path(run).join("metrics.jsonl")).unwrap()
+    };
+    assert_ne!(train(&given, "whole"), train(&wide, "wide"), "it does something");
+    let cut = arguments(&given, "cut", "--json");
+    assert_eq!(interrupt_at(&workplace, &cut.each_ref().map(String::as_str), "stage_started", 3), 130);
+    let code = interrupt_at(&workplace, &["resume", "cut", "--json"], "\"evaluated\"", 1);
+    assert!(code == 130 || code == 0, "exit code {code}");
+    workplace.succeed(&["resume", "cut", "--quiet"]);
+    assert_same_run(&workplace.path("whole"), &workplace.path("cut"));
+}
+
+#[test]
 fn a_run_killed_before_its_first_update_can_be_resumed() {
     let workplace = Workplace::new();
     let whole = workplace.train("whole");
@@ -124,4 +147,43 @@ fn changed_data_is_refused() {
         "--quiet",
     ]);
     workplace.fail(&["resume", "run"], 1, &["has changed since the run began"]);
+}
+
+#[test]
+fn learners_on_policy_and_by_candidates_resume_bit_for_bit_on_a_real_world() {
+    let workplace = Workplace::new();
+    let tiny = std::fs::read_to_string(workplace.path("tiny.toml")).unwrap();
+    let (before, rest) = tiny.split_once("[learner.awac]").unwrap();
+    let (_, phases) = rest.split_once("[[phase]]").unwrap();
+    for (name, learner) in [
+        (
+            "bcq",
+            "[learner.bcq]\noffline_batch = 32\nonline_batch = 32\nact_samples = 6\nactor = { hidden = [16] }\ncritic = { hidden = [16] }\nbehaviour = { hidden = [16] }\n",
+        ),
+        (
+            "dapg",
+            "[learner.dapg]\nupdate_env_steps = 150\nactor = { hidden = [16] }\nvalue = { hidden = [16] }\n",
+        ),
+    ] {
+        let phases = phases.replace(", early_stop = { every_updates = 50, patience = 4 }", "");
+        let config = format!("{name}.toml");
+        std::fs::write(workplace.path(&config), format!("{before}{learner}[[phase]]{phases}")).unwrap();
+        let (whole, cut) = (format!("{name}-whole"), format!("{name}-cut"));
+        workplace.succeed(&["train", &config, "--run-dir", &whole, "--quiet"]);
+        let train = ["train", &config, "--run-dir", &cut, "--json"];
+        assert_eq!(interrupt_at(&workplace, &train, "\"evaluated\"", 1), 130, "{name}");
+        // In the online phase.
+        let code = interrupt_at(&workplace, &["resume", &cut, "--json"], "\"evaluated\"", 3);
+        assert!(code == 130 || code == 0, "{name}: exit code {code}");
+        workplace.succeed(&["resume", &cut, "--quiet"]);
+        assert_same_run(&workplace.path(&whole), &workplace.path(&cut));
+        let updates = std::fs::read_to_string(workplace.path(&whole).join("results.json")).unwrap();
+        let results: serde_json::Value = serde_json::from_str(&updates).unwrap();
+        let online = results["stages"].as_array().unwrap().last().unwrap()["updates"].as_u64().unwrap();
+        // On policy: an update for every 150 steps or more; otherwise one for each step behind the warm-up.
+        assert!(if name == "dapg" { (2..=4).contains(&online) } else { online > 300 }, "{name}: {online}");
+    }
+    workplace.fail(&["export", "bcq-whole", "--to", "bcq.onnx"], 1, &["candidates", "learner.bc"]);
+    let elsewhere = ["train", "dapg.toml", "device=\"cuda\"", "--run-dir", "nowhere"];
+    workplace.fail(&elsewhere, 2, &["device", "--features cuda"]);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use surefoot_core::{FamilyTask, LearningHistory, TaskFamily, TaskSplit};
 use surefoot_engine::Interrupt;
-use surefoot_engine::collecting::{Life, collect};
+use surefoot_engine::collecting::{Beginning, Life, LifeError, collect};
 use surefoot_policies::{SourceConfig, SourceContext};
 use surefoot_sim::{EnvConfig, EnvContext, FamilyConfig, FamilyContext};
 
@@ -52,7 +52,7 @@ fn learn(
         let params = tasks[life.task].params.clone();
         let context = SourceContext { family: family.clone(), params: params.clone(), episodes };
         let source = source.build(&context).unwrap();
-        Ok::<_, surefoot_core::EnvError>((family.env(&params)?, source))
+        Ok::<_, LifeError>(Beginning::new(source, &**family, &params)?)
     };
     let mut all = Vec::new();
     let whole = collect(&lives, 2, begin, &Interrupt::new(), |_, history| {
@@ -189,6 +189,141 @@ fn a_sweep_finds_the_discs_in_the_dark() {
     let histories = learn(&family, &tasks, &source(r#"{"source": {"sweep": {}}}"#), 12);
     let (curve, _) = curve(&tasks, &histories);
     assert!(curve[0] < 0.5 && mean(&curve, 9..12) > 0.9, "{curve:?}");
+}
+
+/// A room of 5 x 5 cells, episodes of 10 steps: large enough for a network to have something to learn, and small enough for a test.
+const SMALL_ROOM: &str = r#"{"family": {"dark_room": {"size": 5, "horizon": 10, "test_goals": 6}}}"#;
+
+#[test]
+fn a_small_network_learns_small_rooms_by_q_learning() {
+    let family = family(SMALL_ROOM);
+    let tasks = family.tasks(TaskSplit::TestIn);
+    for double in [false, true] {
+        let dqn = source(&format!(r#"{{"source": {{"dqn": {{"double": {double}, "hidden": [32]}}}}}}"#));
+        let histories = learn(&family, &tasks, &dqn, 120);
+        let (curve, solved) = curve(&tasks, &histories);
+        let (early, late) = (mean(&curve, 0..10), mean(&curve, 112..120));
+        assert!(early < 0.25 && late > 0.85, "double {double}: {early} to {late}; {curve:?}");
+        assert!(solved >= 0.6, "double {double}: {solved}");
+        let versions = &histories[0].updates;
+        assert!(versions[0] == 0 && versions.last().is_some_and(|v| *v > 1000), "{:?}", versions.last());
+    }
+}
+
+#[test]
+fn each_actor_of_an_actor_critic_has_a_history_of_its_own() {
+    let family = family(SMALL_ROOM);
+    let tasks = family.tasks(TaskSplit::TestIn);
+    let a2c = source(r#"{"source": {"a2c": {"actors": 8, "hidden": [32]}}}"#);
+    let histories = learn(&family, &tasks, &a2c, 150);
+    assert_eq!(histories.len(), 8 * tasks.len());
+    let (mut early, mut late) = (0.0, 0.0);
+    for (task, streams) in tasks.iter().zip(histories.chunks(8)) {
+        for (i, stream) in streams.iter().enumerate() {
+            assert_eq!((stream.stream as usize, stream.episodes().count()), (i, 150));
+            let returns = stream.episode_returns();
+            let mean = |part: &[f32]| f64::from(part.iter().sum::<f32>()) / part.len() as f64;
+            let share = 1.0 / f64::from(task.optimal_return) / histories.len() as f64;
+            early += share * mean(&returns[..10]);
+            late += share * mean(&returns[140..]);
+        }
+        assert!(streams.iter().all(|s| s.updates == streams[0].updates), "they share their learner");
+        assert!(streams.iter().skip(1).all(|s| s.actions != streams[0].actions), "and not their luck");
+    }
+    assert!(early < 0.25 && late > 0.85, "{early} to {late}");
+}
+
+#[test]
+fn small_networks_learn_bandits_within_a_life() {
+    let family =
+        family(r#"{"family": {"bernoulli_bandit": {"arms": 4, "train_tasks": 1, "test_tasks": 12}}}"#);
+    let tasks = family.tasks(TaskSplit::TestIn);
+    for learner in [
+        r#"{"dqn": {"hidden": [], "learning_rate": 0.02, "warm_up_steps": 10, "discount": 0.0}}"#,
+        r#"{"a2c": {"actors": 4, "hidden": [], "rollout_steps": 5, "learning_rate": 0.05, "discount": 0.0}}"#,
+    ] {
+        let source = source(&format!(r#"{{"source": {learner}}}"#));
+        let histories = learn(&family, &tasks, &source, 5);
+        let streams = histories.len() / tasks.len();
+        let share = |episode: usize| {
+            let of = |(i, h): (usize, &LearningHistory)| {
+                f64::from(tasks[i / streams].normalised(h.episode_returns()[episode]))
+            };
+            histories.iter().enumerate().map(of).sum::<f64>() / histories.len() as f64
+        };
+        assert!(share(4) > share(0) + 0.2 && share(4) > 0.5, "{learner}: {} to {}", share(0), share(4));
+    }
+}
+
+#[test]
+fn a_learner_of_this_program_learns_a_board_and_says_when_it_was_given_what() {
+    use surefoot_core::HistoryPhase::{Eval, Offline, Online};
+    let family = family(r#"{"family": {"shuffleboard": {"train_tasks": 3, "test_tasks": 1}}}"#);
+    let tasks = family.tasks(TaskSplit::Train);
+    let small =
+        r#"{"actor": {"hidden": [32]}, "critic": {"hidden": [32]}, "offline_batch": 64, "online_batch": 64}"#;
+    let awac = source(&format!(
+        r#"{{"source": {{"learner": {{"learner": {{"awac": {small}}}, "demonstrations": 2, "random_episodes": 2,
+        "offline_updates": 40, "judge_every_episodes": 4}}}}}}"#
+    ));
+    assert_eq!(awac.algorithm(), "awac");
+    let histories = learn(&family, &tasks, &awac, 20);
+    for h in &histories {
+        let episodes: Vec<_> = h.episodes().collect();
+        let phases: Vec<_> = episodes.iter().map(|e| h.phases[e.start]).collect();
+        let expected: Vec<_> = (0..20_usize)
+            .map(|e| match e {
+                0..2 => Offline,
+                7 | 11 | 15 | 19 => Eval,
+                _ => Online,
+            })
+            .collect();
+        assert_eq!(phases, expected);
+        let version = |e: usize| h.updates[episodes[e].start];
+        assert_eq!([0, 3, 4, 5].map(version), [0, 0, 40, 56], "16 updates after an episode of 16 shots");
+        // A judged episode is not learned from.
+        assert_eq!(version(8), version(7));
+    }
+    assert_eq!(learn(&family, &tasks, &awac, 20), histories, "the same seeds, the same bits");
+    let room = self::family(SMALL_ROOM);
+    let context = SourceContext {
+        family: room.clone(),
+        params: room.tasks(TaskSplit::TestIn)[0].params.clone(),
+        episodes: 9,
+    };
+    let said = awac.build(&context).err().unwrap().to_string();
+    assert!(
+        said.contains("it needs actions that are quantities or evenly spaced values, and there is move"),
+        "{said}"
+    );
+    let wrong = source(r#"{"source": {"learner": {"learner": {"awac": {"temperature": -1.0}}}}}"#);
+    let context = SourceContext { family: family.clone(), params: tasks[0].params.clone(), episodes: 9 };
+    let said = wrong.build(&context).err().unwrap().to_string();
+    assert!(
+        said.contains("algorithm.learner.learner cannot be used") && said.contains("temperature"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_probe_finds_every_wiring_in_its_first_episode_or_one_actuator_in_each() {
+    let family = family(r#"{"family": {"actuator_scramble": {"train_tasks": 12, "test_tasks": 1}}}"#);
+    let tasks = family.tasks(TaskSplit::Train);
+    let of = |text: &str| curve(&tasks, &learn(&family, &tasks, &source(text), 6));
+    let (at_once, solved) = of(r#"{"source": {"wiring_probe": {}}}"#);
+    assert!((0.7..0.95).contains(&at_once[0]) && mean(&at_once, 1..6) > 0.9, "{at_once:?}");
+    assert!(solved > 0.6, "{solved}");
+    let (one_by_one, _) = of(r#"{"source": {"wiring_probe": {"per_episode": 1}}}"#);
+    assert!(one_by_one[0] < 0.5 && mean(&one_by_one, 4..6) > 0.9, "{one_by_one:?}");
+    let words = {
+        let context = SourceContext {
+            family: self::family(r#"{"family": {"dark_room": {}}}"#),
+            params: vec![7.0, 2.0],
+            episodes: 1,
+        };
+        source(r#"{"source": {"wiring_probe": {}}}"#).build(&context).err().unwrap().to_string()
+    };
+    assert!(words.starts_with("wiring_probe cannot learn dark_room"), "{words}");
 }
 
 #[test]

@@ -20,10 +20,12 @@
 //! Arrays of 4096 rows and more are in chunks of that many rows, shuffled and deflated. Texts of `histories` are of fixed length. A file appears under its
 //! name only when it is whole, see [`write_histories`]; it is read one history at a time, see [`HistoryFile`].
 
+mod foreign;
 mod info;
 mod read;
 mod write;
 
+pub use foreign::{HISTORY_FORMATS, HistoryFormat, ImportedHistories, history_format, import_histories};
 pub use info::{AlgorithmLine, HistoryInfo, SplitLine, history_info};
 pub(crate) use read::holds_histories;
 pub use read::{HistoryFile, is_history_file};

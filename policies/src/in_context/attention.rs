@@ -1,4 +1,4 @@
-//! Attention over the last `window` steps and a sink, forward and back, block of queries by block of queries.
+//! Attention over the tokens of the last `window` steps and a sink, forward and back, block of queries by block of queries.
 
 use super::config::{ModelConfig, Positions};
 use super::kernels::{Band, banded_softmax, banded_softmax_backward};
@@ -37,7 +37,8 @@ impl AttentionTable {
     /// Of these settings.
     #[must_use]
     pub fn new(model: &ModelConfig) -> Self {
-        let ModelConfig { width, heads, window, positions, .. } = *model;
+        let ModelConfig { width, heads, positions, .. } = *model;
+        let window = model.token_window();
         let rotary = positions == Positions::Rotary;
         let mut penalty = Vec::with_capacity(heads * window);
         for head in 1..=heads {

@@ -21,7 +21,47 @@ pub enum Positions {
     Rotary,
 }
 
-/// The transformer: one token for each step.
+/// What a step is for the transformer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepTokens {
+    /// One token: what is seen, and the action, the reward and the end of the step before, in one sum.
+    #[default]
+    Merged,
+    /// Three tokens: the action of the step before; its reward and end; what is seen (Laskin et al. 2022, section 3). Three times the work.
+    Triplet,
+}
+
+impl StepTokens {
+    /// Tokens of a step.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        self.parts().len()
+    }
+    /// What each of them holds. An action is predicted from the last one.
+    #[must_use]
+    pub const fn parts(self) -> &'static [TokenPart] {
+        match self {
+            Self::Merged => &[TokenPart::Whole],
+            Self::Triplet => &[TokenPart::Action, TokenPart::Reward, TokenPart::Observation],
+        }
+    }
+}
+
+/// What a token holds of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPart {
+    /// All of it.
+    Whole,
+    /// The action of the step before.
+    Action,
+    /// Reward and end of the step before.
+    Reward,
+    /// What is seen, and the step of the episode.
+    Observation,
+}
+
+/// The transformer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
@@ -35,6 +75,8 @@ pub struct ModelConfig {
     pub feed_forward: usize,
     /// Steps that a layer looks back at, the present one included. At least two to four episodes, or there is nothing to learn from.
     pub window: usize,
+    /// What a step is.
+    pub tokens: StepTokens,
     /// How attention knows how long ago a token was.
     pub positions: Positions,
     /// Bins of an action that is a quantity, from -1 to 1.
@@ -54,6 +96,7 @@ impl Default for ModelConfig {
             heads: 2,
             feed_forward: 128,
             window: 80,
+            tokens: StepTokens::Merged,
             positions: Positions::Alibi,
             action_bins: 15,
             rewards: true,
@@ -72,6 +115,12 @@ impl ModelConfig {
         self.width / self.heads
     }
 
+    /// Tokens that a layer looks back at: those of `window` steps.
+    #[must_use]
+    pub const fn token_window(&self) -> usize {
+        self.window * self.tokens.count()
+    }
+
     /// Refuses what cannot be built.
     ///
     /// # Errors
@@ -83,6 +132,7 @@ impl ModelConfig {
             heads,
             feed_forward,
             window,
+            tokens: _,
             positions,
             action_bins,
             rewards: _,

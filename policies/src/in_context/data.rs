@@ -41,7 +41,7 @@ pub enum Imitated {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowConfig {
-    /// Tokens of a window; twice the model's `window` where absent.
+    /// Steps of a window; twice the model's `window` where absent.
     pub tokens: Option<usize>,
     /// Share of windows that begin where a history does.
     pub cold_start: f64,

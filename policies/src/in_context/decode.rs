@@ -1,8 +1,9 @@
-//! One token at a time over a ring of keys and values: the same numbers as the banded pass over the whole life.
+//! One step at a time, token by token, over a ring of keys and values: the same numbers as the banded pass over the whole life.
 //!
 //! A layer's keys and values have seen up to `window` steps back each, so what a ring holds is what training saw, and memory reaches
 //! `layers x window` steps. Entries are written at `position % window` and never moved; their age is a matter of arithmetic.
 
+use super::config::TokenPart;
 use super::kernels::{attention_weights, layer_norm, matvec, strided_products, weighted_sum};
 use super::network::{NORM_EPSILON, Network};
 use super::shape::NormAt;
@@ -14,7 +15,7 @@ use crate::nn::kernels::{self, Norm};
 pub struct Context {
     /// Tokens so far.
     pub position: u64,
-    /// `[layers, 2, width, window]`: keys and values, one ring for each number.
+    /// `[layers, 2, width, tokens of a window]`: keys and values, one ring for each number.
     pub rings: Vec<f32>,
 }
 
@@ -23,7 +24,7 @@ impl Context {
     #[must_use]
     pub fn new(network: &Network) -> Self {
         let model = &network.model;
-        Self { position: 0, rings: vec![0.0; model.layers * 2 * model.width * model.window] }
+        Self { position: 0, rings: vec![0.0; model.layers * 2 * model.width * model.token_window()] }
     }
 }
 
@@ -64,16 +65,32 @@ impl Decoder {
             attended: zeros(model.width),
             branch: zeros(model.width),
             hidden: zeros(model.feed_forward),
-            scores: zeros(model.window),
-            penalty: zeros(model.window),
+            scores: zeros(model.token_window()),
+            penalty: zeros(model.token_window()),
             logits: zeros(network.shape.logits()),
         }
     }
 
-    /// Takes in a token and leaves its logits. Real-time safe: does not allocate, lock or block.
+    /// Takes in a step and leaves the logits of its action. Real-time safe: does not allocate, lock or block.
     pub fn step(&mut self, network: &Network, theta: &[f32], token: Token<'_>, context: &mut Context) {
+        for part in network.model.tokens.parts() {
+            self.take_in(network, theta, (token, *part), context);
+        }
+        let Self { x, normal, rows, logits, .. } = self;
+        norm(theta, network.layout.norm, x, normal, rows);
+        matvec(rows, network.layout.head.weight.of(theta), network.layout.head.bias.of(theta), logits);
+    }
+
+    /// One token through all blocks.
+    fn take_in(
+        &mut self,
+        network: &Network,
+        theta: &[f32],
+        token: (Token<'_>, TokenPart),
+        context: &mut Context,
+    ) {
         let model = &network.model;
-        let (d, window, head_width) = (model.width, model.window, model.head_width());
+        let (d, window, head_width) = (model.width, model.token_window(), model.head_width());
         let Self {
             x,
             normal,
@@ -85,7 +102,7 @@ impl Decoder {
             hidden,
             scores,
             penalty,
-            logits,
+            logits: _,
         } = self;
         network.tokens().read(theta, token, x, branch, token_quantities);
         let slot = (context.position % window as u64) as usize;
@@ -134,8 +151,6 @@ impl Decoder {
             matvec(hidden, at.down.weight.of(theta), at.down.bias.of(theta), branch);
             kernels::add(x, branch);
         }
-        norm(theta, network.layout.norm, x, normal, rows);
-        matvec(rows, network.layout.head.weight.of(theta), network.layout.head.bias.of(theta), logits);
         context.position = context.position.saturating_add(1);
     }
 }

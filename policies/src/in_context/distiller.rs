@@ -337,7 +337,8 @@ impl HistoryLearner for Distiller {
     }
 
     fn tokens(&self) -> u64 {
-        self.windows.iter().map(|w| w.len() as u64).sum()
+        let of_a_step = self.config.model.tokens.count() as u64;
+        self.windows.iter().map(|w| w.len() as u64 * of_a_step).sum()
     }
 
     fn policy(&self, slots: usize) -> Result<Box<dyn Policy>, LearnError> {

@@ -19,7 +19,7 @@ pub mod tokens;
 pub mod windows;
 
 pub use artifact::Acting;
-pub use config::{ModelConfig, Positions};
+pub use config::{ModelConfig, Positions, StepTokens};
 pub use data::WindowConfig;
 pub use distiller::{Distiller, DistillerConfig, OptimizerConfig};
 pub use policy::InContextPolicy;

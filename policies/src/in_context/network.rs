@@ -1,11 +1,11 @@
 //! The transformer over one window of tokens, forward and back, by hand: pre-norm blocks, banded causal attention with a sink, ReLU.
 
 use super::attention::{Attended, AttentionTable};
-use super::config::ModelConfig;
+use super::config::{ModelConfig, TokenPart};
 use super::kernels::{cross_entropy, layer_norm};
 use super::products::{View, product};
 use super::shape::{Layout, LinearAt, NormAt, TokenShape};
-use super::tokens::Tokens;
+use super::tokens::{Token, Tokens};
 use super::windows::Window;
 use crate::nn::kernels::{self, Norm};
 
@@ -74,7 +74,7 @@ pub struct Pass {
     x: Vec<f32>,
     blocks: Vec<BlockTrace>,
     norm: NormTrace,
-    /// `[n, logits]`.
+    /// `[n, logits]` of `n` tokens: an action is predicted from the last one of each step.
     pub logits: Vec<f32>,
     gradient: Vec<f32>,
     branch: Vec<f32>,
@@ -141,9 +141,15 @@ impl Network {
         Tokens { model: &self.model, shape: &self.shape, layout: &self.layout }
     }
 
+    /// Token `i` of a window, and what it holds of its step.
+    fn token<'w>(&self, window: &'w Window, i: usize) -> (Token<'w>, TokenPart) {
+        let parts = self.model.tokens.parts();
+        (window.token(i / parts.len()), parts[i % parts.len()])
+    }
+
     /// Logits of every token of a window, into `pass.logits`.
     pub fn forward(&self, theta: &[f32], window: &Window, pass: &mut Pass) {
-        let (n, d) = (window.len(), self.model.width);
+        let (n, d) = (window.len() * self.model.tokens.count(), self.model.width);
         let quantities = self.shape.quantities();
         pass.token_hidden.resize(n * d, 0.0);
         pass.token_quantities.resize(n * quantities, 0.0);
@@ -152,7 +158,7 @@ impl Network {
         for i in 0..n {
             tokens.read(
                 theta,
-                window.token(i),
+                self.token(window, i),
                 &mut pass.x[i * d..(i + 1) * d],
                 &mut pass.token_hidden[i * d..(i + 1) * d],
                 &mut pass.token_quantities[i * quantities..(i + 1) * quantities],
@@ -194,9 +200,10 @@ impl Network {
     /// Turns `pass.logits` into the loss's gradient: every prediction counts `scale` times its token's weight.
     pub fn loss(&self, window: &Window, smoothing: f32, scale: f32, pass: &mut Pass) -> LossSums {
         let mut sums = LossSums::default();
-        let dims = self.shape.action.len();
-        for (i, row) in pass.logits.chunks_exact_mut(self.shape.logits()).enumerate() {
-            let weight = window.weight(i);
+        let (dims, count) = (self.shape.action.len(), self.model.tokens.count());
+        for (token, row) in pass.logits.chunks_exact_mut(self.shape.logits()).enumerate() {
+            let i = token / count;
+            let weight = if token % count + 1 == count { window.weight(i) } else { 0.0 };
             if weight == 0.0 {
                 row.fill(0.0);
                 continue;
@@ -218,7 +225,7 @@ impl Network {
 
     /// Adds the gradient of the parameter to `of_theta`, after [`loss`](Self::loss).
     pub fn backward(&self, theta: &[f32], window: &Window, pass: &mut Pass, of_theta: &mut [f32]) {
-        let (n, d) = (window.len(), self.model.width);
+        let (n, d) = (window.len() * self.model.tokens.count(), self.model.width);
         let Pass {
             token_hidden,
             token_quantities,
@@ -272,7 +279,7 @@ impl Network {
             let quantities = &token_quantities[i * quantities..(i + 1) * quantities];
             tokens.read_backward(
                 theta,
-                window.token(i),
+                self.token(window, i),
                 gradient,
                 [hidden, quantities],
                 &mut branch[..d],

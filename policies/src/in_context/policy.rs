@@ -1,5 +1,6 @@
 //! The transformer as it acts: it remembers across episodes and learns from what it remembers; its weights stay as they are.
 
+use serde::Serialize;
 use surefoot_core::{
     ActMode, Feedback, Normalizer, Outcome, Policy, PolicyArtifact, PolicyError, ResetScope, Rows, RowsMut,
     StepEnd, Stream,
@@ -12,7 +13,7 @@ use super::shape::Bins;
 use super::tokens::{Before, Masked, Token};
 
 /// What was kept out of contexts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Poison {
     /// Observations that were not finite: the context stays as it was, and the fallback acts.
     pub observations: u64,
@@ -31,8 +32,14 @@ struct Slot {
     step: usize,
     /// Control steps of the episode.
     ticks: u64,
-    /// The last action's bins; nothing has happened yet where this is not `lived`.
+    /// What the last token's action was, as far as it is known: bins of what was executed, of what was chosen before that is heard.
+    /// Nothing has happened yet where this is not `lived`.
     bins: Vec<u32>,
+    /// Bins of what was chosen, held until the next token.
+    held: Vec<u32>,
+    /// Sum of what was executed since the last token, over so many control steps; of a choice, the last one.
+    executed: Vec<f32>,
+    executed_steps: u32,
     lived: bool,
     /// Since the last token, in units of the data's largest.
     reward: f32,
@@ -50,11 +57,43 @@ impl Slot {
             step: 0,
             ticks: 0,
             bins: vec![0; network.shape.action.len()],
+            held: vec![0; network.shape.action.len()],
+            executed: vec![0.0; network.shape.action.len()],
+            executed_steps: 0,
             lived: false,
             reward: 0.0,
             reward_known: true,
             end: StepEnd::Running,
             return_to_go: 1.0,
+        }
+    }
+
+    /// Takes a number of an action as what was done.
+    fn did(&mut self, shape: &[Bins], action: &[f32]) {
+        for ((bin, bins), a) in self.bins.iter_mut().zip(shape).zip(action) {
+            *bin = bins.bin_of(*a);
+        }
+        self.held.copy_from_slice(&self.bins);
+        self.executed_steps = 0;
+    }
+
+    /// What was executed of the token's action in one control step more.
+    fn executed(&mut self, shape: &[Bins], action: &[f32]) {
+        self.executed_steps = self.executed_steps.saturating_add(1);
+        let steps = self.executed_steps as f32;
+        let sums = self.executed.iter_mut().zip(action);
+        for ((bin, bins), (sum, a)) in self.bins.iter_mut().zip(shape).zip(sums) {
+            let mean = match bins {
+                Bins::Choices(_) => {
+                    *sum = *a;
+                    *a
+                }
+                Bins::Evenly(_) => {
+                    *sum = if self.executed_steps == 1 { *a } else { *sum + a };
+                    *sum / steps
+                }
+            };
+            *bin = bins.bin_of(mean);
         }
     }
 }
@@ -80,7 +119,7 @@ pub struct InContextPolicy {
 }
 
 /// What a saved context begins with.
-const MAGIC: &[u8; 8] = b"SFCTX\0\0\x01";
+const MAGIC: &[u8; 8] = b"SFCTX\0\0\x02";
 
 impl InContextPolicy {
     /// From its files, for `slots` robots.
@@ -154,8 +193,22 @@ impl InContextPolicy {
     /// When there is no such slot.
     pub fn save_context(&self, slot: usize) -> Result<Vec<u8>, PolicyError> {
         let Some(s) = self.slots.get(slot) else { return Err(self.no_slot(slot)) };
-        let Slot { context, seed, step, ticks, bins, lived, reward, reward_known, end, return_to_go } = s;
-        let mut bytes = Vec::with_capacity(96 + 4 * (bins.len() + context.rings.len()));
+        let Slot {
+            context,
+            seed,
+            step,
+            ticks,
+            bins,
+            held,
+            executed,
+            executed_steps,
+            lived,
+            reward,
+            reward_known,
+            end,
+            return_to_go,
+        } = s;
+        let mut bytes = Vec::with_capacity(self.saved_len(bins.len(), context.rings.len()));
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.fingerprint);
         for number in [context.position, *seed, *step as u64, *ticks] {
@@ -171,7 +224,9 @@ impl InContextPolicy {
         if self.network.shape.return_to_go {
             bytes.extend_from_slice(&return_to_go.to_le_bytes());
         }
-        bins.iter().for_each(|b| bytes.extend_from_slice(&b.to_le_bytes()));
+        bytes.extend_from_slice(&executed_steps.to_le_bytes());
+        bins.iter().chain(held).for_each(|b| bytes.extend_from_slice(&b.to_le_bytes()));
+        executed.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
         context.rings.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
         Ok(bytes)
     }
@@ -186,8 +241,7 @@ impl InContextPolicy {
         }
         let bad = |reason: &str| PolicyError::Artifact { what: "context", reason: reason.to_owned() };
         let mut fresh = Slot::new(&self.network, 0);
-        let wants = usize::from(self.network.shape.return_to_go);
-        let expected = 80 + 4 * (wants + fresh.bins.len() + fresh.context.rings.len());
+        let expected = self.saved_len(fresh.bins.len(), fresh.context.rings.len());
         if bytes.get(..8) != Some(MAGIC.as_slice()) {
             return Err(bad("it does not begin as a saved context does"));
         }
@@ -214,18 +268,22 @@ impl InContextPolicy {
         (fresh.lived, fresh.reward_known) = (bytes[72] == 1, bytes[73] == 1);
         fresh.reward = f32::from_bits(half(76));
         let mut at = 80;
-        if wants > 0 {
+        if self.network.shape.return_to_go {
             fresh.return_to_go = f32::from_bits(half(at));
             at += 4;
         }
-        for (bin, bins) in fresh.bins.iter_mut().zip(&self.network.shape.action) {
-            *bin = half(at);
-            at += 4;
-            if *bin as usize >= bins.count() {
-                return Err(bad("its last action is none"));
+        fresh.executed_steps = half(at);
+        at += 4;
+        for row in [&mut fresh.bins, &mut fresh.held] {
+            for (bin, bins) in row.iter_mut().zip(&self.network.shape.action) {
+                *bin = half(at);
+                at += 4;
+                if *bin as usize >= bins.count() {
+                    return Err(bad("its last action is none"));
+                }
             }
         }
-        for x in &mut fresh.context.rings {
+        for x in fresh.executed.iter_mut().chain(&mut fresh.context.rings) {
             *x = f32::from_bits(half(at));
             at += 4;
             if !x.is_finite() {
@@ -237,6 +295,12 @@ impl InContextPolicy {
         }
         self.slots[slot] = fresh;
         Ok(())
+    }
+
+    /// Bytes of a saved context.
+    const fn saved_len(&self, action_dim: usize, rings: usize) -> usize {
+        let wants = if self.network.shape.return_to_go { 1 } else { 0 };
+        84 + 4 * (wants + 3 * action_dim + rings)
     }
 
     fn no_slot(&self, found: usize) -> PolicyError {
@@ -251,10 +315,7 @@ impl InContextPolicy {
             Some(_) => action.copy_from_slice(&self.fallback_actions[i * dim..(i + 1) * dim]),
             None => action.fill(f32::NAN),
         }
-        let slot = &mut self.slots[i];
-        for ((bin, bins), a) in slot.bins.iter_mut().zip(&self.network.shape.action).zip(action.iter()) {
-            *bin = bins.bin_of(*a);
-        }
+        self.slots[i].did(&self.network.shape.action, action);
     }
 
     fn decide(&mut self, i: usize, temperature: f64, action: &mut [f32]) {
@@ -282,6 +343,8 @@ impl InContextPolicy {
             *bin = draw(logits, temperature, &mut stream);
             *a = bins.action_of(*bin);
         }
+        slot.held.copy_from_slice(&slot.bins);
+        slot.executed_steps = 0;
         slot.lived = true;
         slot.step += 1;
         (slot.reward, slot.reward_known, slot.end) = (0.0, true, StepEnd::Running);
@@ -336,6 +399,9 @@ impl Policy for InContextPolicy {
                 slot.context.position = 0;
                 slot.lived = false;
                 slot.bins.fill(0);
+                slot.held.fill(0);
+                slot.executed.fill(0.0);
+                slot.executed_steps = 0;
                 (slot.reward, slot.reward_known, slot.end) = (0.0, true, StepEnd::Running);
             }
             // Whoever begins a new episode has ended the last one.
@@ -382,7 +448,7 @@ impl Policy for InContextPolicy {
                 self.fall_back(i, action);
             } else if held {
                 let bins: &[Bins] = &self.network.shape.action;
-                for ((bins, bin), a) in bins.iter().zip(&self.slots[i].bins).zip(action) {
+                for ((bins, bin), a) in bins.iter().zip(&self.slots[i].held).zip(action) {
                     *a = bins.action_of(*bin);
                 }
             } else {
@@ -398,16 +464,27 @@ impl Policy for InContextPolicy {
             observation.len() == self.observation.len() && action.len() == self.network.shape.action.len();
         if slot < self.slots.len() && fits {
             self.take_in(slot, observation, action);
-            self.observe(&[Feedback { slot, outcome: *outcome }]);
+            self.observe(&[Feedback { slot, outcome: *outcome, executed: Some(action) }]);
         }
     }
 
-    fn observe(&mut self, feedback: &[Feedback]) {
+    fn observe(&mut self, feedback: &[Feedback<'_>]) {
         if let Some(fallback) = &mut self.fallback {
             fallback.observe(feedback);
         }
-        for Feedback { slot, outcome } in feedback {
+        let stride = u64::from(self.acting.token_stride);
+        for Feedback { slot, outcome, executed } in feedback {
             let Some(slot) = self.slots.get_mut(*slot) else { continue };
+            // What is no number is nothing that was done.
+            if let Some(action) = executed.filter(|a| a.iter().all(|x| x.is_finite())) {
+                slot.executed(&self.network.shape.action, action);
+            }
+            if slot.ticks.is_multiple_of(stride) {
+                // The token is whole: nothing is held any more.
+                slot.held.copy_from_slice(&slot.bins);
+                slot.executed.fill(0.0);
+                slot.executed_steps = 0;
+            }
             slot.end = outcome.end;
             if !outcome.reward.is_finite() {
                 self.poison.rewards += 1;
@@ -423,9 +500,16 @@ impl Policy for InContextPolicy {
 }
 
 impl InContextPolicy {
+    /// A control step in which somebody else acted.
     fn take_in(&mut self, i: usize, observation: &[f32], action: &[f32]) {
         if observation.iter().chain(action).any(|x| !x.is_finite()) {
             self.poison.observations += 1;
+            return;
+        }
+        let slot = &mut self.slots[i];
+        let held = !slot.ticks.is_multiple_of(u64::from(self.acting.token_stride));
+        slot.ticks += 1;
+        if held {
             return;
         }
         self.observation.copy_from_slice(observation);
@@ -433,12 +517,7 @@ impl InContextPolicy {
         let mut own = std::mem::take(&mut self.unused_action);
         self.decide(i, 0.0, &mut own);
         self.unused_action = own;
-        let slot = &mut self.slots[i];
-        // A token, however many control steps it stands for.
-        slot.ticks += u64::from(self.acting.token_stride);
-        for ((bin, bins), a) in slot.bins.iter_mut().zip(&self.network.shape.action).zip(action) {
-            *bin = bins.bin_of(*a);
-        }
+        self.slots[i].did(&self.network.shape.action, action);
     }
 }
 

@@ -1,13 +1,15 @@
-//! One step, one token: `observation + action before + reward before + how the step before ended + step of the episode`.
+//! One step, one token: `observation + action before + reward before + how the step before ended + step of the episode`; or three:
+//! `action before`, `reward before + how the step before ended`, `observation + step of the episode`. At the beginning of a life, where nothing
+//! came before, `begin` stands in its place.
 //!
 //! The same encoder reads the observation when it is the present one and when it has become a past one, so that attention can find
 //! earlier visits of the same state.
 
 use surefoot_core::StepEnd;
 
-use super::config::ModelConfig;
+use super::config::{ModelConfig, TokenPart};
 use super::kernels::{add_scaled, matvec};
-use super::shape::{Entry, Layout, TokenShape};
+use super::shape::{At, Entry, Layout, TokenShape};
 use crate::nn::kernels;
 
 /// Parts of a token that were left out in training, so that a policy can do without them.
@@ -78,8 +80,38 @@ pub struct Tokens<'a> {
 }
 
 impl Tokens<'_> {
-    /// Rows of the parameter that a token adds up, but for quantities and the reward's size.
-    fn rows(&self, token: Token<'_>, mut each: impl FnMut(std::ops::Range<usize>)) {
+    /// Rows of the parameter that a part of a token adds up, but for quantities and the reward's size.
+    fn rows(&self, token: Token<'_>, part: TokenPart, mut each: impl FnMut(std::ops::Range<usize>)) {
+        let (d, at) = (self.model.width, &self.layout.tokens);
+        let holds = |this: TokenPart| part == TokenPart::Whole || part == this;
+        if holds(TokenPart::Observation) {
+            self.observation_rows(token, &mut each);
+        }
+        if part == TokenPart::Observation {
+            return;
+        }
+        let Before::Step { action, reward: _, end } = token.before else {
+            each(at.begin.range());
+            return;
+        };
+        if holds(TokenPart::Reward) {
+            each(at.end.row(end_row(end), d));
+        }
+        if holds(TokenPart::Action) {
+            if token.masked.action {
+                each(at.masked[1].range());
+            } else {
+                for (table, bin) in at.actions.iter().zip(action) {
+                    each(table.row(*bin as usize, d));
+                }
+            }
+        }
+        if self.model.rewards && holds(TokenPart::Reward) {
+            each(if token.masked.reward { at.masked[2].range() } else { at.reward.bias.range() });
+        }
+    }
+
+    fn observation_rows(&self, token: Token<'_>, each: &mut impl FnMut(std::ops::Range<usize>)) {
         let (d, at) = (self.model.width, &self.layout.tokens);
         if token.masked.observation {
             each(at.masked[0].range());
@@ -94,28 +126,25 @@ impl Tokens<'_> {
             }
         }
         each(at.step.row(token.step.min(self.shape.steps - 1), d));
-        let Before::Step { action, reward: _, end } = token.before else {
-            each(at.begin.range());
-            return;
-        };
-        each(at.end.row(end_row(end), d));
-        if token.masked.action {
-            each(at.masked[1].range());
-        } else {
-            for (table, bin) in at.actions.iter().zip(action) {
-                each(table.row(*bin as usize, d));
-            }
-        }
-        if self.model.rewards {
-            each(if token.masked.reward { at.masked[2].range() } else { at.reward.bias.range() });
+    }
+
+    fn reward(&self, token: Token<'_>, part: TokenPart) -> Option<f32> {
+        let held = matches!(part, TokenPart::Whole | TokenPart::Reward);
+        match token.before {
+            Before::Step { reward, .. } if held && self.model.rewards && !token.masked.reward => Some(reward),
+            _ => None,
         }
     }
 
-    fn reward(&self, token: Token<'_>) -> Option<f32> {
-        match token.before {
-            Before::Step { reward, .. } if self.model.rewards && !token.masked.reward => Some(reward),
-            _ => None,
-        }
+    /// What a return to go is multiplied with, where this part holds one: it stands beside the observation.
+    fn return_to_go(&self, part: TokenPart) -> Option<At> {
+        let held = matches!(part, TokenPart::Whole | TokenPart::Observation);
+        self.layout.tokens.return_to_go.filter(|_| held)
+    }
+
+    /// Whether quantities that are seen are in this part.
+    const fn quantities_are_in(token: Token<'_>, part: TokenPart) -> bool {
+        matches!(part, TokenPart::Whole | TokenPart::Observation) && !token.masked.observation
     }
 
     fn quantities<'q>(&self, token: Token<'_>, row: &'q mut [f32]) -> &'q [f32] {
@@ -129,17 +158,17 @@ impl Tokens<'_> {
         &row[..n]
     }
 
-    /// Writes the token's row (`[width]`). `hidden` (`[width]`) and `quantities` (`[quantities]`) are what the way back needs.
+    /// Writes the row of a part of a token (`[width]`). `hidden` (`[width]`) and `quantities` (`[quantities]`) are what the way back needs.
     pub fn read(
         &self,
         theta: &[f32],
-        token: Token<'_>,
+        (token, part): (Token<'_>, TokenPart),
         row: &mut [f32],
         hidden: &mut [f32],
         quantities: &mut [f32],
     ) {
         match self.layout.tokens.quantities {
-            Some([first, second]) if !token.masked.observation => {
+            Some([first, second]) if Self::quantities_are_in(token, part) => {
                 let x = self.quantities(token, quantities);
                 matvec(x, first.weight.of(theta), first.bias.of(theta), hidden);
                 // A NaN stays one.
@@ -148,11 +177,11 @@ impl Tokens<'_> {
             }
             _ => row.fill(0.0),
         }
-        self.rows(token, |range| kernels::add(row, &theta[range]));
-        if let Some(reward) = self.reward(token) {
+        self.rows(token, part, |range| kernels::add(row, &theta[range]));
+        if let Some(reward) = self.reward(token, part) {
             add_scaled(row, self.layout.tokens.reward.weight.of(theta), reward);
         }
-        if let Some(at) = self.layout.tokens.return_to_go {
+        if let Some(at) = self.return_to_go(part) {
             add_scaled(row, at.of(theta), token.return_to_go);
         }
     }
@@ -161,20 +190,22 @@ impl Tokens<'_> {
     pub fn read_backward(
         &self,
         theta: &[f32],
-        token: Token<'_>,
+        (token, part): (Token<'_>, TokenPart),
         gradient: &[f32],
         [hidden, quantities]: [&[f32]; 2],
         scratch: &mut [f32],
         of_theta: &mut [f32],
     ) {
-        self.rows(token, |range| kernels::add(&mut of_theta[range], gradient));
-        if let Some(reward) = self.reward(token) {
+        self.rows(token, part, |range| kernels::add(&mut of_theta[range], gradient));
+        if let Some(reward) = self.reward(token, part) {
             add_scaled(self.layout.tokens.reward.weight.of_mut(of_theta), gradient, reward);
         }
-        if let Some(at) = self.layout.tokens.return_to_go {
+        if let Some(at) = self.return_to_go(part) {
             add_scaled(at.of_mut(of_theta), gradient, token.return_to_go);
         }
-        if let (Some([first, second]), false) = (self.layout.tokens.quantities, token.masked.observation) {
+        if let (Some([first, second]), true) =
+            (self.layout.tokens.quantities, Self::quantities_are_in(token, part))
+        {
             let d = self.model.width;
             kernels::add(second.bias.of_mut(of_theta), gradient);
             for (i, h) in hidden.iter().enumerate() {

@@ -6,11 +6,9 @@ use surefoot_core::{LearnError, PolicyArtifact, PolicyCard};
 
 use super::adam::Adam;
 use super::gaussian_net::GaussianNet;
-use super::gaussian_policy::GaussianPolicy;
 use super::inputs::Inputs;
 use super::mlp::Pass;
 use super::params::{Arrays, Gradients, Params, gradient_norm, to_safetensors};
-use super::policy_network::Architecture;
 use super::{Context, positive, require};
 
 /// Name of the flat parameter of every policy's perceptron.
@@ -27,11 +25,15 @@ pub trait PolicyNet: Clone + std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the tensor library fails.
     fn deploy(&self, arrays: &mut Arrays) -> Result<(), LearnError>;
-    /// Mean of `log pi(a|s)` over these rows, nats per step.
+    /// Mean of `log pi(a|s)` over these rows, nats per step; `None` of a policy whose density nobody knows.
     ///
     /// # Errors
     /// When the shapes do not fit.
-    fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<f64, LearnError>;
+    fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<Option<f64>, LearnError>;
+}
+
+/// A policy's network that has a middle.
+pub trait MeanNet: PolicyNet {
     /// What it does without noise, as rows.
     ///
     /// # Errors
@@ -70,7 +72,8 @@ pub struct Actor<N = GaussianNet> {
     average: Option<N>,
     average_rate: f64,
     adam: Adam,
-    architecture: Architecture,
+    /// Of the policy card.
+    architecture: serde_json::Value,
 }
 
 impl<N: PolicyNet> Actor<N> {
@@ -81,7 +84,7 @@ impl<N: PolicyNet> Actor<N> {
     pub fn of(
         build: impl Fn() -> Result<N, LearnError>,
         rates: ActorRates,
-        architecture: Architecture,
+        architecture: serde_json::Value,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let ActorRates { learning_rate, weight_decay, average_rate, max_explore_std } = rates;
@@ -169,7 +172,7 @@ impl<N: PolicyNet> Actor<N> {
         self.adam.import("adam/", from, steps)
     }
 
-    /// The deployable policy: weights under their learner names, as [`PolicyNet::deploy`] changes them.
+    /// The deployable policy: weights under their learner names, as [`PolicyNet::deploy`] changes them, and those that `beside` adds.
     ///
     /// # Errors
     /// When weights cannot be exported.
@@ -178,11 +181,13 @@ impl<N: PolicyNet> Actor<N> {
         inputs: &Inputs,
         algorithm: &str,
         updates: u64,
+        beside: impl FnOnce(&mut Arrays) -> Result<(), LearnError>,
     ) -> Result<PolicyArtifact, LearnError> {
         let net = self.acting();
         let mut arrays = Arrays::new();
         net.params().export("", &mut arrays)?;
         net.deploy(&mut arrays)?;
+        beside(&mut arrays)?;
         let weights = to_safetensors(&arrays)
             .map_err(|reason| LearnError::Tensor { context: "policy export", reason })?;
         let card = PolicyCard {
@@ -192,23 +197,8 @@ impl<N: PolicyNet> Actor<N> {
             normalizer: inputs.normalizer.clone(),
             data_hashes: inputs.data_hashes.clone(),
             updates,
-            architecture: self.architecture.to_json(),
+            architecture: self.architecture.clone(),
         };
         Ok(PolicyArtifact { card, weights })
-    }
-
-    /// The policy ready to act, built from its own artefact: what acts in training is what will be deployed.
-    ///
-    /// # Errors
-    /// When weights cannot be exported.
-    pub fn policy(
-        &self,
-        inputs: &Inputs,
-        algorithm: &str,
-        updates: u64,
-        slots: usize,
-    ) -> Result<GaussianPolicy, LearnError> {
-        let artifact = self.artifact(inputs, algorithm, updates)?;
-        Ok(GaussianPolicy::from_artifact(&artifact, slots)?)
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
 use super::actor::PolicyNet;
+use super::compute::Start;
 use super::critic::{Judgement, Judging, taken_value};
 use super::inputs::{BatchRows, tensor};
 use super::max_entropy::{LogScale, PolicyLoss};
@@ -121,7 +122,7 @@ impl BehaviourClone {
         config: BehaviourPenaltyConfig,
         policy: &SquashedActorConfig,
         dims: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let BehaviourPenaltyConfig {
@@ -155,7 +156,7 @@ impl BehaviourClone {
                 LogScale::new("log_penalty", penalty, penalty_learning_rate).map(|scale| (scale, most))
             })
             .transpose()?;
-        let net = SquashedNet::new(NAME, policy, dims, seed, learner)?;
+        let net = SquashedNet::new(NAME, policy, dims, start, learner)?;
         let trained = Trainable::new(NAME, net.params().clone(), learning_rate);
         Ok(Self { net, trained, penalty, multiplier, weighting, in_targets })
     }

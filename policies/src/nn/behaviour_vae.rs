@@ -10,11 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
+use super::compute::Start;
 use super::critic::Critics;
 use super::input_pass::InputPass;
 use super::inputs::{BatchRows, side_by_side};
 use super::mlp::Mlp;
-use super::params::{Gradients, Params, gradient_norm};
+use super::params::{Arrays, Gradients, Params, gradient_norm};
 use super::size::{refuse_hidden, refuse_parameters};
 use super::trainable::Trainable;
 use super::{Context, mean, positive, require};
@@ -25,7 +26,7 @@ const DECODER: &str = "behaviour/decoder";
 /// Bounds of the logarithm of a latent's deviation.
 const LOG_STD: [f32; 2] = [-4.0, 15.0];
 /// Latents of samples are clipped to this size.
-const LATENT_CLIP: f32 = 0.5;
+pub const LATENT_CLIP: f32 = 0.5;
 
 /// The autoencoder and how it learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,7 +80,7 @@ impl BehaviourVae {
     pub fn new(
         config: &BehaviourConfig,
         dims: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let BehaviourConfig { hidden, kl_weight, learning_rate } = config;
@@ -103,8 +104,8 @@ impl BehaviourVae {
             check(false, "behaviour.hidden", &reason)?;
         }
         let mut params = Params::default();
-        let encoder = Mlp::new(&mut params, seed, ENCODER, encoder).context("behaviour")?;
-        let decoder = Mlp::new(&mut params, seed, DECODER, decoder).context("behaviour")?;
+        let encoder = Mlp::new(&mut params, start, ENCODER, encoder).context("behaviour")?;
+        let decoder = Mlp::new(&mut params, start, DECODER, decoder).context("behaviour")?;
         let trained = Trainable::new(NAME, params, *learning_rate);
         Ok(Self { encoder, decoder, trained, kl_weight: *kl_weight, dims })
     }
@@ -172,6 +173,17 @@ impl BehaviourVae {
         let clipped: Vec<f32> = latents.iter().map(|z| z.clamp(-LATENT_CLIP, LATENT_CLIP)).collect();
         let input = side_by_side(observation, &clipped, [o, latent_dim(a)]).context("behaviour")?;
         self.decoder.infer(&input).context("behaviour decoder")
+    }
+
+    /// Adds the weights of the decoder: what a policy acts by.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn deploy_decoder(&self, to: &mut Arrays) -> Result<(), LearnError> {
+        let mut all = Arrays::new();
+        self.trained.params().export("", &mut all)?;
+        to.extend(all.into_iter().filter(|(name, _)| name.starts_with(DECODER)));
+        Ok(())
     }
 
     /// One optimiser step.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::{LearnError, Stream};
 
 use super::adam::Adam;
+use super::compute::Start;
 use super::input_pass::InputPass;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Gradients, Params, gradient_norm};
@@ -159,6 +160,28 @@ pub fn drawn_targets(judgements: &[Judgement]) -> Vec<&Vec<f32>> {
     judgements.iter().map(|j| &j.target).filter(|q| !q.is_empty()).collect()
 }
 
+/// `max_k (least min_j Qt_j + (1 - least) max_j Qt_j)` over the critics that were drawn, for targets' rows that are several times `n` states,
+/// one time for each action `k`: `[n]`. A NaN wins: it must be seen.
+#[must_use]
+pub fn soft_clipped_maximum(judgements: &[Judgement], least: f32, n: usize) -> Vec<f32> {
+    let drawn = drawn_targets(judgements);
+    let (low, high) = (Judging::Min.of(&drawn), largest(drawn.iter().map(|q| q.as_slice())));
+    let mixed = low.iter().zip(&high).map(|(min, max)| least * min + (1.0 - least) * max);
+    largest(mixed.collect::<Vec<f32>>().chunks_exact(n.max(1)))
+}
+
+/// The largest of each row. A NaN wins: it must be seen.
+fn largest<'a>(lists: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
+    let mut largest: Vec<f32> = Vec::new();
+    for list in lists {
+        if largest.is_empty() {
+            largest = list.to_vec();
+        }
+        largest.iter_mut().zip(list).for_each(|(m, x)| *m = if *m > *x || m.is_nan() { *m } else { *x });
+    }
+    largest
+}
+
 /// `Q(s, a)` of the data's actions, `[batch]`.
 #[must_use]
 pub fn taken_value(judgements: &[Judgement], judging: Judging) -> Vec<f32> {
@@ -207,7 +230,7 @@ impl Critics {
     pub fn new(
         config: &CriticConfig,
         dims: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let CriticConfig {
@@ -239,7 +262,7 @@ impl Critics {
         let member = |j| {
             let build = || {
                 let mut params = Params::default();
-                let network = Mlp::new(&mut params, seed, &format!("critic{j}"), shape.clone())?;
+                let network = Mlp::new(&mut params, start, &format!("critic{j}"), shape.clone())?;
                 Ok((params, network))
             };
             let (params, network) = build().context("critic")?;
@@ -399,6 +422,14 @@ impl Critics {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.members.first().map_or(0, |m| m.adam.steps())
+    }
+
+    /// Adds the weights of the first critic: what a policy acts by.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn deploy_first(&self, to: &mut Arrays) -> Result<(), LearnError> {
+        self.members.first().map_or(Ok(()), |m| m.params.export("", to))
     }
 
     /// Adds weights, targets and moments.

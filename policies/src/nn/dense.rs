@@ -1,5 +1,6 @@
 //! The forward pass of a perceptron on the control thread: preallocated, plain `f32` loops.
 
+use super::mlp::NORM_EPSILON;
 use super::params::transposed;
 
 /// One layer.
@@ -9,6 +10,8 @@ pub struct DenseLayer {
     weight: Vec<f32>,
     /// `[out]`.
     bias: Vec<f32>,
+    /// Scale and shift of layer normalisation, `[out]` each.
+    norm: Option<[Vec<f32>; 2]>,
 }
 
 impl DenseLayer {
@@ -16,7 +19,14 @@ impl DenseLayer {
     #[must_use]
     pub fn new(weight: &[f32], bias: Vec<f32>) -> Self {
         let dims = [bias.len(), weight.len() / bias.len().max(1)];
-        Self { weight: transposed(weight, dims), bias }
+        Self { weight: transposed(weight, dims), bias, norm: None }
+    }
+
+    /// The same with layer normalisation behind it, `[out]` each.
+    #[must_use]
+    pub fn normalised(mut self, scale: Vec<f32>, shift: Vec<f32>) -> Self {
+        self.norm = Some([scale, shift]);
+        self
     }
 
     fn forward(&self, x: &[f32], y: &mut [f32]) {
@@ -24,6 +34,15 @@ impl DenseLayer {
         for (x, row) in x.iter().zip(self.weight.chunks_exact(y.len())) {
             for (y, w) in y.iter_mut().zip(row) {
                 *y += x * w;
+            }
+        }
+        if let Some([scale, shift]) = &self.norm {
+            let n = y.len().max(1) as f32;
+            let mean = y.iter().sum::<f32>() / n;
+            let variance = y.iter().map(|y| (y - mean) * (y - mean)).sum::<f32>() / n;
+            let inverse_std = (variance + NORM_EPSILON).sqrt().recip();
+            for ((y, scale), shift) in y.iter_mut().zip(scale).zip(shift) {
+                *y = scale * ((*y - mean) * inverse_std) + shift;
             }
         }
     }

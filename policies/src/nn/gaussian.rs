@@ -93,6 +93,23 @@ pub fn entropy(log_std: &[f32]) -> f64 {
     log_std.iter().map(|s| f64::from(*s) + 0.5 * (2.0 * PI * std::f64::consts::E).ln()).sum()
 }
 
+/// Mean of `KL(old, new)` over rows, nats: each with means `[n * action_dim]` and logarithms of deviations `[action_dim]`.
+#[must_use]
+pub fn divergence(old: (&[f32], &[f32]), new: (&[f32], &[f32])) -> f64 {
+    let dim = old.1.len().max(1);
+    let rows = (old.0.len() / dim).max(1) as f64;
+    let pairs = old.0.chunks_exact(dim).zip(new.0.chunks_exact(dim));
+    let row = |(before, after): (&[f32], &[f32])| {
+        let numbers = before.iter().zip(after).zip(old.1.iter().zip(new.1));
+        let one = |((m, n), (s, t)): ((&f32, &f32), (&f32, &f32))| {
+            let [m, n, s, t] = [m, n, s, t].map(|x| f64::from(*x));
+            t - s + ((2.0 * s).exp() + (m - n).powi(2)) / (2.0 * (2.0 * t).exp()) - 0.5
+        };
+        numbers.map(one).sum::<f64>()
+    };
+    pairs.map(row).sum::<f64>() / rows
+}
+
 /// `mean + exp(log_std) noise`, inside `[-1, 1]`: what the robot would execute. All rows of `log_std.len()`.
 #[must_use]
 pub fn sample(mean: &[f32], log_std: &[f32], noise: &[f32]) -> Vec<f32> {

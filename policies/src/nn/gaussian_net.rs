@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
-use super::actor::{Actor, ActorRates, NETWORK, PolicyNet};
+use super::actor::{Actor, ActorRates, MeanNet, NETWORK, PolicyNet};
+use super::compute::Start;
 use super::inputs::tensor;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Gradients, Params, Part, gradient_norm};
@@ -79,7 +80,7 @@ impl GaussianNet {
     pub fn new(
         config: &ActorConfig,
         [observation_dim, action_dim]: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let ActorConfig { hidden, min_log_std, max_log_std, initial_std, .. } = config;
@@ -103,7 +104,7 @@ impl GaussianNet {
         )?;
         let build = || {
             let mut params = Params::default();
-            let mlp = Mlp::new(&mut params, seed, NETWORK, shape)?.in_halves();
+            let mlp = Mlp::new(&mut params, start, NETWORK, shape)?.in_halves();
             let start = (part / (1.0 - part)).ln() as f32;
             let part = Part { name: LOG_STD.into(), dims: vec![action_dim], at: 0, by_columns: false };
             let log_std_parameter = params.add(LOG_STD, vec![part], &vec![start; action_dim])?;
@@ -128,6 +129,65 @@ impl GaussianNet {
         }
         let norm = gradient_norm(&gradients);
         Ok((gradients, norm))
+    }
+
+    /// The Fisher matrix times `v` over these observations ([`natural_gradient`](super::natural_gradient)); `v` names every parameter.
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub fn fisher_product(&self, observation: &Tensor, v: &Gradients) -> Result<Gradients, LearnError> {
+        let along = |name: &str| v.get(name).map_or(&[][..], Vec::as_slice);
+        let precision: Vec<f32> = self.log_std_row()?.iter().map(|s| (-2.0 * s).exp()).collect();
+        let mut moved = self.mlp.tangent(observation, along(NETWORK)).context("fisher product")?;
+        let rows = (moved.len() / precision.len().max(1)).max(1) as f32;
+        for row in moved.chunks_exact_mut(precision.len().max(1)) {
+            row.iter_mut().zip(&precision).for_each(|(m, p)| *m *= p / rows);
+        }
+        let pass = self.mean(observation).context("fisher product")?;
+        let of_network = pass.pull(moved).context("fisher product")?;
+        let slope = self.log_std_slope()?;
+        let of_log_std = slope.iter().zip(along(LOG_STD)).map(|(s, v)| 2.0 * s * s * v).collect();
+        Ok(Gradients::from([(NETWORK.to_owned(), of_network), (LOG_STD.to_owned(), of_log_std)]))
+    }
+
+    /// Adds `factor` times `direction` to the parameters.
+    ///
+    /// # Errors
+    /// When a length does not fit.
+    pub fn shift(&self, direction: &Gradients, factor: f64) -> Result<(), LearnError> {
+        self.params.shift(direction, factor)
+    }
+
+    /// Its parameters by name.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn values(&self) -> Result<Gradients, LearnError> {
+        self.params.values()
+    }
+
+    /// Takes its parameters back, bit for bit.
+    ///
+    /// # Errors
+    /// When a length does not fit.
+    pub fn set_values(&self, values: &Gradients) -> Result<(), LearnError> {
+        self.params.set_values(values)
+    }
+
+    /// Names of its parameters with their numbers.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.params.iter().map(|(name, var)| (name, var.elem_count()))
+    }
+
+    /// `d log_std / d parameter`, `[action_dim]`.
+    fn log_std_slope(&self) -> Result<Vec<f32>, LearnError> {
+        let [min, max] = self.log_std_bounds;
+        let parameter: Vec<f32> = self.log_std_parameter.to_vec1().context("deviation")?;
+        let slope = |p: &f32| {
+            let sigmoid = 1.0 / (1.0 + (-f64::from(*p)).exp());
+            ((max - min) * sigmoid * (1.0 - sigmoid)) as f32
+        };
+        Ok(parameter.iter().map(slope).collect())
     }
 
     /// The same without a gradient, as rows.
@@ -174,16 +234,18 @@ impl PolicyNet for GaussianNet {
         Ok(())
     }
 
-    fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<f64, LearnError> {
+    fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<Option<f64>, LearnError> {
         let log_std = self.log_std().context("deviation")?;
         let dim = log_std.elem_count();
         let observation_dim = observation.len() / (action.len() / dim.max(1)).max(1);
         let means = tensor(observation, observation_dim).context("log-likelihood")?;
         let means = tensor(self.infer_mean(&means)?, dim).context("log-likelihood")?;
         let log_prob = gaussian::log_prob(&means, &log_std, action).and_then(|l| scalar(&l.mean_all()?));
-        log_prob.context("log-likelihood")
+        log_prob.context("log-likelihood").map(Some)
     }
+}
 
+impl MeanNet for GaussianNet {
     fn mean_action(&self, observation: &Tensor) -> Result<Vec<f32>, LearnError> {
         self.infer_mean(observation)
     }
@@ -197,7 +259,7 @@ impl Actor<GaussianNet> {
     pub fn new(
         config: &ActorConfig,
         dims: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let ActorConfig {
@@ -216,8 +278,8 @@ impl Actor<GaussianNet> {
             average_rate: *average_rate,
             max_explore_std: *max_explore_std,
         };
-        let architecture = Architecture::tanh_mean(hidden.clone(), *max_explore_std);
-        Self::of(|| GaussianNet::new(config, dims, seed, learner), rates, architecture, learner)
+        let architecture = Architecture::tanh_mean(hidden.clone(), *max_explore_std).to_json();
+        Self::of(|| GaussianNet::new(config, dims, start, learner), rates, architecture, learner)
     }
 
     /// Adds `train/entropy` (nats) and `train/std_mean`.

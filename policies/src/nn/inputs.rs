@@ -123,6 +123,12 @@ impl Inputs {
                 check(what, expected, column.len())?;
             }
         }
+        if batch.last.len() > batch.n {
+            let (expected, found) = (batch.n, batch.last.len());
+            return Err(
+                PolicyError::Shape { what: "fresh rows of a batch (at most)", expected, found }.into()
+            );
+        }
         let columns = [
             ("a batch observation", &batch.observation),
             ("a batch action", &batch.action),

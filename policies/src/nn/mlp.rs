@@ -3,17 +3,22 @@
 //! An eager graph of single operations spends most of its time on intermediate tensors; candle sees one node per network here,
 //! and its autograd carries the gradients between networks and losses.
 
+mod autograd;
 mod passes;
+mod tangent;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, Var, bail};
 
+use super::compute::{Compute, Start};
 use super::gaussian::contiguous;
 use super::init::uniform;
 use super::kernels;
 use super::params::{Params, Part, transposed};
-use passes::{Backward, Trace, WayBack, Workspace, forward};
+use autograd::Graph;
+use passes::{Backward, Trace, WayBack, forward};
+pub use passes::{NORM_EPSILON, Workspace};
 
 /// Bound of the last layer's initial weights: outputs start near zero.
 const LAST_LAYER_BOUND: f64 = 3e-3;
@@ -73,6 +78,56 @@ impl MlpShape {
         self.layers().last().map_or(0, |l| l.end())
     }
 
+    /// Initial values of the parameter, `[parameters]`: hidden weights uniform in `1 / sqrt(in)`, biases zero, scales one, the last layer near
+    /// zero. Every part draws from the stream of its own name.
+    #[must_use]
+    pub fn initial(&self, seed: u64, name: &str) -> Vec<f32> {
+        let layers = self.layers();
+        let mut values = vec![0.0; layers.last().map_or(0, |l| l.end())];
+        for (i, l) in layers.iter().enumerate() {
+            let bound = if i + 1 == layers.len() { LAST_LAYER_BOUND } else { 1.0 / (l.input as f64).sqrt() };
+            let weight = uniform(seed, &format!("{name}/layer{i}/weight"), l.output * l.input, bound);
+            values[l.weight..l.bias()].copy_from_slice(&transposed(&weight, [l.output, l.input]));
+            if l.normalised {
+                values[l.scale()..l.shift()].fill(1.0);
+            }
+        }
+        values
+    }
+
+    /// Rows `[n * input]` to rows `[n * output]` by this parameter, without tensors.
+    #[must_use]
+    pub fn infer_rows(&self, x: &[f32], theta: &[f32], workspace: &Workspace) -> Vec<f32> {
+        forward(self, x, theta, workspace, None)
+    }
+
+    /// The gradient of the parameter, `[parameters]`: `of_output` makes the gradient of the output rows, `[n * output]`, of themselves.
+    /// `tanh_output` is not looked at.
+    pub fn gradient_of_rows(
+        &self,
+        x: &[f32],
+        theta: &[f32],
+        workspace: &Workspace,
+        of_output: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Vec<f32> {
+        let mut trace = Trace::new();
+        let y = forward(self, x, theta, workspace, Some(&mut trace));
+        let gradient = of_output(&y);
+        let layers = self.layers();
+        let way = WayBack {
+            layers: &layers,
+            x,
+            theta,
+            workspace,
+            trace: &trace,
+            gradient: &gradient,
+            of_input: false,
+        };
+        let of_theta = way.run(false).of_theta;
+        trace.into_iter().flatten().for_each(|h| h.give(workspace));
+        of_theta
+    }
+
     /// The output's dimensions for an input of this layout.
     fn check(&self, x: &Layout) -> Result<(usize, usize)> {
         let (n, input) = x.shape().dims2()?;
@@ -112,6 +167,7 @@ pub struct Mlp {
     theta: Var,
     workspace: Arc<Workspace>,
     halves: bool,
+    compute: Compute,
 }
 
 /// An output on its way to a loss.
@@ -142,24 +198,15 @@ impl Pass {
 }
 
 impl Mlp {
-    /// Hidden weights start uniform in `1 / sqrt(in)`, biases at zero, scales at one, the last layer near zero. Every part draws
-    /// from the stream of its own name.
+    /// With its [initial](MlpShape::initial) values.
     ///
     /// # Errors
     /// When the tensor library fails.
-    pub fn new(params: &mut Params, seed: u64, name: &str, shape: MlpShape) -> Result<Self> {
-        let layers = shape.layers();
-        let mut values = vec![0.0; layers.last().map_or(0, |l| l.end())];
-        for (i, l) in layers.iter().enumerate() {
-            let bound = if i + 1 == layers.len() { LAST_LAYER_BOUND } else { 1.0 / (l.input as f64).sqrt() };
-            let weight = uniform(seed, &format!("{name}/layer{i}/weight"), l.output * l.input, bound);
-            values[l.weight..l.bias()].copy_from_slice(&transposed(&weight, [l.output, l.input]));
-            if l.normalised {
-                values[l.scale()..l.shift()].fill(1.0);
-            }
-        }
+    pub fn new(params: &mut Params, start: &Start, name: &str, shape: MlpShape) -> Result<Self> {
+        let Start { seed, compute } = start;
+        let values = shape.initial(*seed, name);
         let theta = params.add(name, shape.parts(name), &values)?;
-        Ok(Self { shape, theta, workspace: Arc::default(), halves: false })
+        Ok(Self { shape, theta, workspace: Arc::default(), halves: false, compute: compute.clone() })
     }
 
     /// The same network, whose gradients are sums over two halves of the batch: for one that learns beside an even number of others, so that
@@ -188,6 +235,8 @@ impl Mlp {
             trace: Mutex::new(None),
             gradient: Arc::clone(&gradient),
             halves: self.halves,
+            compute: self.compute.clone(),
+            of_input: x.track_op() || x.is_variable(),
         };
         Ok(Pass { output: x.apply_op2(&self.theta, op)?, gradient })
     }
@@ -198,7 +247,20 @@ impl Mlp {
     /// When the shape does not fit.
     pub fn infer(&self, x: &Tensor) -> Result<Vec<f32>> {
         self.shape.check(x.layout())?;
-        read(x, |x| read(&self.theta, |theta| Ok(forward(&self.shape, x, theta, &self.workspace, None))))
+        let run = |x: &[f32], theta: &[f32]| match &self.compute {
+            Compute::Fused => Ok(forward(&self.shape, x, theta, &self.workspace, None)),
+            Compute::Autograd(device) => autograd::infer(&self.shape, x, theta, device),
+        };
+        read(x, |x| read(&self.theta, |theta| run(x, theta)))
+    }
+
+    /// How the output moves with the parameter: `d y / d theta * v` for `v` `[parameters]`, rows `[batch * output]`.
+    ///
+    /// # Errors
+    /// When a shape does not fit, or layers are normalised.
+    pub fn tangent(&self, x: &Tensor, v: &[f32]) -> Result<Vec<f32>> {
+        self.shape.check(x.layout())?;
+        read(x, |x| read(&self.theta, |theta| tangent::tangent(&self.shape, x, theta, v)))
     }
 
     /// Gives a gradient's memory back for the next one.
@@ -221,9 +283,17 @@ fn read<R>(tensor: &Tensor, run: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> 
 struct MlpOp {
     shape: MlpShape,
     workspace: Arc<Workspace>,
-    trace: Mutex<Option<Trace>>,
+    trace: Mutex<Option<Way>>,
     gradient: Arc<Mutex<Option<Vec<f32>>>>,
     halves: bool,
+    compute: Compute,
+    of_input: bool,
+}
+
+/// A way forward that was gone.
+enum Way {
+    Fused(Trace),
+    Autograd(Graph),
 }
 
 impl CustomOp2 for MlpOp {
@@ -240,9 +310,18 @@ impl CustomOp2 for MlpOp {
     ) -> Result<(CpuStorage, Shape)> {
         let dims = self.shape.check(x_layout)?;
         let (x, theta) = (contiguous(x, x_layout)?, contiguous(theta, theta_layout)?);
-        let mut trace = Trace::new();
-        let y = forward(&self.shape, x, theta, &self.workspace, Some(&mut trace));
-        *lock(&self.trace) = Some(trace);
+        let (way, y) = match &self.compute {
+            Compute::Fused => {
+                let mut trace = Trace::new();
+                let y = forward(&self.shape, x, theta, &self.workspace, Some(&mut trace));
+                (Way::Fused(trace), y)
+            }
+            Compute::Autograd(device) => {
+                let (graph, y) = Graph::new(&self.shape, x, theta, device, self.of_input)?;
+                (Way::Autograd(graph), y)
+            }
+        };
+        *lock(&self.trace) = Some(way);
         Ok((CpuStorage::F32(y), Shape::from(dims)))
     }
 
@@ -253,10 +332,18 @@ impl CustomOp2 for MlpOp {
         y: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(trace) = lock(&self.trace).take() else {
+        let Some(way) = lock(&self.trace).take() else {
             bail!("a network's forward pass can be differentiated once");
         };
         let mut gradient: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+        let trace = match way {
+            Way::Fused(trace) => trace,
+            Way::Autograd(graph) => {
+                let Backward { of_theta, of_x } = graph.back(gradient)?;
+                *lock(&self.gradient) = Some(of_theta);
+                return Ok((of_x.map(|g| Tensor::from_vec(g, x.dims(), x.device())).transpose()?, None));
+            }
+        };
         if self.shape.tanh_output {
             read(y, |y| {
                 kernels::tanh_backward(&mut gradient, y);
@@ -272,7 +359,7 @@ impl CustomOp2 for MlpOp {
                     workspace: &self.workspace,
                     trace: &trace,
                     gradient: &gradient,
-                    of_input: x.track_op() || x.is_variable(),
+                    of_input: self.of_input,
                 };
                 Ok(way.run(self.halves))
             })
@@ -287,7 +374,7 @@ impl CustomOp2 for MlpOp {
 mod tests {
     use candle_core::{Device, Tensor};
 
-    use super::passes::{BLOCK, NORM_EPSILON};
+    use super::passes::BLOCK;
     use super::*;
     use crate::nn::params::Arrays;
 
@@ -328,7 +415,7 @@ mod tests {
             ] {
                 let shape = MlpShape { widths: widths.clone(), layer_norm, tanh_output };
                 let mut params = Params::default();
-                let mut net = Mlp::new(&mut params, 1, "net", shape.clone()).unwrap();
+                let mut net = Mlp::new(&mut params, &1.into(), "net", shape.clone()).unwrap();
                 if tanh_output {
                     net = net.in_halves();
                 }
@@ -386,9 +473,39 @@ mod tests {
     }
 
     #[test]
+    fn the_tensor_librarys_way_gives_what_the_fused_way_gives() {
+        for (layer_norm, tanh_output) in [(false, false), (true, false), (false, true)] {
+            let shape = MlpShape { widths: vec![5, 33, 17, 2], layer_norm, tanh_output };
+            let build = |compute| {
+                let start = Start { seed: 1, compute };
+                Mlp::new(&mut Params::default(), &start, "net", shape.clone()).unwrap()
+            };
+            let (ours, theirs) = (build(Compute::Autograd(Device::Cpu)), build(Compute::Fused));
+            let x = Tensor::from_vec(uniform(3, "rows", 11 * 5, 2.0), (11, 5), &Device::Cpu).unwrap();
+            let run = |net: &Mlp, x: &Tensor| {
+                let pass = net.forward(x).unwrap();
+                let loss = (pass.output.sqr().unwrap() + &pass.output).unwrap().sum_all().unwrap();
+                let store = loss.backward().unwrap();
+                let of_x = store.get(x).map(|g| g.flatten_all().unwrap());
+                let of_theta = Tensor::new(pass.take_gradient().unwrap(), &Device::Cpu).unwrap();
+                (pass.output, of_theta, of_x)
+            };
+            let var = Var::from_tensor(&x).unwrap();
+            let ((y, of_theta, of_x), (z, others, of_others)) = (run(&ours, &var), run(&theirs, &var));
+            close(&y, &z);
+            close(&of_theta, &others);
+            close(&of_x.unwrap(), &of_others.unwrap());
+            // Rows that nobody asks a gradient of have none.
+            assert!(run(&ours, &x).2.is_none());
+            let inferred = Tensor::new(ours.infer(&x).unwrap(), &Device::Cpu).unwrap();
+            close(&inferred, &z);
+        }
+    }
+
+    #[test]
     fn a_second_backward_is_an_error() {
         let shape = MlpShape { widths: vec![2, 3, 1], layer_norm: true, tanh_output: false };
-        let net = Mlp::new(&mut Params::default(), 1, "net", shape).unwrap();
+        let net = Mlp::new(&mut Params::default(), &1.into(), "net", shape).unwrap();
         let x = Tensor::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         let pass = net.forward(&x).unwrap();
         let loss = pass.output.sum_all().unwrap();

@@ -9,7 +9,7 @@ use surefoot_core::{
     SamplePlan, Stream, TransitionSource,
 };
 
-use super::actor::{Actor, PolicyNet};
+use super::actor::{Actor, MeanNet, PolicyNet};
 use super::behaviour_vae::latent_dim;
 use super::critic::{CriticConfig, Critics, Judged, Judgement, Judging, Weights, td_errors};
 pub use super::data_settings::{DataSettings, ReturnSteps};
@@ -65,6 +65,10 @@ pub trait Algorithm: Send + Sync {
     fn beside(&self, _data: &DataSettings) -> Beside {
         Beside::default()
     }
+    /// Steps of the sequences that it learns from; `None` where it learns from transitions.
+    fn sequence_steps(&self) -> Option<usize> {
+        None
+    }
     /// One update with this noise. Everything is checked before anything is changed, where the equations allow it.
     ///
     /// # Errors
@@ -75,7 +79,7 @@ pub trait Algorithm: Send + Sync {
         batch: &Batch,
         noise: &Noise,
     ) -> Result<Metrics, LearnError>;
-    /// Judges held-out rows; `heldout/log_likelihood` is there already.
+    /// Judges held-out rows; `heldout/log_likelihood` is there already, of a policy that has one.
     ///
     /// # Errors
     /// When the tensor library fails.
@@ -86,6 +90,13 @@ pub trait Algorithm: Send + Sync {
         rows: &BatchRows,
         metrics: &mut Metrics,
     ) -> Result<(), LearnError>;
+    /// Adds weights that the policy acts by, beside those of its network.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    fn deploy(&self, _parts: &Parts<Self::Net>, _arrays: &mut Arrays) -> Result<(), LearnError> {
+        Ok(())
+    }
     /// Forgets the moments of a value that learns beside the critics.
     fn reset_value_optimizer(&mut self) {}
     /// What it learns besides policy and critics.
@@ -150,10 +161,10 @@ impl<N: PolicyNet> Parts<N> {
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         data.check(learner)?;
-        let LearnerContext { spec, seed, threads } = context;
+        let LearnerContext { spec, seed, threads, device: _ } = context;
         Ok(Self {
             actor,
-            critics: Critics::new(critic, judged, *seed, learner)?,
+            critics: Critics::new(critic, judged, &context.start()?, learner)?,
             inputs: Inputs {
                 spec: spec.clone(),
                 normalizer: Normalizer::default(),
@@ -243,13 +254,16 @@ impl<N: PolicyNet> Parts<N> {
         Ok(judging.of(&q.iter().collect::<Vec<_>>()))
     }
 
-    /// What the policy that acts does without noise.
-    ///
-    /// # Errors
-    /// When shapes do not fit.
-    pub fn acting_mean(&self, observation: &[f32]) -> Result<Vec<f32>, LearnError> {
-        let rows = tensor(observation.to_vec(), self.dims()[0]).context("evaluation")?;
-        self.actor.acting().mean_action(&rows)
+    /// From errors of steps to the mean error of each of the sequences that they are of.
+    pub fn average_td_errors(&mut self, lengths: &[usize]) {
+        let mut rest = self.td_errors.as_slice();
+        let mean = |length: &usize| {
+            let (steps, behind) = rest.split_at((*length).min(rest.len()));
+            rest = behind;
+            mean_of(steps) as f32
+        };
+        let errors: Vec<f32> = lengths.iter().map(mean).collect();
+        self.td_errors = errors;
     }
 
     /// The value itself, or an error that names it.
@@ -316,6 +330,17 @@ impl<N: PolicyNet> Parts<N> {
         self.updates += 1;
         self.td_errors = td_errors;
         Ok(Norms { critic, actor })
+    }
+}
+
+impl<N: MeanNet> Parts<N> {
+    /// What the policy that acts does without noise.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn acting_mean(&self, observation: &[f32]) -> Result<Vec<f32>, LearnError> {
+        let rows = tensor(observation.to_vec(), self.dims()[0]).context("evaluation")?;
+        self.actor.acting().mean_action(&rows)
     }
 }
 
@@ -421,6 +446,9 @@ impl<A: Algorithm> Learner for OffPolicy<A> {
             PhaseKind::Offline => offline_batch,
             PhaseKind::Online => online_batch,
         };
+        if let Some(length) = self.algorithm.sequence_steps() {
+            return SamplePlan::Sequences { batch: (batch / length).max(1), length };
+        }
         let beside = self.algorithm.beside(&self.parts.data);
         SamplePlan::Transitions { batch, returns: self.parts.data.returns(), beside }
     }
@@ -469,7 +497,9 @@ impl<A: Algorithm> Learner for OffPolicy<A> {
             let rows = parts.inputs.rows(batch, parts.updates)?;
             let mut metrics = Metrics::new();
             let likelihood = parts.actor.acting().log_likelihood(rows.observation.clone(), &rows.action)?;
-            metrics.push("heldout/log_likelihood", likelihood);
+            if let Some(likelihood) = likelihood {
+                metrics.push("heldout/log_likelihood", likelihood);
+            }
             algorithm.evaluate(parts, batch, &rows, &mut metrics)?;
             Ok(metrics)
         })
@@ -480,11 +510,14 @@ impl<A: Algorithm> Learner for OffPolicy<A> {
     }
 
     fn policy(&self, slots: usize) -> Result<Box<dyn Policy>, LearnError> {
-        Ok(Box::new(self.parts.actor.policy(&self.parts.inputs, A::NAME, self.parts.updates, slots)?))
+        // Built from its own artefact: what acts in training is what will be deployed.
+        Ok(crate::load_policy(&self.artifact()?, slots)?)
     }
 
     fn artifact(&self) -> Result<PolicyArtifact, LearnError> {
-        self.parts.actor.artifact(&self.parts.inputs, A::NAME, self.parts.updates)
+        let Self { parts, algorithm } = self;
+        let beside = |arrays: &mut Arrays| algorithm.deploy(parts, arrays);
+        parts.actor.artifact(&parts.inputs, A::NAME, parts.updates, beside)
     }
 
     fn save(&self) -> Result<Blobs, LearnError> {

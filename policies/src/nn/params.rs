@@ -130,6 +130,42 @@ impl Params {
         Ok(())
     }
 
+    /// All flat parameters by name.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn values(&self) -> Result<Gradients, LearnError> {
+        let values = |(name, var): (&str, &Var)| Ok((name.to_owned(), var.to_vec1()?));
+        self.iter().map(values).collect::<candle_core::Result<_>>().context("parameters")
+    }
+
+    /// Takes these values, by name; what they do not name stands still.
+    ///
+    /// # Errors
+    /// When a length does not fit.
+    pub fn set_values(&self, values: &Gradients) -> Result<(), LearnError> {
+        for (name, (var, _)) in &self.entries {
+            let Some(values) = values.get(name) else { continue };
+            let tensor = Tensor::from_slice(values, var.dims(), &Device::Cpu).context("parameter step")?;
+            var.set(&tensor).context("parameter step")?;
+        }
+        Ok(())
+    }
+
+    /// Adds `factor` times `direction`, by name; what it does not name stands still.
+    ///
+    /// # Errors
+    /// When a length does not fit.
+    pub fn shift(&self, direction: &Gradients, factor: f64) -> Result<(), LearnError> {
+        let mut values = self.values()?;
+        for (name, values) in &mut values {
+            for (x, d) in values.iter_mut().zip(direction.get(name).into_iter().flatten()) {
+                *x = (f64::from(*x) + factor * f64::from(*d)) as f32;
+            }
+        }
+        self.set_values(&values)
+    }
+
     /// `self <- self + rate (other - self)`, by name.
     ///
     /// # Errors

@@ -16,11 +16,12 @@ pub struct Architecture {
     log_std_bounds: Option<[f64; 2]>,
 }
 
+/// Wider than any control thread could run: a damaged card, not a network.
+pub(super) const MAX_WIDTH: usize = 1 << 16;
+
 impl Architecture {
     const TANH_MEAN: &'static str = "tanh_mean_gaussian";
     const SQUASHED: &'static str = "squashed_gaussian";
-    /// Wider or deeper than any control thread could run: a damaged card, not a network.
-    const MAX_WIDTH: usize = 1 << 16;
 
     /// `tanh(mlp(s))` with one deviation for all states: hidden widths and the cap of exploring deviations.
     #[must_use]
@@ -85,7 +86,7 @@ pub struct PolicyNetwork {
     pub head: Head,
 }
 
-const fn artifact(what: &'static str, reason: String) -> PolicyError {
+pub(super) const fn artifact(what: &'static str, reason: String) -> PolicyError {
     PolicyError::Artifact { what, reason }
 }
 
@@ -112,7 +113,7 @@ impl PolicyNetwork {
                 return Err(artifact("architecture", format!("expected {expected}, found {found}")));
             }
         };
-        if hidden.iter().any(|h| *h == 0 || *h > Architecture::MAX_WIDTH) || max_explore_std.is_nan() {
+        if hidden.iter().any(|h| *h == 0 || *h > MAX_WIDTH) || max_explore_std.is_nan() {
             return Err(artifact("architecture", format!("widths {hidden:?} are not usable")));
         }
         let (observation_dim, action_dim) = (card.spec.observation_dim(), card.spec.action_dim());
@@ -151,6 +152,6 @@ pub(crate) fn check_normalizer(normalizer: &Normalizer, dim: usize) -> Result<No
     Ok(normalizer.clone())
 }
 
-fn take<'a>(arrays: &'a Arrays, name: &str, dims: &[usize]) -> Result<&'a [f32], PolicyError> {
+pub(super) fn take<'a>(arrays: &'a Arrays, name: &str, dims: &[usize]) -> Result<&'a [f32], PolicyError> {
     super::params::check_array(name, dims, arrays).map_err(|e| artifact("weights", e.to_string()))
 }

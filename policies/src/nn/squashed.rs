@@ -13,7 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::LearnError;
 
-use super::actor::{Actor, ActorRates, NETWORK, PolicyNet};
+use super::actor::{Actor, ActorRates, MeanNet, NETWORK, PolicyNet};
+use super::compute::Start;
 use super::inputs::tensor;
 use super::mlp::{Mlp, MlpShape, Pass};
 use super::params::{Arrays, Params};
@@ -108,7 +109,7 @@ impl SquashedNet {
         name: &'static str,
         config: &SquashedActorConfig,
         [observation_dim, action_dim]: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let SquashedActorConfig { hidden, min_log_std, max_log_std, .. } = config;
@@ -120,7 +121,7 @@ impl SquashedNet {
         let bounds = min_log_std.is_finite() && max_log_std.is_finite() && min_log_std < max_log_std;
         require(learner, bounds, "actor.min_log_std", "must be below max_log_std")?;
         let mut params = Params::default();
-        let mlp = Mlp::new(&mut params, seed, name, shape).context("actor")?.in_halves();
+        let mlp = Mlp::new(&mut params, start, name, shape).context("actor")?.in_halves();
         Ok(Self { params, mlp, log_std_bounds: [*min_log_std, *max_log_std], action_dim })
     }
 
@@ -308,13 +309,15 @@ impl PolicyNet for SquashedNet {
         Ok(())
     }
 
-    fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<f64, LearnError> {
+    fn log_likelihood(&self, observation: Vec<f32>, action: &[f32]) -> Result<Option<f64>, LearnError> {
         let rows = action.len() / self.action_dim.max(1);
         let dim = observation.len() / rows.max(1);
         let output = self.infer(&tensor(observation, dim).context("log-likelihood")?)?;
-        Ok(mean_of(&self.log_prob(&output, action)))
+        Ok(Some(mean_of(&self.log_prob(&output, action))))
     }
+}
 
+impl MeanNet for SquashedNet {
     fn mean_action(&self, observation: &Tensor) -> Result<Vec<f32>, LearnError> {
         let output = self.infer(observation)?;
         Ok(self.rows(&output).flatten().map(|c| c.mean.tanh() as f32).collect())
@@ -329,7 +332,7 @@ impl Actor<SquashedNet> {
     pub fn new(
         config: &SquashedActorConfig,
         dims: [usize; 2],
-        seed: u64,
+        start: &Start,
         learner: &'static str,
     ) -> Result<Self, LearnError> {
         let SquashedActorConfig {
@@ -348,8 +351,8 @@ impl Actor<SquashedNet> {
             max_explore_std: *max_explore_std,
         };
         let bounds = [*min_log_std, *max_log_std];
-        let architecture = Architecture::squashed(hidden.clone(), *max_explore_std, bounds);
-        Self::of(|| SquashedNet::new(NETWORK, config, dims, seed, learner), rates, architecture, learner)
+        let architecture = Architecture::squashed(hidden.clone(), *max_explore_std, bounds).to_json();
+        Self::of(|| SquashedNet::new(NETWORK, config, dims, start, learner), rates, architecture, learner)
     }
 }
 
@@ -361,7 +364,7 @@ mod tests {
 
     fn net() -> SquashedNet {
         let config = SquashedActorConfig { hidden: vec![4], ..SquashedActorConfig::default() };
-        SquashedNet::new(NETWORK, &config, CONFIG, 0, "test").unwrap()
+        SquashedNet::new(NETWORK, &config, CONFIG, &0.into(), "test").unwrap()
     }
 
     #[test]

@@ -34,6 +34,12 @@ impl Trainable {
         self.name
     }
 
+    /// The parameters.
+    #[must_use]
+    pub const fn params(&self) -> &Params {
+        &self.params
+    }
+
     /// Optimiser steps since the last reset.
     #[must_use]
     pub fn steps(&self) -> u64 {

@@ -62,6 +62,15 @@ impl ValueBounds {
         .collect()
     }
 
+    /// These returns within the bounds.
+    #[must_use]
+    pub fn bounded(&self, mut returns: Vec<f32>) -> Vec<f32> {
+        if let Some((low, high)) = self.get() {
+            returns.iter_mut().for_each(|r| *r = r.clamp(low, high));
+        }
+        returns
+    }
+
     /// The smallest sum of discounted rewards over any horizon, bounded targets or not.
     #[must_use]
     pub fn lowest(&self) -> f32 {

@@ -1,8 +1,14 @@
 //! Source algorithms: what learns each task of a family anew, so that its history can be learned from. One file and one registry line
 //! each.
 
+pub mod a2c;
 pub mod coverage;
+pub mod dqn;
 pub mod exp3;
+#[cfg(test)]
+mod golden;
+pub mod learner;
+mod network;
 pub mod noisy_oracle;
 pub mod secant;
 pub mod sweep;
@@ -10,6 +16,7 @@ mod table;
 pub mod tabular_q;
 pub mod thompson;
 pub mod ucb;
+pub mod wiring_probe;
 
 use std::sync::Arc;
 
@@ -65,10 +72,16 @@ pub enum SourceError {
 surefoot_core::registry! {
     /// A source algorithm and its settings: `algorithm.NAME` of a `[[source]]`.
     pub enum SourceConfig: fn(&SourceContext) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
+        /// Advantage actor-critic, with several actors of one learner.
+        A2c(a2c::A2cConfig) = "a2c",
         /// Visit every cell, nearest first, and then go where rewards were.
         Coverage(coverage::CoverageConfig) = "coverage",
+        /// Q-learning by a small network.
+        Dqn(dqn::DqnConfig) = "dqn",
         /// Exponential weights for exploration and exploitation of arms.
         Exp3(exp3::Exp3Config) = "exp3",
+        /// Any learner of this program, from a replay buffer.
+        Learner(learner::LearnerSourceConfig) = "learner",
         /// Somebody who knows the task, among random actions that become fewer.
         NoisyOracle(noisy_oracle::NoisyOracleConfig) = "noisy_oracle",
         /// What to do for a target, from how far the last attempts came.
@@ -81,6 +94,19 @@ surefoot_core::registry! {
         Thompson(thompson::ThompsonConfig) = "thompson",
         /// Upper confidence bounds (UCB1) of arms.
         Ucb(ucb::UcbConfig) = "ucb",
+        /// Try each actuator to see what it moves, and then drive the joints to where they should be.
+        WiringProbe(wiring_probe::WiringProbeConfig) = "wiring_probe",
+    }
+}
+
+impl SourceConfig {
+    /// Who learns, as histories name it: the learner itself where any may be chosen.
+    #[must_use]
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Learner(config) => config.learner.name(),
+            other => other.name(),
+        }
     }
 }
 

@@ -27,22 +27,42 @@ impl NoisyOracleConfig {
     pub fn build(&self, context: &SourceContext) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
         let Self { last_random_share } = *self;
         within(NAME, "last_random_share", last_random_share, [0.0, 1.0])?;
-        let spec = context.spec();
-        let oracle = context.family.oracle(&context.params).ok_or_else(|| SourceError::Family {
-            source_name: NAME,
-            family: spec.name.clone(),
-            needs: "somebody who knows the task",
-            found: "nobody".into(),
-        })?;
-        let choices = spec.action.iter().map(|f| f.choices.map(|n| n as usize)).collect();
         let intervals = context.episodes.saturating_sub(1).max(1) as f64;
-        let stream = Stream::new(0, NAME, 0);
-        Ok(Box::new(NoisyOracle { last_random_share, intervals, oracle, choices, stream, episode: 0 }))
+        oracle(context, NAME, [1.0, last_random_share], intervals)
+    }
+
+    /// The same with this share in every episode, for `source_name`.
+    pub(super) fn build_even(
+        &self,
+        context: &SourceContext,
+        source_name: &'static str,
+    ) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
+        let Self { last_random_share } = *self;
+        oracle(context, source_name, [last_random_share; 2], 1.0)
     }
 }
 
+fn oracle(
+    context: &SourceContext,
+    source_name: &'static str,
+    random_shares: [f64; 2],
+    intervals: f64,
+) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
+    let spec = context.spec();
+    let oracle = context.family.oracle(&context.params).ok_or_else(|| SourceError::Family {
+        source_name,
+        family: spec.name.clone(),
+        needs: "somebody who knows the task",
+        found: "nobody".into(),
+    })?;
+    let choices = spec.action.iter().map(|f| f.choices.map(|n| n as usize)).collect();
+    let stream = Stream::new(0, NAME, 0);
+    Ok(Box::new(NoisyOracle { random_shares, intervals, oracle, choices, stream, episode: 0 }))
+}
+
 struct NoisyOracle {
-    last_random_share: f64,
+    /// In the first episode and in the last.
+    random_shares: [f64; 2],
     /// Episodes less one.
     intervals: f64,
     oracle: Box<dyn SourceAlgorithm>,
@@ -55,7 +75,8 @@ struct NoisyOracle {
 impl NoisyOracle {
     fn random_share(&self) -> f64 {
         let lived = (f64::from(self.episode) / self.intervals).min(1.0);
-        1.0 - (1.0 - self.last_random_share) * lived
+        let [first, last] = self.random_shares;
+        first - (first - last) * lived
     }
 }
 

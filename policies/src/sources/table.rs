@@ -26,6 +26,25 @@ impl Codes {
         }
     }
 
+    /// Actions that are all choices, at most so many combinations of them.
+    pub(super) fn of_actions(
+        source_name: &'static str,
+        context: &SourceContext,
+        most: usize,
+    ) -> Result<Self, SourceError> {
+        let spec = context.spec();
+        let codes = Self::new(&spec.action).and_then(|codes| match codes.count() {
+            n if n <= most => Ok(codes),
+            n => Err(format!("{n} combinations of them, more than {most}")),
+        });
+        codes.map_err(|found| SourceError::Family {
+            source_name,
+            family: spec.name.clone(),
+            needs: "actions that are choices",
+            found,
+        })
+    }
+
     /// Rows that there are.
     pub(super) fn count(&self) -> usize {
         self.choices.iter().product()
@@ -44,6 +63,25 @@ impl Codes {
             index /= n;
         }
     }
+}
+
+/// Choices of each number of an action, at most so many together.
+pub(super) fn choices_of_actions(
+    source_name: &'static str,
+    context: &SourceContext,
+    most: usize,
+) -> Result<Vec<usize>, SourceError> {
+    let spec = context.spec();
+    let choices: Option<Vec<usize>> = spec.action.iter().map(|f| f.choices.map(|n| n as usize)).collect();
+    let found = match choices {
+        Some(choices) => match choices.iter().fold(0_usize, |sum, n| sum.saturating_add(*n)) {
+            n if (1..=most).contains(&n) && !choices.contains(&0) => return Ok(choices),
+            n => format!("{n} of them, expected 1 to {most}"),
+        },
+        None => "a quantity".into(),
+    };
+    let (family, needs) = (spec.name.clone(), "actions that are choices");
+    Err(SourceError::Family { source_name, family, needs, found })
 }
 
 /// Observations and actions of a task whose fields are all choices.

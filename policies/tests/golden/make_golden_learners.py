@@ -1,4 +1,4 @@
-"""Two updates of AWR, BEAR, CQL, IQL, SAC and TD3+BC in float64, written from the equations and independent of the Rust code: gradients are
+"""Two updates of AWR, BCQ, BEAR, CQL, IQL, SAC and TD3+BC in float64, written from the equations and independent of the Rust code: gradients are
 complex-step derivatives of the losses (make_golden.py has the method and the parts). Writes learners.json beside this file.
 
     python3 make_golden_learners.py        (needs numpy)
@@ -12,6 +12,7 @@ from make_golden import (ACT, ACTOR, BATCH, CRITIC, DISCOUNT, HIDDEN, MARGIN, MA
                          actor_mean, gradient, log_prob, mlp, network, norm, q_values, rounded, single, weights)
 
 GAUSSIAN = dict(ACTOR, hidden=HIDDEN, min_log_std=MIN_LOG_STD, max_log_std=MAX_LOG_STD)
+PERTURBATION = dict(hidden=HIDDEN, learning_rate=ACTOR["learning_rate"], average_rate=ACTOR["average_rate"])
 SQUASHED = dict(ACTOR, hidden=HIDDEN, min_log_std=-3.0, max_log_std=1.0)
 
 
@@ -50,6 +51,9 @@ CASES = [
          behaviour=dict(penalty=0.6, in_targets=False, learning_rate=0.01, max_divergence=0.2, penalty_learning_rate=0.02, prior={"advantage": {}})),
     case("sac", SQUASHED, dict(layer_norm=False, q_clamp="off"), initial_temperature=0.2, temperature_learning_rate=0.0, backup_entropy=True,
          offline_actor="sac", behaviour=dict(penalty=0.4, learning_rate=0.02, prior={"advantage": dict(weight="exp", temperature=0.5, weight_clip=1.3)})),
+    case("bcq", PERTURBATION, dict(layer_norm=True), perturbation=0.05, next_samples=3, q_mix=0.6, behaviour=dict(hidden=HIDDEN, learning_rate=0.01, kl_weight=0.3)),
+    case("bcq", PERTURBATION, dict(layer_norm=False, q_clamp="off", count=3), perturbation=0.8, next_samples=1, actor_q="mean",
+         behaviour=dict(hidden=HIDDEN, learning_rate=0.02)),
 ]
 LATENT = 2 * ACT
 
@@ -69,13 +73,14 @@ class Life:
         self.count = critic.get("count", 2)
         net = lambda name, m, n, norm: network(rng, name, [m, *HIDDEN, n], norm)
         squashed = case["learner"] in ("sac", "cql", "bear")
-        self.actor = net("actor", OBS, 2 * ACT if squashed else ACT, False)
-        if not squashed:
+        perturbs = case["learner"] == "bcq"
+        self.actor = net("actor", OBS + ACT if perturbs else OBS, 2 * ACT if squashed else ACT, False)
+        if not squashed and not perturbs:
             self.actor["actor/log_std_parameter"] = single(rng.normal(size=ACT))
         self.average = dict(self.actor)
         judges = lambda: {k: v for j in range(self.count) for k, v in net(f"critic{j}", OBS if case["learner"] == "awr" else OBS + ACT, 1, critic["layer_norm"]).items()}
         self.critic, self.target = judges(), judges()
-        self.actor_adam, self.critic_adam = Adam(ACTOR["learning_rate"], ACTOR["weight_decay"]), Adam(CRITIC["learning_rate"])
+        self.actor_adam, self.critic_adam = Adam(ACTOR["learning_rate"], 0.0 if perturbs else ACTOR["weight_decay"]), Adam(CRITIC["learning_rate"])
         self.mean, self.std = single(rng.normal(size=OBS)), single(0.5 + rng.random(OBS))
         self.extra, self.multiplier, self.updates = {}, {}, 0
         if case["learner"] == "iql":
@@ -86,9 +91,12 @@ class Life:
             self.clone, self.clone_adam = net("behaviour", OBS, 2 * ACT, False), Adam(c["learning_rate"])
             if "max_divergence" in c:
                 self.multiplier, self.multiplier_adam = {"log_penalty": single([np.log(c["penalty"])])}, Adam(c["penalty_learning_rate"])
-        if case["learner"] == "bear":
+        if case["learner"] in ("bear", "bcq"):
             self.vae = {**net("behaviour/encoder", OBS + ACT, 2 * LATENT, False), **net("behaviour/decoder", OBS + LATENT, ACT, False)}
             self.vae_adam = Adam(self.config["behaviour"]["learning_rate"])
+        if perturbs:
+            self.extra = {f"target/{k}": v for k, v in net("actor", OBS + ACT, ACT, False).items()}
+        if case["learner"] == "bear":
             self.extra = {"log_multiplier": single([np.log(self.config["initial_multiplier"])])}
             self.extra_adam = Adam(self.config["multiplier_learning_rate"])
         elif squashed:
@@ -141,7 +149,7 @@ class Life:
         self.critic_adam.step(self.critic, critic_gradient)
         rate = CRITIC["target_rate"]
         self.target = {k: v + rate * (self.critic[k] - v) for k, v in self.target.items()}
-        if self.config["learner"] == "td3_bc" and actor_loss:
+        if self.config["learner"] in ("td3_bc", "bcq") and actor_loss:
             self.extra = {k: v + rate * (self.actor[k.removeprefix("target/")] - v) for k, v in self.extra.items()}
         if self.config["learner"] in ("iql", "awr"):
             log_std = actor_log_std(self.actor)
@@ -302,6 +310,36 @@ class Life:
             metrics["train/bounded_share"] = np.mean(below)
         return metrics, y, actor_loss
 
+    def vae_loss(self, p, noise):
+        join = lambda a, b: np.concatenate([a, b], 1)
+        out = mlp(p, "behaviour/encoder", join(self.s, self.a))
+        m, l = out[:, :LATENT], out[:, LATENT:]
+        assert (l.real > -4).all() and (l.real < 15).all()
+        u = mlp(p, "behaviour/decoder", join(self.s, m + np.exp(l) * noise))
+        kl = 0.5 * (m * m + np.exp(2 * l) - 1 - 2 * l).mean()
+        return ((np.tanh(u) - self.a) ** 2).mean() + self.config["behaviour"].get("kl_weight", 0.5) * kl
+
+    def bcq(self, batch, noise):
+        c, limit = self.config, self.config["perturbation"]
+        join = lambda a, b: np.concatenate([a, b], 1)
+        behave = lambda s, z: np.tanh(mlp(self.vae, "behaviour/decoder", join(s, np.clip(z, -0.5, 0.5))))
+        add = lambda p, s, a: limit * np.tanh(mlp(p, "actor", join(s, a)))
+
+        def moved(p, s, a):
+            x = a + add(p, s, a)
+            return np.where(x.real > 1, 1, np.where(x.real < -1, -1, x))
+
+        encoder_noise, z, *others = noise["latent"]
+        following = {k.removeprefix("target/"): v for k, v in self.extra.items()}
+        q2 = np.stack([q_values(self.target, self.count, self.s2, moved(following, self.s2, behave(self.s2, x))) for x in others])
+        mix = c.get("q_mix", 0.75)
+        y = targets(c, batch["reward"], batch["continuation"], (mix * q2.min(1) + (1 - mix) * q2.max(1)).max(0))
+        behaved, old = behave(self.s, z), {**self.critic}
+        metrics = {"train/behaviour_loss": self.vae_loss(self.vae, encoder_noise),
+                   "train/perturbation_mean": np.abs(add(self.actor, self.s, behaved)).mean()}
+        self.vae_adam.step(self.vae, gradient(lambda p: self.vae_loss(p, encoder_noise), self.vae))
+        return metrics, y, lambda p: -self.judged(c.get("actor_q", "first"), old, self.s, moved(p, self.s, behaved)).mean()
+
     def bear(self, batch, noise):
         c, n = self.config, self.config["match_samples"]
         join = lambda a, b: np.concatenate([a, b], 1)
@@ -310,14 +348,7 @@ class Life:
         mix = c.get("q_mix", 0.75)
         y = targets(c, batch["reward"], batch["continuation"], (mix * q2.min(1) + (1 - mix) * q2.max(1)).max(0))
 
-        def vae_loss(p):
-            out = mlp(p, "behaviour/encoder", join(self.s, self.a))
-            m, l = out[:, :LATENT], out[:, LATENT:]
-            assert (l.real > -4).all() and (l.real < 15).all()
-            u = mlp(p, "behaviour/decoder", join(self.s, m + np.exp(l) * noise["latent"][0]))
-            kl = 0.5 * (m * m + np.exp(2 * l) - 1 - 2 * l).mean()
-            return ((np.tanh(u) - self.a) ** 2).mean() + c["behaviour"].get("kl_weight", 0.5) * kl
-
+        vae_loss = lambda p: self.vae_loss(p, noise["latent"][0])
         theirs = [mlp(self.vae, "behaviour/decoder", join(self.s, np.clip(z, -0.5, 0.5))) for z in noise["latent"][1:]]
 
         def kernel(x, y):
@@ -387,7 +418,7 @@ def make(index, case):
                      target_critics=[[0, 3], [1, 2]][k] if case["config"]["critic"].get("count") == 4 else [[0, 2], [1, 2]][k]
                      if "min_over" in case["config"]["critic"] else [])
         noise["uniform_action"] = [single(rng.uniform(-1, 1, size=(BATCH, ACT))) for _ in range(samples if case["learner"] == "cql" else 0)]
-        noise["latent"] = [single(rng.normal(size=(BATCH, LATENT))) for _ in range(samples + 1 if case["learner"] == "bear" else 0)]
+        noise["latent"] = [single(rng.normal(size=(BATCH, LATENT))) for _ in range({"bear": samples + 1, "bcq": 2 + case["config"].get("next_samples", 0)}.get(case["learner"], 0))]
         if "critic_penalty" in case["config"]:
             batch.update(next_action=single(0.7 * rng.normal(size=(BATCH, ACT))), next_action_mask=np.array([1.0, 0, 1, 1, 1, 0, 1]))
         if case["config"].get("calibrated"):

@@ -69,7 +69,8 @@ fn by_candle(artifact: &PolicyArtifact, observations: &[f32]) -> Vec<f32> {
 
 #[test]
 fn acting_equals_candles_forward() {
-    for name in LearnerConfig::NAMES {
+    // What takes the best of candidates has a test of its own.
+    for name in LearnerConfig::NAMES.iter().filter(|name| **name != "bcq") {
         let learner = learner(name, small());
         let artifact = learner.artifact().unwrap();
         assert_eq!(artifact.card.normalizer.mean.len(), OBS);

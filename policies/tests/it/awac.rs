@@ -252,6 +252,9 @@ fn life(config: &LearnerConfig) -> Vec<u8> {
         let mut rows = batch(32, 5, 3, k);
         // Some beyond the robot's range, some rewards that drive values to their bounds.
         rows.action.iter_mut().for_each(|a| *a *= 3.0);
+        if k > 2 && learner.sample_plan(PhaseKind::Online).waits_for().is_some() {
+            rows.last = (0..24).map(|i| if i % 6 == 5 { 1.0 } else { 0.0 }).collect();
+        }
         trace.extend(format!("{:?}", learner.update(&rows).unwrap()).into_bytes());
     };
     for k in 0..3 {
@@ -339,6 +342,16 @@ fn every_setting_of_every_learner_changes_what_it_does() {
         ("initial_multiplier", json!(0.3)),
         ("multiplier_learning_rate", json!(1e-2)),
         ("kl_weight", json!(0.1)),
+        ("perturbation", json!(0.3)),
+        ("act_samples", json!(7)),
+        ("epochs", json!(2)),
+        ("gae_lambda", json!(0.5)),
+        ("update_env_steps", json!(100)),
+        ("kl_step", json!(0.1)),
+        ("conjugate_gradient_steps", json!(3)),
+        ("damping", json!(0.1)),
+        ("demonstration_weight", json!(0.5)),
+        ("demonstration_decay", json!(0.5)),
         ("offline_batch", json!(7)),
         ("online_batch", json!(7)),
     ]);

@@ -7,6 +7,7 @@ use surefoot_core::{Batch, Learner};
 use surefoot_policies::LearnerConfig;
 use surefoot_policies::awac::{Awac, AwacConfig};
 use surefoot_policies::awr::Awr;
+use surefoot_policies::bcq::Bcq;
 use surefoot_policies::bear::Bear;
 use surefoot_policies::cql::Cql;
 use surefoot_policies::iql::Iql;
@@ -119,6 +120,7 @@ fn two_updates_of_the_other_learners_equal_an_independent_float64_program() {
         let config = json!({ name: case["config"] });
         match serde_json::from_value(config).unwrap() {
             LearnerConfig::Awr(c) => check(Awr::new(&c, &context).unwrap(), &label, dims, trace),
+            LearnerConfig::Bcq(c) => check(Bcq::new(&c, &context).unwrap(), &label, dims, trace),
             LearnerConfig::Bear(c) => check(Bear::new(&c, &context).unwrap(), &label, dims, trace),
             LearnerConfig::Cql(c) => check(Cql::new(&c, &context).unwrap(), &label, dims, trace),
             LearnerConfig::Iql(c) => check(Iql::new(&c, &context).unwrap(), &label, dims, trace),

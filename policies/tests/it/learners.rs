@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use surefoot_core::{Batch, Beside, Blobs, LearnError, Learner, PhaseKind, Returns, SamplePlan};
-use surefoot_policies::LearnerConfig;
+use surefoot_policies::{Device, LearnerConfig};
 
 use crate::data::{batch, context};
 
@@ -10,18 +10,21 @@ use crate::data::{batch, context};
 fn small() -> Vec<LearnerConfig> {
     let small = |config: LearnerConfig| {
         let mut json = serde_json::to_value(&config).unwrap();
-        for part in ["actor", "critic", "behaviour"] {
+        for part in ["actor", "critic", "behaviour", "value"] {
             let part = json[config.name()].get_mut(part).filter(|part| part.get("hidden").is_some());
             if let Some(part) = part {
                 part["hidden"] = serde_json::json!([16, 16]);
             }
         }
-        json[config.name()]["actor"]["average_rate"] = serde_json::json!(0.1);
+        if let Some(rate) = json[config.name()]["actor"].get_mut("average_rate") {
+            *rate = serde_json::json!(0.1);
+        }
         serde_json::from_value(json).unwrap()
     };
     let by_options = [
         json!({ "cql": { "calibrated": true, "max_target_backup": true, "lagrange": { "target_gap": 0.5 } } }),
         json!({ "td3_bc": { "critic_penalty": 0.3 } }),
+        json!({ "awr": { "returns": { "td_lambda": {} } } }),
         json!({ "sac": { "behaviour": { "penalty": 0.2 }, "offline_actor": "sac" } }),
         json!({ "sac": {
             "behaviour": { "penalty": 0.2, "max_divergence": 0.5, "prior": { "advantage": {} } }, "offline_actor": "sac",
@@ -30,6 +33,11 @@ fn small() -> Vec<LearnerConfig> {
     ];
     let defaults = LearnerConfig::NAMES.iter().map(|n| LearnerConfig::default_of(n).unwrap());
     defaults.chain(by_options.map(|json| serde_json::from_value(json).unwrap())).map(small).collect()
+}
+
+/// Whether a learner has values of actions, by its name.
+fn has_critics(name: &str) -> bool {
+    !["bc", "dapg"].contains(&name)
 }
 
 fn build(config: &LearnerConfig, seed: u64) -> Box<dyn Learner> {
@@ -141,19 +149,27 @@ fn every_learner_names_its_batch_and_evaluates_without_changing() {
         let mut learner = build(&config, 1);
         let plan = learner.sample_plan(PhaseKind::Offline);
         assert!(plan.batch() > 0);
-        let SamplePlan::Transitions { returns, beside, .. } = plan else { panic!("{}", config.name()) };
-        let expected = match config.name() {
-            "awr" => Returns::MonteCarlo { discount: 0.99 },
-            _ => Returns::OneStep,
-        };
         let by_options = i >= LearnerConfig::NAMES.len();
-        assert_eq!(returns, expected, "{} by default", config.name());
-        assert!(by_options || beside == Beside::default(), "{} by default", config.name());
+        if let SamplePlan::Transitions { returns, beside, .. } = plan {
+            let expected = match config.name() {
+                "awr" => Returns::MonteCarlo { discount: 0.99 },
+                _ => Returns::OneStep,
+            };
+            assert_eq!(returns, expected, "{} by default", config.name());
+            assert!(by_options || beside == Beside::default(), "{} by default", config.name());
+        } else {
+            assert!(by_options, "{}", config.name());
+        }
         update(learner.as_mut(), 0..2);
         let before = learner.save().unwrap();
         let first = learner.evaluate(&batch(50, 5, 3, 1)).unwrap();
         assert_eq!(learner.evaluate(&batch(50, 5, 3, 1)).unwrap(), first);
-        assert!(first.get("heldout/log_likelihood").unwrap().is_finite());
+        for name in learner.heldout_metrics() {
+            assert!(first.get(name).unwrap().is_finite(), "{}: {name}", config.name());
+        }
+        // Early stopping goes by this one by default.
+        let density = config.name() != "bcq";
+        assert_eq!(first.get("heldout/log_likelihood").is_some(), density, "{}", config.name());
         assert_eq!(learner.save().unwrap(), before);
     }
 }
@@ -174,8 +190,25 @@ fn results_are_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
+fn another_device_gives_nearly_the_same_numbers_and_one_that_is_not_there_is_named() {
+    for config in small() {
+        let run = |device| {
+            let mut learner = config.build(&context(5, 3, 1).on(device)).unwrap();
+            update(learner.as_mut(), 0..3)
+        };
+        for ((name, a), (_, b)) in run(Device::Cpu).iter().zip(run(Device::CpuAutograd)) {
+            assert!((a - b).abs() < 1e-3 * b.abs().max(1.0), "{} {name}: {a} {b}", config.name());
+        }
+        if cfg!(not(feature = "cuda")) {
+            let text = config.build(&context(5, 3, 1).on(Device::Cuda)).err().unwrap().to_string();
+            assert!(text.contains("--features cuda"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn only_termination_stops_the_bootstrap_of_learners_with_critics() {
-    for config in small().iter().filter(|c| c.name() != "bc") {
+    for config in small().iter().filter(|c| has_critics(c.name())) {
         let target_mean = |continuation: f32| {
             let rows =
                 Batch { continuation: vec![continuation; 16], reward: vec![-1.0; 16], ..batch(16, 5, 3, 0) };
@@ -190,6 +223,14 @@ fn only_termination_stops_the_bootstrap_of_learners_with_critics() {
 fn an_unusable_setting_of_any_learner_names_its_key() {
     let cases = [
         ("awr", json!({ "weight_clip": 0.0 }), "weight_clip"),
+        ("awr", json!({ "returns": { "td_lambda": { "lambda": 1.5 } } }), "returns.td_lambda.lambda"),
+        ("awr", json!({ "returns": { "td_lambda": { "steps": 1 } } }), "returns.td_lambda.steps"),
+        ("bcq", json!({ "perturbation": -0.1 }), "perturbation"),
+        ("bcq", json!({ "next_samples": 0 }), "next_samples"),
+        ("bcq", json!({ "act_samples": 0 }), "act_samples"),
+        ("bcq", json!({ "q_mix": -0.5 }), "q_mix"),
+        ("bcq", json!({ "actor": { "hidden": [0] } }), "actor.hidden"),
+        ("bcq", json!({ "actor": { "learning_rate": 0.0 } }), "actor.learning_rate"),
         ("bear", json!({ "mmd_target": 0.0 }), "mmd_target"),
         ("bear", json!({ "mmd_bandwidth": 0.0 }), "mmd_bandwidth"),
         ("bear", json!({ "match_samples": 0 }), "match_samples"),
@@ -203,6 +244,18 @@ fn an_unusable_setting_of_any_learner_names_its_key() {
         ("cql", json!({ "action_samples": 0 }), "action_samples"),
         ("cql", json!({ "lagrange": { "target_gap": 0.8, "learning_rate": 0.0 } }), "lagrange.learning_rate"),
         ("cql", json!({ "initial_temperature": 0.0 }), "initial_temperature"),
+        ("dapg", json!({ "discount": 1.0 }), "discount"),
+        ("dapg", json!({ "gae_lambda": 1.5 }), "gae_lambda"),
+        ("dapg", json!({ "kl_step": 0.0 }), "kl_step"),
+        ("dapg", json!({ "conjugate_gradient_steps": 0 }), "conjugate_gradient_steps"),
+        ("dapg", json!({ "damping": 0.0 }), "damping"),
+        ("dapg", json!({ "demonstration_weight": -1.0 }), "demonstration_weight"),
+        ("dapg", json!({ "demonstration_decay": 1.1 }), "demonstration_decay"),
+        ("dapg", json!({ "update_env_steps": 0 }), "update_env_steps"),
+        ("dapg", json!({ "offline_batch": 0 }), "offline_batch"),
+        ("dapg", json!({ "value": { "epochs": 0 } }), "value.epochs"),
+        ("dapg", json!({ "value": { "hidden": [0] } }), "value.hidden"),
+        ("dapg", json!({ "actor": { "initial_std": 2.0 } }), "actor.initial_std"),
         ("iql", json!({ "expectile": 1.0 }), "expectile"),
         ("iql", json!({ "temperature": 0.0 }), "temperature"),
         ("iql", json!({ "discount": 1.0 }), "discount"),
@@ -239,7 +292,7 @@ fn an_unusable_setting_of_any_learner_names_its_key() {
 
 #[test]
 fn a_diverging_loss_names_its_tensor_and_changes_nothing() {
-    for config in small().iter().filter(|c| c.name() != "bc") {
+    for config in small().iter().filter(|c| has_critics(c.name())) {
         let mut learner = build(config, 1);
         update(learner.as_mut(), 0..2);
         let before = learner.save().unwrap();
@@ -257,7 +310,7 @@ fn a_diverging_loss_names_its_tensor_and_changes_nothing() {
 
 #[test]
 fn learners_with_critics_take_importance_weights_and_tell_their_errors() {
-    for config in small().iter().filter(|c| c.name() != "bc") {
+    for config in small().iter().filter(|c| has_critics(c.name())) {
         let run = |weight: Vec<f32>| {
             let mut learner = build(config, 1);
             let rows = Batch { weight, ..batch(16, 5, 3, 0) };
@@ -276,7 +329,7 @@ fn learners_with_critics_take_importance_weights_and_tell_their_errors() {
 
 #[test]
 fn learners_with_critics_ask_for_returns_over_several_steps() {
-    for name in LearnerConfig::NAMES.iter().filter(|n| **n != "bc") {
+    for name in LearnerConfig::NAMES.iter().filter(|n| has_critics(n)) {
         let learner = |returns| {
             let config: LearnerConfig =
                 serde_json::from_value(json!({ *name: { "returns": returns, "discount": 0.5 } })).unwrap();

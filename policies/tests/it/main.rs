@@ -3,7 +3,10 @@
 
 mod acting;
 mod awac;
+mod awr;
+mod bcq;
 mod cql;
+mod dapg;
 mod data;
 mod golden;
 mod in_context;

@@ -172,7 +172,11 @@ fn implicit_values_are_far_better_than_cloning_when_half_of_the_demonstrated_ste
 fn returns_as_weights_are_far_better_than_cloning_when_half_of_the_demonstrated_steps_are_wrong() {
     let (data, demonstrated) = demonstrations(300, 0.5);
     for seed in 0..3 {
-        for returns in [serde_json::json!("monte_carlo"), serde_json::json!({ "n_step": 2 })] {
+        for returns in [
+            serde_json::json!("monte_carlo"),
+            serde_json::json!({ "n_step": 2 }),
+            serde_json::json!({ "td_lambda": { "lambda": 0.9, "steps": 4 } }),
+        ] {
             let awr = serde_json::json!({ "awr": {
                 "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
                 "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
@@ -255,6 +259,69 @@ fn td3_bc_climbs_above_demonstrations_of_which_half_of_the_steps_are_wrong() {
             let learned = evaluate(train(td3_bc, &data, seed, 1500).as_ref());
             assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
         }
+    }
+}
+
+#[test]
+fn the_best_of_what_was_demonstrated_is_far_better_than_demonstrations_of_which_half_of_the_steps_are_wrong()
+{
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    for seed in 0..3 {
+        let bcq = serde_json::json!({ "bcq": {
+            "actor": { "hidden": HIDDEN, "learning_rate": 2e-3 },
+            "critic": { "hidden": HIDDEN, "learning_rate": 2e-3, "target_rate": 0.02 },
+            "behaviour": { "hidden": HIDDEN }, "discount": 0.9, "next_samples": 4, "act_samples": 20,
+        } });
+        let learned = evaluate(train(bcq, &data, seed, 1500).as_ref());
+        assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
+    }
+}
+
+/// Natural steps on fresh episodes, `demonstrated` rows beside each.
+fn train_on_policy(
+    learner: &mut dyn Learner,
+    data: &ReplayBuffer,
+    (seed, steps, demonstrated): (u64, u64, usize),
+) {
+    learner.enter_phase(PhaseKind::Online).unwrap();
+    let wanted = learner.sample_plan(PhaseKind::Online).waits_for().unwrap();
+    let mut batch = Batch::default();
+    for k in 0..steps {
+        let mut policy = learner.policy(1).unwrap();
+        let act = |seed, t, observation: &[f32], action: &mut [f32]| {
+            if t == 0 {
+                policy.reset(0, ResetScope::Episode, seed);
+            }
+            policy.act(Rows::new(observation, 2), ActMode::Explore, RowsMut::new(action, 2)).unwrap();
+        };
+        let mut fresh = ReplayBuffer::new(2, 2, 10_000);
+        let episodes = wanted.div_ceil(8) as u64;
+        rollouts(episodes, 100_000 * (seed + 1) + 1000 * k, act, Some(&mut fresh));
+        batch.clear(2, 2);
+        data.sample(demonstrated, &mut Stream::new(seed, "sample", k), &mut batch);
+        fresh.append_newest(wanted, &mut batch);
+        learner.update(&batch).unwrap();
+    }
+}
+
+#[test]
+fn natural_gradients_learn_from_nothing_and_climb_above_half_wrong_demonstrations() {
+    let (data, demonstrated) = demonstrations(300, 0.5);
+    let config = |weight: f64| {
+        serde_json::json!({ "dapg": {
+            "actor": { "hidden": HIDDEN, "initial_std": 0.5 }, "value": { "hidden": HIDDEN, "learning_rate": 3e-3 },
+            "discount": 0.9, "gae_lambda": 0.9, "update_env_steps": 400, "kl_step": 0.05, "demonstration_weight": weight,
+        } })
+    };
+    for seed in 0..3 {
+        let mut from_nothing = train(config(0.0), &data, seed, 0);
+        train_on_policy(from_nothing.as_mut(), &data, (seed, 40, 0));
+        let learned = evaluate(from_nothing.as_ref());
+        assert!(learned > -2.5, "seed {seed}: {learned} from nothing");
+        let mut cloned = train(config(0.02), &data, seed, 300);
+        train_on_policy(cloned.as_mut(), &data, (seed, 30, 400));
+        let learned = evaluate(cloned.as_ref());
+        assert!(learned > demonstrated + 2.0 && learned > -2.5, "seed {seed}: {learned}, {demonstrated}");
     }
 }
 

@@ -7,6 +7,7 @@ mod commands;
 mod composition;
 mod config;
 mod failure;
+mod hold_still;
 mod keyboard;
 mod new_file;
 mod output;

@@ -42,9 +42,44 @@ pub struct Batch {
     pub return_to_go: Vec<f32>,
     /// `[n]`: what a value behind that end counts: `discount^steps`, 0 after a termination; empty with `return_to_go`.
     pub return_continuation: Vec<f32>,
+    /// `[fresh]`: of a batch on policy ([`SamplePlan::FreshEpisodes`](crate::SamplePlan)), whose last `fresh` rows are all steps that were acted since
+    /// the update before, in order: 1 where the next row does not follow, 0 elsewhere. The rows before them are demonstrations. Empty in any
+    /// other batch.
+    pub last: Vec<f32>,
 }
 
 impl Batch {
+    /// The steps of sequences one after the other, as transitions, and how many each has; a sequence's weight is that of each of its steps. What
+    /// transitions bring beside them is left out.
+    #[must_use]
+    pub fn unrolled(&self) -> (Self, Vec<usize>) {
+        let length = self.length.max(1);
+        let held = |i: usize| self.mask.get(i).is_none_or(|mask| *mask > 0.0);
+        let lengths: Vec<usize> =
+            (0..self.n).map(|k| (k * length..(k + 1) * length).filter(|i| held(*i)).count()).collect();
+        let kept: Vec<usize> = (0..self.n * length).filter(|i| held(*i)).collect();
+        let rows = |column: &[f32], dim: usize| -> Vec<f32> {
+            kept.iter()
+                .flat_map(|i| column.get(i * dim..(i + 1) * dim).unwrap_or_default())
+                .copied()
+                .collect()
+        };
+        let steps = Self {
+            n: kept.len(),
+            length: 1,
+            observation_dim: self.observation_dim,
+            action_dim: self.action_dim,
+            observation: rows(&self.observation, self.observation_dim),
+            action: rows(&self.action, self.action_dim),
+            reward: rows(&self.reward, 1),
+            next_observation: rows(&self.next_observation, self.observation_dim),
+            continuation: rows(&self.continuation, 1),
+            weight: kept.iter().filter_map(|i| self.weight.get(i / length)).copied().collect(),
+            ..Self::default()
+        };
+        (steps, lengths)
+    }
+
     /// Empties it for rows of these dimensions; keeps the memory.
     pub fn clear(&mut self, observation_dim: usize, action_dim: usize) {
         self.n = 0;
@@ -62,5 +97,39 @@ impl Batch {
         self.next_action_mask.clear();
         self.return_to_go.clear();
         self.return_continuation.clear();
+        self.last.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_unroll_to_their_steps_without_what_fills_them_up() {
+        let column = |dim: usize| (0..4 * dim).map(|i| i as f32).collect::<Vec<f32>>();
+        let batch = Batch {
+            n: 2,
+            length: 2,
+            observation_dim: 2,
+            action_dim: 1,
+            observation: column(2),
+            action: column(1),
+            reward: column(1),
+            next_observation: column(2),
+            continuation: vec![1.0, 0.0, 1.0, 0.0],
+            mask: vec![1.0, 0.0, 1.0, 1.0],
+            weight: vec![0.5, 0.25],
+            ..Batch::default()
+        };
+        let (steps, lengths) = batch.unrolled();
+        assert_eq!((lengths, steps.n, steps.length), (vec![1, 2], 3, 1));
+        assert_eq!(steps.observation, [0.0, 1.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_eq!((steps.reward, steps.continuation), (vec![0.0, 2.0, 3.0], vec![1.0, 1.0, 0.0]));
+        assert_eq!(steps.weight, [0.5, 0.25, 0.25]);
+        // Transitions are sequences of one step.
+        let flat = Batch { n: 4, length: 1, mask: Vec::new(), weight: Vec::new(), ..batch };
+        let (again, lengths) = flat.unrolled();
+        assert_eq!((again, lengths), (flat, vec![1; 4]));
     }
 }

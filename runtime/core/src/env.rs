@@ -124,6 +124,10 @@ pub trait Env: Send {
         Err(EnvError::Build { env: self.spec().name.clone(), reason })
     }
 
+    /// Says how far training has come, in env steps, for what widens with it from the next episode on; `None`: all of it, as for everything
+    /// outside of training. An environment without a curriculum has nothing to change.
+    fn set_progress(&mut self, _env_steps: Option<u64>) {}
+
     /// How far measured positions of its robot may be beyond limits that the commanded ones keep, rad or m; `None` for an
     /// environment without a robot.
     fn tracking_tolerance(&self) -> Option<f64> {

@@ -59,6 +59,9 @@ pub trait EnvBatch: Send {
     /// As [`Env::set_speed_scale`].
     fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError>;
 
+    /// Says to every world how far training has come, see [`Env::set_progress`].
+    fn set_progress(&mut self, _env_steps: Option<u64>) {}
+
     /// What whoever uses these worlds should know, a sentence each.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -118,6 +121,10 @@ impl EnvBatch for LocalWorlds {
 
     fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError> {
         self.envs.iter_mut().try_for_each(|env| env.set_speed_scale(scale))
+    }
+
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.envs.iter_mut().for_each(|env| env.set_progress(env_steps));
     }
 
     fn render(&self, world: usize, width: usize, height: usize) -> Option<Frame> {

@@ -330,6 +330,9 @@ impl<W: World> World for FaultyRobot<W> {
     fn vary(&mut self, seed: u64) {
         self.inner.vary(seed);
     }
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.inner.set_progress(env_steps);
+    }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.inner.reset(initial)

@@ -256,6 +256,9 @@ impl World for GuardedRobot {
     fn vary(&mut self, seed: u64) {
         self.world.vary(seed);
     }
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.world.set_progress(env_steps);
+    }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.world.reset(initial)?;

@@ -40,17 +40,33 @@ pub enum SamplePlan {
         /// Steps of each, fewer where its episode ends before.
         length: usize,
     },
+    /// Whole episodes of the policy that the update before left behind, each step once, in order, with demonstrations before them: what a
+    /// learner on policy wants. See [`Batch::last`].
+    FreshEpisodes {
+        /// Steps at least; the last round of episodes is finished.
+        steps: usize,
+    },
 }
 
 impl SamplePlan {
-    /// Rows that are drawn for a batch.
+    /// Rows that are drawn for a batch; of fresh episodes, those that it waits for.
     #[must_use]
     pub const fn batch(&self) -> usize {
         match self {
             Self::Transitions { batch, .. } | Self::Sequences { batch, .. } => *batch,
+            Self::FreshEpisodes { steps } => *steps,
         }
     }
-    /// Adds what begins at these rows to a batch.
+    /// Steps of fresh episodes that an update waits for; `None` where it takes what is there.
+    #[must_use]
+    pub const fn waits_for(&self) -> Option<usize> {
+        match self {
+            Self::FreshEpisodes { steps } => Some(*steps),
+            Self::Transitions { .. } | Self::Sequences { .. } => None,
+        }
+    }
+    /// Adds what begins at these rows to a batch; the fresh rows themselves are
+    /// [`append_newest`](crate::ReplayBuffer::append_newest)'s.
     ///
     /// # Errors
     /// When a row is not there, or cannot be read.
@@ -67,6 +83,9 @@ impl SamplePlan {
             }
             Self::Sequences { batch: _, length } => {
                 crate::transitions::append_sequences(source, rows, *length, batch)
+            }
+            Self::FreshEpisodes { steps: _ } => {
+                crate::transitions::append_transitions(source, rows, Returns::OneStep, batch)
             }
         }
     }

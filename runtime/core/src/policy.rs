@@ -1,5 +1,7 @@
 //! What acts.
 
+use std::any::Any;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{EnvSpec, Normalizer, Outcome, Rows, RowsMut, SpecDifference};
@@ -24,11 +26,14 @@ pub enum ResetScope {
 
 /// What followed a slot's last action.
 #[derive(Clone, Copy, Debug)]
-pub struct Feedback {
+pub struct Feedback<'a> {
     /// Which slot.
     pub slot: usize,
     /// What its step brought.
     pub outcome: Outcome,
+    /// What was executed, `[action_dim]`: the safety chain, a late answer or a person may have made something else of the action. `None`
+    /// where it was the action itself.
+    pub executed: Option<&'a [f32]>,
 }
 
 /// Why a policy cannot act.
@@ -66,8 +71,9 @@ pub enum PolicyError {
     },
 }
 
-/// Acts for `slots` robots at once; each row depends on its slot alone.
-pub trait Policy: Send {
+/// Acts for `slots` robots at once; each row depends on its slot alone. It is [`Any`], so that who gave one away and gets it back knows
+/// it again.
+pub trait Policy: Any + Send {
     /// How many robots it drives.
     fn slots(&self) -> usize;
     /// Starts a slot anew. `seed` is the slot's noise from here on, so that an episode does not depend on which slot runs it.
@@ -81,9 +87,13 @@ pub trait Policy: Send {
     fn act(&mut self, observations: Rows<'_>, mode: ActMode, actions: RowsMut<'_>)
     -> Result<(), PolicyError>;
     /// What followed; in-context policies learn from it, others ignore it.
-    fn observe(&mut self, _feedback: &[Feedback]) {}
-    /// What somebody else did in a slot's place, a demonstration for one: `action` (`[action_dim]`) on seeing `observation`
+    ///
+    /// Real-time safe: does not allocate, lock or block.
+    fn observe(&mut self, _feedback: &[Feedback<'_>]) {}
+    /// What somebody else did in a slot's place in one step, a demonstration for one: `action` (`[action_dim]`) on seeing `observation`
     /// (`[observation_dim]`), and what followed. In-context policies learn from it, others ignore it.
+    ///
+    /// Real-time safe: does not allocate, lock or block.
     fn remember(&mut self, _slot: usize, _observation: &[f32], _action: &[f32], _outcome: &Outcome) {}
 }
 

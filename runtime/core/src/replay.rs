@@ -104,6 +104,18 @@ impl ReplayBuffer {
         batch.n += 1;
     }
 
+    /// Appends the newest `n` rows in the order in which they were pushed, with their [`last`](Batch::last); fewer where fewer are held.
+    pub fn append_newest(&self, n: usize, batch: &mut Batch) {
+        let (rows, width) = (self.len(), self.width());
+        let n = n.min(rows);
+        for back in (1..=n).rev() {
+            let i = ((self.written - back as u64) % self.capacity as u64) as usize;
+            self.append_row(i, batch);
+            // The newest row has no follower, whatever it says of itself.
+            batch.last.push(if back == 1 { 1.0 } else { self.rows[(i + 1) * width - 1] });
+        }
+    }
+
     /// Appends `n` rows drawn uniformly with replacement; none if the buffer is empty.
     pub fn sample(&self, n: usize, stream: &mut Stream, batch: &mut Batch) {
         if self.is_empty() {
@@ -217,6 +229,25 @@ mod tests {
             assert_eq!(batch.next_observation[2 * i], batch.action[i] + 1.0);
         }
         assert!(batch.continuation.iter().all(|c| *c == 1.0), "a truncated row must bootstrap");
+    }
+
+    #[test]
+    fn the_newest_rows_come_in_order_over_the_rings_end_and_say_where_episodes_end() {
+        let mut buffer = ReplayBuffer::new(2, 1, 8);
+        buffer.push_episode(&episode(6, 0.0));
+        buffer.push_episode(&episode(3, 10.0));
+        buffer.push_episode(&episode(2, 20.0));
+        let mut batch = Batch::default();
+        batch.clear(2, 1);
+        buffer.append_newest(5, &mut batch);
+        assert_eq!(batch.action, [10.0, 11.0, 12.0, 20.0, 21.0]);
+        assert_eq!(batch.last, [0.0, 0.0, 1.0, 0.0, 1.0]);
+        assert_eq!((batch.n, batch.continuation.len()), (5, 5));
+        batch.clear(2, 1);
+        buffer.append_newest(100, &mut batch);
+        assert_eq!((batch.n, batch.last.len(), batch.action[0]), (8, 8, 3.0));
+        batch.clear(2, 1);
+        assert!(batch.last.is_empty());
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub trait Robot: Send {
 pub trait World: Robot {
     /// Draws what an episode's world is like (masses, friction) from its seed, before [`reset`](Self::reset); most draw nothing.
     fn vary(&mut self, _seed: u64) {}
+    /// Says how far training has come, in env steps, for what [`vary`](Self::vary) draws wider with it; `None`: all of it.
+    fn set_progress(&mut self, _env_steps: Option<u64>) {}
     /// Sets positions, velocities and channels; time starts at zero. The result must not depend on what came before.
     ///
     /// # Errors
@@ -175,6 +177,9 @@ impl<R: Robot + ?Sized> Robot for Box<R> {
 impl<W: World + ?Sized> World for Box<W> {
     fn vary(&mut self, seed: u64) {
         (**self).vary(seed);
+    }
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        (**self).set_progress(env_steps);
     }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         (**self).reset(initial)

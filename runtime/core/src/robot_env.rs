@@ -174,6 +174,10 @@ impl Env for RobotEnv {
         Ok(self.chain.set_speed_scale(scale)?)
     }
 
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.world.set_progress(env_steps);
+    }
+
     fn tracking_tolerance(&self) -> Option<f64> {
         Some(self.tracking_tolerance)
     }

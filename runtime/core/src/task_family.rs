@@ -1,6 +1,6 @@
 //! Many tasks of one kind, and the algorithms that learn each of them anew: where learning histories come from.
 
-use crate::{Env, EnvError, EnvSpec, FamilyTask, Outcome, TaskSplit};
+use crate::{Env, EnvError, EnvSpec, FamilyTask, HistoryPhase, Outcome, TaskSplit};
 
 /// Tasks that differ in hidden parameters alone: one spec for all, and nothing in an observation that tells which one it is.
 pub trait TaskFamily: Send + Sync {
@@ -40,4 +40,20 @@ pub trait SourceAlgorithm: Send {
     fn observe(&mut self, next_observation: &[f32], outcome: &Outcome);
     /// Version of what acts: how often it has changed what it would do.
     fn updates(&self) -> u32;
+
+    /// Streams of experience that it learns from side by side, each from a world of its own. Most have one.
+    fn streams(&self) -> usize {
+        1
+    }
+    /// The calls that follow are of this stream, one below [`streams`](Self::streams). All streams make a step before one makes the next,
+    /// until it has lived all its episodes.
+    fn turn_to(&mut self, _stream: usize) {}
+    /// What the next action is for.
+    fn phase(&self) -> HistoryPhase {
+        HistoryPhase::Online
+    }
+    /// Why it cannot go on learning; `None` while it can.
+    fn failure(&self) -> Option<&str> {
+        None
+    }
 }

@@ -58,6 +58,11 @@ impl VecEnv {
         self.batch.set_speed_scale(scale)
     }
 
+    /// Says to every world how far training has come, see [`Env::set_progress`].
+    pub fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.batch.set_progress(env_steps);
+    }
+
     /// Starts an episode in one slot.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::collecting::LifeError;
 use crate::live::LiveError;
 use surefoot_core::{DataError, EnvError, FleetError, LearnError, PolicyError};
 
@@ -30,6 +31,9 @@ pub enum EngineError {
     /// The environment failed.
     #[error(transparent)]
     Env(#[from] EnvError),
+    /// A life could not be lived.
+    #[error(transparent)]
+    Life(#[from] LifeError),
     /// The policy failed.
     #[error(transparent)]
     Policy(#[from] PolicyError),

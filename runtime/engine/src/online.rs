@@ -161,9 +161,12 @@ impl Trainer {
             trust_region: region
                 .map(|(reference, radius)| TrustRegion { reference: &mut **reference, radius }),
         };
+        let env_steps = self.state.counters.env_steps;
         let collected = self.watched(Activity::Collecting, interrupt, observer, |envs, watch| {
             envs.set_speed_scale(speed)?;
+            envs.set_progress(Some(env_steps));
             let collected = guarded_rollout(envs, &mut *policy, mode, seeds, &source, &mut guard, watch);
+            envs.set_progress(None);
             envs.set_speed_scale(1.0)?;
             collected
         })?;
@@ -202,6 +205,7 @@ impl Trainer {
         let p = &mut self.state.progress;
         if pays && p.env_steps >= config.warmup_env_steps {
             p.paid_env_steps += env_steps;
+            p.fresh_env_steps += env_steps;
         }
         p.env_steps += env_steps;
         p.episodes += episodes.len() as u64;
@@ -267,6 +271,7 @@ impl Trainer {
         if let Some((from_updates, record, trial)) = taken_back {
             let p = &mut self.state.progress;
             p.limits.rollbacks += 1;
+            p.fresh_env_steps = 0;
             p.evaluated = None;
             self.write_metrics(&[("promotion/rolled_back".into(), 1.0)])?;
             let (updates, env_steps) = (self.state.counters.updates, self.state.counters.env_steps);
@@ -308,6 +313,7 @@ impl Trainer {
             _ => Collected::new(),
         };
         // Nothing above changed the state, so an interrupted canary is simply run again.
+        self.state.progress.fresh_env_steps = 0;
         let change = judged.as_ref().ok().copied();
         let wanted = if change.is_some() { config.promotion.canary_episodes } else { 0 };
         let refusal = judged.err().or_else(|| canary_failure(&canaries, wanted));

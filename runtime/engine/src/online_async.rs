@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use surefoot_core::{ActMode, Policy, PolicyArtifact, PolicyError};
+use surefoot_core::{ActMode, Policy, PolicyArtifact, PolicyError, ResetScope};
 
 use crate::control::Versioned;
 use crate::events::{Activity, Event, Observer};
@@ -210,7 +210,7 @@ impl Trainer {
             self.book(&plan, &online, &canaries, false, observer)?;
         }
         let Some(end) = end else { return Ok(()) };
-        let LoopEnd { cadence, granted: _, counts, dropped_ticks, mode, panicked: _ } = end;
+        let LoopEnd { cadence, granted: _, counts, dropped_ticks, mode, panicked: _, policy: _ } = end;
         let violations = counts.violations;
         self.emit(&Event::RobotAtRest { mode, cadence, violations, dropped_ticks }, observer)
     }
@@ -240,7 +240,9 @@ impl Trainer {
         for seeds in seeds {
             let name = format!("{stage}_{}", live.next_episode);
             live.next_episode += 1;
-            live.order(Order { name, seeds, mode: ActMode::Explore, speed_percent: 100 }, false);
+            // Each episode is to stand alone: it is learned from, and judged.
+            let (mode, scope) = (ActMode::Explore, ResetScope::Task);
+            live.order(Order { name, seeds, mode, scope, speed_percent: 100 }, false);
         }
         Ok(())
     }
@@ -263,7 +265,8 @@ impl Trainer {
         live.offer(policy);
         for (i, seeds) in (first..).zip(seeds) {
             let name = format!("canary_{i}_of_{}", candidate.card.updates);
-            live.order(Order { name, seeds: *seeds, mode: ActMode::Exploit, speed_percent }, true);
+            let (seeds, mode, scope) = (*seeds, ActMode::Exploit, ResetScope::Task);
+            live.order(Order { name, seeds, mode, scope, speed_percent }, true);
         }
         live.offered = None;
         // Fewer than were ordered speak against the candidate as well.

@@ -87,11 +87,11 @@ pub struct OnlineConfig {
     pub warmup_env_steps: u64,
     /// Episodes collected between two blocks of updates.
     pub episodes_per_round: usize,
-    /// Part of every batch that is drawn from the demonstrations, 0 to 1.
+    /// Part of every batch that is drawn from the demonstrations, 0 to 1; below 1 for a learner on policy.
     pub offline_ratio: f64,
     /// Which rows are drawn.
     pub sampling: SamplingConfig,
-    /// Updates per env step.
+    /// Updates per env step. A learner on policy makes one whenever it has the fresh steps that it waits for, whatever stands here.
     pub utd_ratio: f64,
     /// Env steps between two evaluations; 0: only at the end.
     pub eval_every_env_steps: u64,

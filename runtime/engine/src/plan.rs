@@ -1,10 +1,10 @@
 //! The list of stages that a run works through, and what cannot be run.
 
-use surefoot_core::Learner;
+use surefoot_core::{Learner, PhaseKind};
 
 use crate::EngineError;
 use crate::evaluation::EvalConfig;
-use crate::phases::{OfflineConfig, PhaseConfig};
+use crate::phases::{OfflineConfig, OnlineConfig, PhaseConfig, Schedule};
 use crate::results::StageKind;
 use crate::state::{LearnerId, StagePlan};
 use crate::trainer::{Baseline, TrainingConfig};
@@ -60,6 +60,9 @@ pub fn check_plan(
             PhaseConfig::Online(_) => "online",
         };
         phase.drawing().0.fits(&format!("phase[{i}].{kind}"), learner)?;
+        if let PhaseConfig::Online(online) = phase {
+            on_policy(&format!("phase[{i}].online"), online, learner)?;
+        }
         if !has_env && matches!(phase, PhaseConfig::Online(_)) {
             let key = format!("phase[{i}].online");
             return refuse(&key, "an environment to act in", "recordings only".into());
@@ -98,6 +101,29 @@ pub fn check_plan(
     Ok(())
 }
 
+/// Refuses a phase in which a learner on policy would not learn from what its own policy did.
+fn on_policy(key: &str, phase: &OnlineConfig, learner: &dyn Learner) -> Result<(), EngineError> {
+    let Some(steps) = learner.sample_plan(PhaseKind::Online).waits_for() else { return Ok(()) };
+    let name = learner.name();
+    if !matches!(phase.schedule, Schedule::Lockstep) {
+        let expected = format!("lockstep, as {name} learns from what its present policy alone did");
+        return Err(EngineError::setting(format!("{key}.schedule"), &expected, "another"));
+    }
+    if phase.offline_ratio >= 1.0 {
+        let expected = format!("below 1, as {name} learns from fresh episodes");
+        return Err(EngineError::setting(format!("{key}.offline_ratio"), &expected, &phase.offline_ratio));
+    }
+    if phase.replay_capacity < 2 * steps {
+        let expected = format!("at least {}, twice the fresh steps of an update of {name}", 2 * steps);
+        return Err(EngineError::setting(
+            format!("{key}.replay_capacity"),
+            &expected,
+            &phase.replay_capacity,
+        ));
+    }
+    Ok(())
+}
+
 /// The key of the first stage that needs held-out demonstrations.
 pub(crate) fn early_stopping(phases: &[PhaseConfig], baselines: &[Baseline]) -> Option<String> {
     let baseline = baselines.iter().find(|b| b.offline.early_stop.is_some());
@@ -108,7 +134,8 @@ pub(crate) fn early_stopping(phases: &[PhaseConfig], baselines: &[Baseline]) -> 
 }
 
 /// Stages in order, with unique names.
-pub(crate) fn plan(phases: &[PhaseConfig], baselines: &[Baseline], algorithm: &str) -> Vec<StagePlan> {
+pub(crate) fn plan(phases: &[PhaseConfig], baselines: &[Baseline], learner: &dyn Learner) -> Vec<StagePlan> {
+    let fresh = learner.sample_plan(PhaseKind::Online).waits_for().map(|steps| steps as u64);
     let mut stages: Vec<StagePlan> = baselines
         .iter()
         .enumerate()
@@ -118,6 +145,7 @@ pub(crate) fn plan(phases: &[PhaseConfig], baselines: &[Baseline], algorithm: &s
             algorithm: b.learner.name().to_owned(),
             learner: LearnerId::Baseline(i),
             phase: PhaseConfig::Offline(b.offline.clone()),
+            fresh_env_steps: None,
         })
         .collect();
     let (mut offline, mut online) = (0, 0);
@@ -130,9 +158,10 @@ pub(crate) fn plan(phases: &[PhaseConfig], baselines: &[Baseline], algorithm: &s
         stages.push(StagePlan {
             name: if *count == 1 { word.to_owned() } else { format!("{word}_{count}") },
             kind,
-            algorithm: algorithm.to_owned(),
+            algorithm: learner.name().to_owned(),
             learner: LearnerId::Main,
             phase: phase.clone(),
+            fresh_env_steps: fresh.filter(|_| matches!(phase, PhaseConfig::Online(_))),
         });
     }
     stages

@@ -135,7 +135,6 @@ fn run(
     let mut actions = vec![0.0; slots * action_dim];
     let mut reference = vec![0.0; if region.is_some() { slots * action_dim } else { 0 }];
     let mut active = vec![false; slots];
-    let mut feedback = Vec::with_capacity(slots);
     let mut finished: Vec<Option<(Episode, EpisodeCost)>> = seeds.iter().map(|_| None).collect();
     let mut progress = RolloutProgress { episodes: seeds.len(), ..RolloutProgress::default() };
     let mut waiting = seeds.iter().enumerate();
@@ -183,7 +182,6 @@ fn run(
             }
         }
         envs.step(&active)?;
-        feedback.clear();
         for (slot, place) in running.iter_mut().enumerate() {
             let Some(r) = place else { continue };
             let (next_observation, _, executed, mut outcome) = envs.last(slot);
@@ -211,7 +209,11 @@ fn run(
             let row = &mut observations[slot * observation_dim..(slot + 1) * observation_dim];
             r.builder.push(row, proposed, executed, next_observation, outcome);
             row.copy_from_slice(next_observation);
-            feedback.push(Feedback { slot, outcome });
+            let feedback = [Feedback { slot, outcome, executed: Some(executed) }];
+            policy.observe(&feedback);
+            if let Some(region) = &mut region {
+                region.reference.observe(&feedback);
+            }
             progress.env_steps += 1;
             if outcome.end.is_last()
                 && let Some(r) = place.take()
@@ -223,10 +225,6 @@ fn run(
                 finished[r.index] = Some((episode, r.cost));
                 progress.finished += 1;
             }
-        }
-        policy.observe(&feedback);
-        if let Some(region) = &mut region {
-            region.reference.observe(&feedback);
         }
         (watch.progress)(progress);
     }
@@ -285,9 +283,9 @@ pub fn film(
             RowsMut::new(envs.action_mut(0), spec.action_dim()),
         )?;
         envs.step(&[true])?;
-        let (next_observation, _, _, outcome) = envs.last(0);
+        let (next_observation, _, executed, outcome) = envs.last(0);
         observation.copy_from_slice(next_observation);
-        policy.observe(&[Feedback { slot: 0, outcome }]);
+        policy.observe(&[Feedback { slot: 0, outcome, executed: Some(executed) }]);
         film.steps += 1;
         film.episode_return += f64::from(outcome.reward);
         film.success |= outcome.success;

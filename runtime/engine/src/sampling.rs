@@ -155,6 +155,18 @@ impl Sampler {
         drawn
     }
 
+    /// Draws demonstrations alone, so that they are `offline_ratio` (below 1) of a batch with `fresh` rows beside them.
+    pub fn draw_beside(
+        &mut self,
+        fresh: usize,
+        offline_ratio: f64,
+        (train, replay): (&Part, &ReplayBuffer),
+        stream: &mut Stream,
+    ) -> Drawn {
+        let rows = (fresh as f64 * offline_ratio / (1.0 - offline_ratio)).round() as usize;
+        if train.is_empty() { Drawn::default() } else { self.draw(rows, 1.0, (train, replay), stream) }
+    }
+
     /// Takes in by how much the learner was off.
     pub fn learn(&mut self, drawn: &Drawn, errors: &[f32]) {
         if let Kind::Prioritized { demonstrations, online, .. } = &mut self.0 {
@@ -205,7 +217,7 @@ pub(crate) fn check_stage(
         |key: String, expected: String, found: String| Err(EngineError::Config { key, expected, found });
     let (train, name) = (&demonstrations.train, learner.name());
     let wanted = (plan.batch() as f64 * offline_ratio).round() as usize;
-    if wanted > train.len() {
+    if wanted > train.len() && plan.waits_for().is_none() {
         let expected = format!(
             "a batch with at most {} rows of demonstrations, as many as are learned from (a smaller batch of learner.{name}, a smaller training.holdout_fraction, or more data)",
             train.len()

@@ -86,10 +86,22 @@ impl Trainer {
         let mut stream = Stream::new(self.state.identity.seed, &purpose, self.state.progress.updates);
         let (train, replay) = (&self.demonstrations.train, &self.replay);
         let sampler = self.sampler.get_or_insert_with(|| Sampler::new(sampling, train));
-        let mut drawn = sampler.draw(wanted.batch(), ratio, (train, replay), &mut stream);
+        let fresh = plan.fresh_env_steps.map(|_| self.state.progress.fresh_env_steps as usize);
+        let mut drawn = match fresh {
+            None => sampler.draw(wanted.batch(), ratio, (train, replay), &mut stream),
+            Some(fresh) => sampler.draw_beside(fresh, ratio, (train, replay), &mut stream),
+        };
         self.batch.clear(self.spec.observation_dim(), self.spec.action_dim());
         wanted.append(train, &drawn.demonstrations, &mut self.batch)?;
         wanted.append(replay, &drawn.online, &mut self.batch)?;
+        if let Some(fresh) = fresh {
+            if fresh > replay.len() {
+                let key = format!("stage {}: replay_capacity", plan.name);
+                let expected = format!("at least the {fresh} fresh steps of an update");
+                return Err(EngineError::setting(key, &expected, &replay.capacity()));
+            }
+            replay.append_newest(fresh, &mut self.batch);
+        }
         self.batch.weight.append(&mut drawn.weights);
         let learner = match plan.learner {
             LearnerId::Baseline(i) => &mut self.baselines[i],
@@ -102,6 +114,7 @@ impl Trainer {
         }
         let p = &mut self.state.progress;
         p.updates += 1;
+        p.fresh_env_steps = 0;
         p.evaluated = None;
         let updates = p.updates;
         self.state.counters.updates += 1;

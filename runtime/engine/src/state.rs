@@ -32,6 +32,9 @@ pub(crate) struct StagePlan {
     pub algorithm: String,
     pub learner: LearnerId,
     pub phase: PhaseConfig,
+    /// Fresh steps that every update of the stage waits for, of a learner on policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_env_steps: Option<u64>,
 }
 
 /// What a checkpoint must agree with the configuration on.
@@ -73,6 +76,9 @@ pub(crate) struct StageProgress {
     pub episodes: u64,
     /// Env steps that updates are owed for: those after the warm-up.
     pub paid_env_steps: u64,
+    /// Of those, the ones since the last update by the policy that acts now: what a learner on policy learns from next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fresh_env_steps: u64,
     /// Counter value at which the next periodic evaluation is due.
     pub next_eval: u64,
     /// Updates at which the held-out demonstrations were last looked at.
@@ -215,7 +221,7 @@ impl TrainState {
                 }
             }
             PhaseConfig::Online(c) => {
-                if owed(c, p) > 0 {
+                if owed(plan, c, p) > 0 {
                     return Next::Update;
                 }
                 if self.online.as_ref().is_some_and(|o| !o.withheld && o.considered_updates != p.updates) {
@@ -241,18 +247,21 @@ impl TrainState {
     pub fn fraction(&self) -> f64 {
         let p = &self.progress;
         let part = |done: u64, of: u64| (done as f64 / of.max(1) as f64).min(1.0);
-        match self.plan().map(|plan| &plan.phase) {
-            None => 1.0,
-            Some(PhaseConfig::Offline(c)) => {
+        let Some(plan) = self.plan() else { return 1.0 };
+        match &plan.phase {
+            PhaseConfig::Offline(c) => {
                 if p.stopped {
                     1.0
                 } else {
                     part(p.updates, c.updates)
                 }
             }
-            Some(PhaseConfig::Online(c)) => {
+            PhaseConfig::Online(c) => {
                 // Updates of the present round are still owed for steps that were taken.
-                let owed = owed(c, p) as f64 / c.utd_ratio;
+                let owed = match plan.fresh_env_steps {
+                    None => owed(plan, c, p) as f64 / c.utd_ratio,
+                    Some(_) => 0.0,
+                };
                 ((p.env_steps as f64 - owed) / c.env_steps.max(1) as f64).clamp(0.0, 1.0)
             }
         }
@@ -264,6 +273,9 @@ const fn is_zero(n: &u64) -> bool {
 }
 
 /// Updates that the steps taken so far pay for and that were not done yet.
-fn owed(c: &OnlineConfig, p: &StageProgress) -> u64 {
+fn owed(plan: &StagePlan, c: &OnlineConfig, p: &StageProgress) -> u64 {
+    if let Some(fresh) = plan.fresh_env_steps {
+        return u64::from(p.fresh_env_steps >= fresh);
+    }
     ((p.paid_env_steps as f64 * c.utd_ratio).floor() as u64).saturating_sub(p.updates)
 }

@@ -241,7 +241,7 @@ impl Trainer {
         let identity = Identity {
             seed,
             env: spec.name.clone(),
-            stages: plan(&phases, &baselines, learner.name()),
+            stages: plan(&phases, &baselines, &*learner),
             evaluation,
             holdout_fraction: training.holdout_fraction,
             log_every_updates: training.log_every_updates,

@@ -88,6 +88,7 @@ fn order(i: u64) -> Order {
         name: format!("episode_{i}"),
         seeds: EpisodeSeeds { reset: i, noise: i },
         mode: ActMode::Exploit,
+        scope: ResetScope::Task,
         speed_percent: 100,
     }
 }

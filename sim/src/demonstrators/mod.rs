@@ -2,10 +2,15 @@
 //! and one registry line each.
 
 pub mod cart_pole;
+pub mod door;
+pub mod half_cheetah;
+pub mod peg_insert;
 pub mod pendulum;
 pub mod push;
+pub mod quadruped;
 pub mod random;
 pub mod reach;
+pub mod relocate;
 mod scripted;
 
 use surefoot_core::{EnvSpec, Policy, PolicyError, Rows, RowsMut, SpecDifference};
@@ -26,10 +31,20 @@ surefoot_core::registry! {
         Push(push::PushDemonstratorConfig) = "push",
         /// Goes straight to the target.
         Reach(reach::ReachDemonstratorConfig) = "reach",
+        /// Presses the lever and pushes the door open.
+        Door(door::DoorDemonstratorConfig) = "door",
+        /// Goes over the hole and pushes the peg in.
+        PegInsert(peg_insert::PegInsertDemonstratorConfig) = "peg_insert",
+        /// Grips the ball and brings it to the target.
+        Relocate(relocate::RelocateDemonstratorConfig) = "relocate",
+        /// Trots after the command.
+        Quadruped(quadruped::QuadrupedDemonstratorConfig) = "quadruped",
         /// Pumps energy until the pendulum is up, then balances it.
         Pendulum(pendulum::PendulumDemonstratorConfig) = "pendulum",
         /// Balances the pole by linear feedback.
         CartPole(cart_pole::CartPoleDemonstratorConfig) = "cart_pole",
+        /// Gallops by a gait of sines.
+        HalfCheetah(half_cheetah::HalfCheetahDemonstratorConfig) = "half_cheetah",
         /// Acts without a thought, in any environment.
         Random(random::RandomDemonstratorConfig) = "random",
     }

@@ -40,7 +40,7 @@ impl<S: Script<O, A>, const O: usize, const A: usize> Scripted<S, O, A> {
     }
 }
 
-impl<S: Script<O, A>, const O: usize, const A: usize> Policy for Scripted<S, O, A> {
+impl<S: Script<O, A> + 'static, const O: usize, const A: usize> Policy for Scripted<S, O, A> {
     fn slots(&self) -> usize {
         self.slots.len()
     }

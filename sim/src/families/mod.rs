@@ -1,5 +1,6 @@
 //! Task families: many tasks that differ in what is hidden. One file and one registry line each.
 
+pub mod actuator_scramble;
 pub mod adversarial_bandit;
 mod bandit;
 pub mod bernoulli_bandit;
@@ -31,6 +32,8 @@ surefoot_core::registry! {
         DarkKeyToDoor(dark_key_to_door::DarkKeyToDoorFamilyConfig) = "dark_key_to_door",
         /// The seven-joint arm looks for an invisible disc over the table.
         ReachDark(reach_dark::ReachDarkFamilyConfig) = "reach_dark",
+        /// The seven-joint arm with its actuators plugged in anew: which joint each moves, and which way, is hidden.
+        ActuatorScramble(actuator_scramble::ActuatorScrambleFamilyConfig) = "actuator_scramble",
         /// A puck of unknown mass slides over a board of unknown friction to a target.
         Shuffleboard(shuffleboard::ShuffleboardFamilyConfig) = "shuffleboard",
     }

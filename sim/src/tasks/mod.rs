@@ -2,15 +2,21 @@
 
 pub mod ant;
 pub mod cart_pole;
+pub mod door;
 pub mod half_cheetah;
 pub mod hopper;
 mod locomotion;
 pub mod model;
+pub mod peg_insert;
 pub mod pendulum;
 pub mod push;
+pub mod quadruped;
 pub mod reach;
+pub mod relocate;
 pub mod walker2d;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use surefoot_core::{Env, EnvError};
 
 use crate::families;
@@ -34,6 +40,14 @@ surefoot_core::registry! {
         Reach(reach::ReachConfig) = "reach",
         /// A seven-joint arm pushes a puck over a table into a goal region; sparse reward.
         Push(push::PushConfig) = "push",
+        /// A seven-joint arm opens a latched door; sparse or dense reward.
+        Door(door::DoorConfig) = "door",
+        /// A seven-joint arm puts a peg into a hole; sparse or dense reward.
+        PegInsert(peg_insert::PegInsertConfig) = "peg_insert",
+        /// A seven-joint arm with two fingers brings a ball to a place over the table; sparse or dense reward.
+        Relocate(relocate::RelocateConfig) = "relocate",
+        /// A four-legged robot follows a commanded velocity; dense or sparse reward.
+        Quadruped(quadruped::QuadrupedConfig) = "quadruped",
         /// Run with a planar cheetah; dense reward, as Gymnasium's HalfCheetah-v5.
         HalfCheetah(half_cheetah::HalfCheetahConfig) = "half_cheetah",
         /// Hop with a planar leg; dense reward, as Gymnasium's Hopper-v5.
@@ -56,9 +70,36 @@ surefoot_core::registry! {
         DarkKeyToDoor(families::dark_key_to_door::DarkKeyToDoorConfig) = "dark_key_to_door",
         /// Find an invisible disc over the table with the tool of a seven-joint arm.
         ReachDark(families::reach_dark::ReachDarkConfig) = "reach_dark",
+        /// Hold the tool of a seven-joint arm over the puck; which joint each actuator moves is not seen.
+        ActuatorScramble(families::actuator_scramble::ActuatorScrambleConfig) = "actuator_scramble",
         /// Slide a puck to a target; what its mass and the board's friction are is not seen.
         Shuffleboard(families::shuffleboard::ShuffleboardConfig) = "shuffleboard",
     }
+}
+
+/// What a step of a task with a goal is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shaping {
+    /// -1 until the goal is reached, 0 for the step that reaches it.
+    #[default]
+    Sparse,
+    /// How far off the goal is, in the terms of the task; 0 at best.
+    Dense,
+}
+
+/// Refuses an episode of no steps, and ranges that are not `[low, high]` with `low < high`.
+pub(crate) fn check_ranges(env: &str, max_steps: usize, ranges: &[(&str, [f64; 2])]) -> Result<(), EnvError> {
+    if max_steps == 0 {
+        return Err(build_error(env, "max_steps must be at least 1, found 0"));
+    }
+    for (key, [low, high]) in ranges {
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            let what = format!("{key} must be [low, high] with low < high, found [{low}, {high}]");
+            return Err(build_error(env, what));
+        }
+    }
+    Ok(())
 }
 
 /// Wraps what went wrong in building `env`.

@@ -11,7 +11,7 @@ use rapier3d_mjcf::MjcfMultibodyOptions;
 use surefoot_core::RobotState;
 
 use super::channels::{FreeStart, Handles, JointStart};
-use super::{JointSlot, RapierWorld, rail};
+use super::{JointSlot, RapierWorld, anchor, rail};
 use crate::model::JointActuator;
 
 /// What a reset begins with: the model inserted, and nothing stepped yet.
@@ -34,6 +34,7 @@ impl RapierWorld {
         let apart = self.model.ground_is_touched();
         let ground = if apart { std::mem::take(&mut robot.bodies[0].colliders) } else { Vec::new() };
         let rails = if apart { rail::put_on_rails(&mut robot, &self.model.roots()) } else { 0 };
+        anchor::part_trees(&mut robot);
         let mut handles = robot.insert_using_multibody_joints(
             &mut bodies,
             &mut colliders,

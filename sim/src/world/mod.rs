@@ -3,6 +3,7 @@
 //! Joints are in reduced coordinates (a rapier multibody): no drift of the links, and armature and damping act where MuJoCo
 //! has them. A reset begins with a copy of the inserted model, so nothing of an earlier episode can leak into the next.
 
+mod anchor;
 mod channels;
 mod insert;
 mod last_states;
@@ -106,6 +107,8 @@ pub struct RapierWorld {
     handles: Handles,
     contacts: Contacts,
     randomisation: Randomisation,
+    /// The ranges as wide as they are now.
+    ranges: Randomisation,
     drawn: DrawnPhysics,
     last_position: Vec<f64>,
     finite: LastStates,
@@ -148,6 +151,7 @@ impl RapierWorld {
             contacts: Contacts::new(&model),
             drawn: DrawnPhysics::none(&model, drives.len()),
             randomisation: Randomisation::default(),
+            ranges: Randomisation::default(),
             contract,
             model,
             stepping,
@@ -171,6 +175,7 @@ impl RapierWorld {
     #[must_use]
     pub fn with_randomisation(mut self, randomisation: &Randomisation) -> Self {
         self.randomisation = randomisation.clone();
+        self.ranges = randomisation.clone();
         self
     }
 
@@ -373,8 +378,12 @@ impl Robot for RapierWorld {
 impl World for RapierWorld {
     fn vary(&mut self, seed: u64) {
         if self.randomisation.draws_physics() {
-            self.drawn.draw(&self.randomisation, seed);
+            self.drawn.draw(&self.ranges, seed);
         }
+    }
+
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.ranges = self.randomisation.after(env_steps);
     }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {

@@ -6,7 +6,9 @@
 
 use rapier3d::dynamics::{GenericJointBuilder, JointAxesMask, RigidBodyBuilder};
 use rapier3d::math::{Pose, Vector};
-use rapier3d_mjcf::{MjcfBody, MjcfJoint, MjcfRobot};
+use rapier3d_mjcf::{MjcfJoint, MjcfRobot};
+
+use super::anchor::bare;
 
 /// Inertia of the carriage, kg: so much that it does not move, so little that rounding pushes less than friction does.
 const INERTIA: f32 = 1000.0;
@@ -44,16 +46,7 @@ pub fn put_on_rails(robot: &mut MjcfRobot, roots: &[usize]) -> usize {
         let tree: Vec<&MjcfJoint> = robot.joints.iter().filter(|j| roots[j.link2] == root).collect();
         let Some(normal) = normal(robot, &tree) else { continue };
         let carriage = robot.bodies.len();
-        robot.bodies.push(MjcfBody {
-            name: None,
-            is_intermediate: true,
-            mjcf_body_id: robot.bodies[root].mjcf_body_id,
-            body: RigidBodyBuilder::dynamic().build(),
-            colliders: Vec::new(),
-            gravcomp: 0.0,
-            mass: 0.0,
-            visual_meshes: Vec::new(),
-        });
+        robot.bodies.push(bare(&RigidBodyBuilder::dynamic(), robot.bodies[root].mjcf_body_id));
         robot.joints[first].link1 = carriage;
         let joint = GenericJointBuilder::new(JointAxesMask::LOCKED_PRISMATIC_AXES)
             .local_frame1(Pose::IDENTITY)

@@ -10,7 +10,7 @@ use super::super::threads::side_by_side;
 use super::{LayerAt, MlpShape, lock};
 
 /// Added to the variance in layer normalisation.
-pub(super) const NORM_EPSILON: f32 = 1e-5;
+pub const NORM_EPSILON: f32 = 1e-5;
 
 /// Buffers that are used again: fresh ones would cost page faults and zeroing at every update.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl HiddenTrace {
     }
 }
 
-fn product(
+pub(super) fn product(
     out: &mut [f32],
     [rows, columns]: [usize; 2],
     accumulate: Accum,

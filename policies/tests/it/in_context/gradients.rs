@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use surefoot_core::{StepEnd, Stream};
+use surefoot_policies::in_context::config::TokenPart;
 use surefoot_policies::in_context::network::{Network, Pass};
 use surefoot_policies::in_context::shape::{Bins, Entry, Layout, TokenShape};
 use surefoot_policies::in_context::tokens::{Before, Masked, Token};
 use surefoot_policies::in_context::windows::Window;
-use surefoot_policies::in_context::{ModelConfig, Positions};
+use surefoot_policies::in_context::{ModelConfig, Positions, StepTokens};
 use surefoot_policies::nn::params::Arrays;
 
 pub fn shape() -> TokenShape {
@@ -87,10 +88,32 @@ impl Eager<'_> {
         Tensor::from_vec(factors, (window.len(), rows), &Device::Cpu)?.matmul(&table)
     }
 
+    /// All tokens of a window, those of a step one after the other.
     fn tokens(&self, window: &Window) -> Result<Tensor> {
+        let parts = self.network.model.tokens.parts();
+        let each: Vec<Tensor> = parts
+            .iter()
+            .map(|part| match part {
+                TokenPart::Whole => {
+                    (self.seen(window)? + (self.done(window)? + self.brought(window)?)?)?
+                        + self.begin(window)?
+                }
+                TokenPart::Action => self.done(window)? + self.begin(window)?,
+                TokenPart::Reward => self.brought(window)? + self.begin(window)?,
+                TokenPart::Observation => self.seen(window),
+            })
+            .collect::<Result<_>>()?;
+        Tensor::stack(&each, 1)?.reshape((window.len() * parts.len(), self.network.model.width))
+    }
+
+    fn begin(&self, window: &Window) -> Result<Tensor> {
+        let nothing = |t: Token<'_>, _| f32::from(u8::from(t.before == Before::Nothing));
+        self.rows("token/begin", window, nothing)
+    }
+
+    fn seen(&self, window: &Window) -> Result<Tensor> {
         let shape = &self.network.shape;
         let on = |yes: bool| f32::from(u8::from(yes));
-        let step = |t: &Token<'_>| matches!(t.before, Before::Step { .. });
         let mut x = self.rows("token/step", window, |t, r| on(t.step.min(shape.steps - 1) == r))?;
         for (i, entry) in shape.observation.iter().enumerate() {
             if matches!(entry, Entry::Choice(_)) {
@@ -114,13 +137,29 @@ impl Eager<'_> {
         let q = self.linear("token/quantities1", &self.linear("token/quantities0", &q)?.relu()?)?;
         let seen: Vec<f32> = (0..window.len()).map(|k| on(!window.token(k).masked.observation)).collect();
         x = (x + q.broadcast_mul(&Tensor::from_vec(seen, (window.len(), 1), &Device::Cpu)?)?)?;
+        if shape.return_to_go {
+            x = (x + self.rows("token/return_to_go", window, |t, _| t.return_to_go)?)?;
+        }
+        x + self.rows("token/masked_observation", window, |t, _| on(t.masked.observation))?
+    }
+
+    fn done(&self, window: &Window) -> Result<Tensor> {
+        let on = |yes: bool| f32::from(u8::from(yes));
+        let step = |t: &Token<'_>| matches!(t.before, Before::Step { .. });
+        let mut x = self.rows("token/masked_action", window, |t, _| on(step(&t) && t.masked.action))?;
         let action = |t: &Token<'_>, i: usize| match t.before {
             Before::Step { action, .. } if !t.masked.action => Some(action[i] as usize),
             _ => None,
         };
-        for i in 0..shape.action.len() {
+        for i in 0..self.network.shape.action.len() {
             x = (x + self.rows(&format!("token/action{i}"), window, |t, r| on(action(&t, i) == Some(r)))?)?;
         }
+        Ok(x)
+    }
+
+    fn brought(&self, window: &Window) -> Result<Tensor> {
+        let on = |yes: bool| f32::from(u8::from(yes));
+        let step = |t: &Token<'_>| matches!(t.before, Before::Step { .. });
         let reward = |t: &Token<'_>| match t.before {
             Before::Step { reward, .. } if !t.masked.reward => reward,
             _ => 0.0,
@@ -131,17 +170,11 @@ impl Eager<'_> {
             Before::Step { end: StepEnd::Terminated, .. } => Some(1),
             Before::Step { end: StepEnd::Truncated, .. } => Some(2),
         };
-        x = (x + self.rows("token/end", window, |t, r| on(end(&t) == Some(r)))?)?;
-        x = (x + self.rows("token/begin", window, |t, _| on(!step(&t)))?)?;
-        x = (x + self.rows("token/masked_observation", window, |t, _| on(t.masked.observation))?)?;
-        x = (x + self.rows("token/masked_action", window, |t, _| on(step(&t) && t.masked.action))?)?;
+        let mut x = self.rows("token/end", window, |t, r| on(end(&t) == Some(r)))?;
         if self.network.model.rewards {
             x = (x + self.rows("token/reward", window, |t, _| reward(&t))?)?;
             x = (x + self.rows("token/any_reward", window, |t, _| on(step(&t) && !t.masked.reward))?)?;
             x = (x + self.rows("token/masked_reward", window, |t, _| on(step(&t) && t.masked.reward))?)?;
-        }
-        if shape.return_to_go {
-            x = (x + self.rows("token/return_to_go", window, |t, _| t.return_to_go)?)?;
         }
         Ok(x)
     }
@@ -182,7 +215,7 @@ impl Eager<'_> {
             let bias: Vec<f32> = (0..n)
                 .flat_map(|i| (0..n).map(move |j| (i, j)))
                 .map(|(i, j)| {
-                    if j > i || i - j >= model.window {
+                    if j > i || i - j >= model.token_window() {
                         -1e30
                     } else if model.positions == Positions::Rotary {
                         0.0
@@ -217,6 +250,10 @@ impl Eager<'_> {
 
     fn loss(&self, window: &Window, logits: &Tensor, smoothing: f64) -> Result<Tensor> {
         let n = window.len();
+        // Of the last token of each step.
+        let count = self.network.model.tokens.count();
+        let width = logits.dim(1)?;
+        let logits = logits.reshape((n, count, width))?.narrow(1, count - 1, 1)?.squeeze(1)?;
         let mut at = 0;
         let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
         for (dim, bins) in self.network.shape.action.iter().enumerate() {
@@ -247,11 +284,14 @@ fn close(what: &str, ours: &[f32], theirs: &[f32], bound: f32) {
 
 #[test]
 fn passes_by_hand_equal_autograd_over_primitives() {
-    for (positions, heads, window_size, n, returns_to_go) in [
-        (Positions::Alibi, 2, 9, 41, false),
-        (Positions::Rotary, 2, 9, 41, true),
-        (Positions::Alibi, 4, 70, 100, false),
-        (Positions::Alibi, 1, 5, 3, true),
+    use StepTokens::{Merged, Triplet};
+    for (tokens, positions, heads, window_size, n, returns_to_go) in [
+        (Merged, Positions::Alibi, 2, 9, 41, false),
+        (Merged, Positions::Rotary, 2, 9, 41, true),
+        (Merged, Positions::Alibi, 4, 70, 100, false),
+        (Merged, Positions::Alibi, 1, 5, 3, true),
+        (Triplet, Positions::Alibi, 2, 4, 33, true),
+        (Triplet, Positions::Rotary, 2, 20, 15, false),
     ] {
         let model = ModelConfig {
             width: 16,
@@ -259,6 +299,7 @@ fn passes_by_hand_equal_autograd_over_primitives() {
             heads,
             feed_forward: 24,
             window: window_size,
+            tokens,
             positions,
             action_bins: 7,
             rewards: true,
@@ -299,13 +340,18 @@ fn passes_by_hand_equal_autograd_over_primitives() {
 
 #[test]
 fn every_parameter_gets_a_gradient() {
-    for positions in [Positions::Alibi, Positions::Rotary] {
+    for (tokens, positions) in [
+        (StepTokens::Merged, Positions::Alibi),
+        (StepTokens::Merged, Positions::Rotary),
+        (StepTokens::Triplet, Positions::Alibi),
+    ] {
         let model = ModelConfig {
             width: 16,
             layers: 3,
             heads: 2,
             feed_forward: 32,
             window: 20,
+            tokens,
             positions,
             ..ModelConfig::default()
         };

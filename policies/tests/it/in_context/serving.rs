@@ -10,7 +10,7 @@ use surefoot_policies::in_context::policy::InContextPolicy;
 use surefoot_policies::in_context::shape::TokenShape;
 use surefoot_policies::in_context::tokens::{Before, Masked, Token};
 use surefoot_policies::in_context::windows::Window;
-use surefoot_policies::in_context::{ModelConfig, Positions};
+use surefoot_policies::in_context::{ModelConfig, Positions, StepTokens};
 use surefoot_policies::load_policy;
 
 use super::gradients::random_theta;
@@ -31,13 +31,14 @@ fn normalizer() -> Normalizer {
     Normalizer { mean: vec![0.0, 0.5, 0.0], std: vec![1.0, 2.0, 1.0] }
 }
 
-fn model(window: usize, positions: Positions) -> ModelConfig {
+fn model(window: usize, tokens: StepTokens, positions: Positions) -> ModelConfig {
     ModelConfig {
         width: 16,
         layers: 3,
         heads: 2,
         feed_forward: 24,
         window,
+        tokens,
         positions,
         action_bins: 5,
         rewards: true,
@@ -45,8 +46,8 @@ fn model(window: usize, positions: Positions) -> ModelConfig {
     }
 }
 
-fn network(window: usize, positions: Positions) -> (Network, Vec<f32>) {
-    let model = model(window, positions);
+fn network(window: usize, tokens: StepTokens, positions: Positions) -> (Network, Vec<f32>) {
+    let model = model(window, tokens, positions);
     let shape = TokenShape::of(&spec(), &model);
     let network = Network::new(model, shape);
     let theta = random_theta(&network, 7);
@@ -54,10 +55,13 @@ fn network(window: usize, positions: Positions) -> (Network, Vec<f32>) {
 }
 
 fn files(window: usize, positions: Positions, acting: &Acting) -> PolicyArtifact {
-    let (network, theta) = network(window, positions);
+    files_of(&network(window, StepTokens::Merged, positions), acting)
+}
+
+fn files_of((network, theta): &(Network, Vec<f32>), acting: &Acting) -> PolicyArtifact {
     artifact::write(&artifact::Parts {
-        network: &network,
-        theta: &theta,
+        network,
+        theta,
         spec: &spec(),
         normalizer: &normalizer(),
         reward_scale: 2.0,
@@ -84,8 +88,8 @@ fn act(policy: &mut dyn Policy, observations: &[f32]) -> Vec<f32> {
     actions
 }
 
-fn feedback(slot: usize, reward: f32, end: StepEnd) -> Feedback {
-    Feedback { slot, outcome: Outcome { reward, end, ..Outcome::default() } }
+fn feedback(slot: usize, reward: f32, end: StepEnd) -> Feedback<'static> {
+    Feedback { slot, outcome: Outcome { reward, end, ..Outcome::default() }, executed: None }
 }
 
 /// One slot's life beside the same life as one long window.
@@ -99,16 +103,21 @@ struct Life {
 #[test]
 fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
     const SLOTS: usize = 3;
-    for (positions, width, seed) in [
-        (Positions::Alibi, 13, 0),
-        (Positions::Rotary, 13, 1),
-        (Positions::Alibi, 40, 2),
-        (Positions::Rotary, 1, 3),
-        (Positions::Alibi, 2, 4),
+    use StepTokens::{Merged, Triplet};
+    for (tokens, positions, width, seed) in [
+        (Merged, Positions::Alibi, 13, 0),
+        (Merged, Positions::Rotary, 13, 1),
+        (Merged, Positions::Alibi, 40, 2),
+        (Merged, Positions::Rotary, 1, 3),
+        (Merged, Positions::Alibi, 2, 4),
+        (Triplet, Positions::Alibi, 13, 5),
+        (Triplet, Positions::Rotary, 5, 6),
+        (Triplet, Positions::Alibi, 1, 7),
     ] {
-        let (network, theta) = network(width, positions);
-        let mut policy =
-            InContextPolicy::from_artifact(&files(width, positions, &Acting::default()), SLOTS).unwrap();
+        let (network, theta) = network(width, tokens, positions);
+        let files = files_of(&(network.clone(), theta.clone()), &Acting::default());
+        let mut policy = InContextPolicy::from_artifact(&files, SLOTS).unwrap();
+        let count = tokens.count();
         let mut stream = Stream::new(seed, "life", 0);
         let fresh =
             || Life { window: Window::new(&network.shape), before: None, step: 0, logits: Vec::new() };
@@ -116,9 +125,10 @@ fn the_ring_gives_what_the_banded_pass_gives_with_wraps_and_staggered_resets() {
         let mut pass = Pass::default();
         let mut judge = |life: &Life| {
             network.forward(&theta, &life.window, &mut pass);
-            for (i, (logits, row)) in life.logits.iter().zip(pass.logits.chunks_exact(9)).enumerate() {
+            let rows = pass.logits.chunks_exact(9).skip(count - 1).step_by(count);
+            for (i, (logits, row)) in life.logits.iter().zip(rows).enumerate() {
                 for (a, b) in logits.iter().zip(row) {
-                    assert!((a - b).abs() < 1e-4, "{positions:?} W {width} step {i}: {a} {b}");
+                    assert!((a - b).abs() < 1e-4, "{tokens:?} {positions:?} W {width} step {i}: {a} {b}");
                 }
             }
             life.logits.len()
@@ -217,7 +227,7 @@ fn a_damaged_context_or_one_of_other_weights_is_refused_and_changes_nothing() {
     let last = nan.len() - 4;
     nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     let mut bin = saved.clone();
-    bin[80] = 200;
+    bin[84] = 200;
     for (bytes, says) in [
         (cut, "expected"),
         (other, "other weights"),
@@ -267,7 +277,7 @@ fn remembering_what_was_done_is_having_done_it() {
         let action = act(&mut acted, &seen);
         let end = if t % 7 == 6 { StepEnd::Terminated } else { StepEnd::Running };
         let outcome = Outcome { reward: stream.unit() as f32, end, ..Outcome::default() };
-        acted.observe(&[Feedback { slot: 0, outcome }]);
+        acted.observe(&[Feedback { slot: 0, outcome, executed: Some(&action) }]);
         shown.remember(0, &seen, &action, &outcome);
         if end.is_last() {
             acted.reset(0, ResetScope::Episode, t);
@@ -287,7 +297,7 @@ fn remembering_what_was_done_is_having_done_it() {
 fn poison_stays_out_of_the_context_and_is_counted() {
     let mut policy = policy(10, 1).with_fallback(Box::new(Always)).unwrap();
     lived(&mut policy, 9, &mut Stream::new(0, "a", 0));
-    let rings = |p: &InContextPolicy| p.save_context(0).unwrap()[88..].to_vec();
+    let rings = |p: &InContextPolicy| p.save_context(0).unwrap()[108..].to_vec();
     let before = rings(&policy);
     assert_eq!(act(&mut policy, &[1.0, f32::NAN, 0.0]), [2.0, 0.5]);
     assert_eq!(rings(&policy), before);
@@ -374,7 +384,7 @@ fn a_token_stride_holds_actions_and_adds_rewards_up() {
 
 #[test]
 fn returns_to_go_begin_with_the_best_of_the_data_and_lose_what_was_earned() {
-    let model = ModelConfig { returns_to_go: true, ..model(10, Positions::Alibi) };
+    let model = ModelConfig { returns_to_go: true, ..model(10, StepTokens::Merged, Positions::Alibi) };
     let network = Network::new(model.clone(), TokenShape::of(&spec(), &model));
     let theta = random_theta(&network, 7);
     let files = artifact::write(&artifact::Parts {
@@ -430,6 +440,83 @@ fn returns_to_go_begin_with_the_best_of_the_data_and_lose_what_was_earned() {
 }
 
 #[test]
+fn a_token_holds_what_was_executed_and_not_what_was_chosen() {
+    let mut told = policy(10, 1);
+    let mut shown = policy(10, 1);
+    let mut deaf = policy(10, 1);
+    for policy in [&mut told, &mut shown, &mut deaf] {
+        policy.reset(0, ResetScope::Task, 4);
+    }
+    let mut stream = Stream::new(8, "a", 0);
+    for t in 0..15 {
+        let seen = observation(&mut stream);
+        // Somebody took over: another choice, and half of a quantity's step.
+        let executed = [stream.below(4) as f32, stream.uniform(-1.0, 1.0) as f32];
+        let end = if t % 7 == 6 { StepEnd::Truncated } else { StepEnd::Running };
+        let outcome = Outcome { reward: 0.5, end, ..Outcome::default() };
+        act(&mut told, &seen);
+        act(&mut deaf, &seen);
+        let mut feedback = Feedback { slot: 0, outcome, executed: Some(&executed) };
+        told.observe(&[feedback]);
+        feedback.executed = None;
+        deaf.observe(&[feedback]);
+        shown.remember(0, &seen, &executed, &outcome);
+    }
+    assert!(told.save_context(0).unwrap() == shown.save_context(0).unwrap());
+    assert!(told.save_context(0).unwrap() != deaf.save_context(0).unwrap());
+    // What is no number was not done: the choice stands.
+    let mut before = deaf.save_context(0).unwrap();
+    let nan = [f32::NAN, 0.0];
+    let outcome = Outcome { end: StepEnd::Truncated, ..Outcome::default() };
+    deaf.observe(&[Feedback { slot: 0, outcome, executed: Some(&nan) }]);
+    before[74] = 2;
+    assert!(deaf.save_context(0).unwrap() == before);
+}
+
+/// Of a quantity a token holds the mean over its control steps, of a choice the last one; whether some of them were remembered or not.
+#[test]
+fn a_strided_token_holds_the_mean_of_what_was_executed() {
+    let strided = files(10, Positions::Alibi, &Acting { token_stride: 3, ..Acting::default() });
+    let mut fast = InContextPolicy::from_artifact(&strided, 1).unwrap();
+    let mut passed_over = InContextPolicy::from_artifact(&strided, 1).unwrap();
+    let mut slow = policy(10, 1);
+    for policy in [&mut fast, &mut passed_over, &mut slow] {
+        policy.reset(0, ResetScope::Task, 5);
+    }
+    let mut stream = Stream::new(3, "a", 0);
+    for _ in 0..12 {
+        let seen = observation(&mut stream);
+        let pushes = [0, 1, 2].map(|_| stream.uniform(-1.0, 1.0) as f32);
+        let outcome = |reward| Outcome { reward, ..Outcome::default() };
+        act(&mut slow, &seen);
+        let mean = (pushes[0] + pushes[1] + pushes[2]) / 3.0;
+        slow.observe(&[Feedback { slot: 0, outcome: outcome(0.75), executed: Some(&[2.0, mean]) }]);
+        let chosen = act(&mut fast, &seen);
+        for (k, push) in pushes.into_iter().enumerate() {
+            let executed = [k as f32, push];
+            if k > 0 {
+                assert_eq!(act(&mut fast, &seen), chosen, "held, whatever was executed");
+            }
+            fast.observe(&[Feedback { slot: 0, outcome: outcome(0.25), executed: Some(&executed) }]);
+            if k == 1 {
+                passed_over.remember(0, &seen, &executed, &outcome(0.25));
+            } else {
+                act(&mut passed_over, &seen);
+                passed_over.observe(&[Feedback {
+                    slot: 0,
+                    outcome: outcome(0.25),
+                    executed: Some(&executed),
+                }]);
+            }
+        }
+        assert!(fast.save_context(0).unwrap() == passed_over.save_context(0).unwrap());
+    }
+    act(&mut slow, &[1.0, 0.3, 2.0]);
+    act(&mut fast, &[1.0, 0.3, 2.0]);
+    assert_eq!(fast.last_logits(), slow.last_logits());
+}
+
+#[test]
 fn temperature_zero_takes_the_likeliest_action() {
     let acting = Acting { exploit_temperature: 0.0, ..Acting::default() };
     let mut policy = InContextPolicy::from_artifact(&files(10, Positions::Alibi, &acting), 1).unwrap();
@@ -469,4 +556,21 @@ fn the_files_are_read_by_the_loader_of_all_policies_and_damage_is_an_error() {
     assert!(with(&|f| f.card.spec.observation.push(Field::choice("z", 2))).contains("normalizer"));
     assert!(with(&|f| f.card.spec.action.push(Field::choice("z", 2))).contains("action2"));
     assert!(with(&|f| f.card.format = "other".into()).contains("format"));
+}
+
+#[test]
+fn files_from_before_there_were_triplets_act_as_they_did() {
+    let files = files(10, Positions::Alibi, &Acting::default());
+    let mut old = files.clone();
+    let model = old.card.architecture["model"].as_object_mut().unwrap();
+    assert_eq!(model.remove("tokens"), Some("merged".into()));
+    let lived = |files: &PolicyArtifact| {
+        let mut policy = InContextPolicy::from_artifact(files, 1).unwrap();
+        lived(&mut policy, 30, &mut Stream::new(4, "life", 0))
+    };
+    assert_eq!(lived(&old), lived(&files));
+    // Weights are the same arrays in both, so only the card tells which they are for.
+    let mut other = files.clone();
+    other.card.architecture["model"]["tokens"] = "triplet".into();
+    assert_ne!(lived(&other), lived(&files));
 }

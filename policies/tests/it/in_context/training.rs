@@ -216,7 +216,7 @@ fn late_reward(policy: &mut dyn Policy, blind: bool) -> f64 {
             let reward = f32::from(u8::from(stream.unit() < f64::from(chances[action[0] as usize])));
             let seen = if blind { 0.0 } else { reward };
             let outcome = Outcome { reward: seen, end: StepEnd::Running, ..Outcome::default() };
-            policy.observe(&[Feedback { slot: 0, outcome }]);
+            policy.observe(&[Feedback { slot: 0, outcome, executed: None }]);
             sum += if t >= 10 { f64::from(reward) } else { 0.0 };
         }
     }

@@ -130,7 +130,8 @@ pub struct RecordArgs {
 Examples:
   surefoot data merge recordings/monday recordings/tuesday --to week.hdf5
   surefoot data convert d4rl.hdf5 --to datasets/door/human-v0 --as minari
-  surefoot data convert demos.hdf5 --to demos.mcap        ROS 2 messages: Foxglove, rerun and ros2 bag open it")]
+  surefoot data convert demos.hdf5 --to demos.mcap        ROS 2 messages: Foxglove, rerun and ros2 bag open it
+  surefoot data convert xland-trivial-20b.hdf5 --to histories.hdf5      learning histories of others (see `surefoot list`)")]
 pub struct ConvertArgs {
     /// Files, or directories that are one dataset: all together become one.
     #[arg(required = true)]

@@ -38,6 +38,7 @@ Results go to stdout, everything else to stderr.
 
 Examples:
   surefoot demo                                 the whole journey in a few minutes
+  surefoot demo --adapt                         a frozen policy finds out mass and friction by trying
   surefoot train configs/push.toml seed=3       any key of the file can be overridden
   surefoot data verify recordings/door.hdf5     is this worth learning from?")]
 pub struct Cli {
@@ -131,7 +132,11 @@ pub struct DemoArgs {
     /// Where the demonstrations are recorded.
     #[arg(long, default_value = "data")]
     pub data: PathBuf,
-    /// Overrides, as in `learner.awac.temperature=0.5`.
+    /// The other journey: learning histories -> a transformer -> pucks of unknown mass on boards of unknown friction, which it finds out
+    /// by its shots, with frozen weights. Exit code 1 when it does not.
+    #[arg(long)]
+    pub adapt: bool,
+    /// Overrides, as in `learner.awac.temperature=0.5`; with --adapt as in `optimizer.updates=500`.
     pub overrides: Vec<String>,
 }
 
@@ -236,10 +241,13 @@ Without --robot the robot is a simulated one in this process, with a filter and 
 Examples:
   surefoot rollout runs/push-s0-20260203T040506Z --episodes 5 --realtime
   surefoot serve push --listen tcp/127.0.0.1:7447 --write-contract robot.toml
-  surefoot rollout runs/push-s0-20260203T040506Z --robot robot.toml")]
+  surefoot rollout runs/push-s0-20260203T040506Z --robot robot.toml
+  surefoot rollout runs/actuator_scramble --context today.ctx env.actuator_scramble.wiring=[-2,1,4,-3]")]
 pub struct RolloutArgs {
     /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
     pub policy: PathBuf,
+    /// Overrides of the environment, as in `env.push.max_steps=30`.
+    pub overrides: Vec<String>,
     /// Environment, where it cannot be taken from the run's config.
     #[arg(long)]
     pub env: Option<String>,
@@ -269,6 +277,24 @@ pub struct RolloutArgs {
     /// Fail (exit code 1) when a tick was lost on the way to its file; what could be kept is kept all the same.
     #[arg(long)]
     pub strict: bool,
+    /// What a policy that learns in context remembers.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+/// What a policy that learns in context remembers.
+#[derive(Clone, Debug, Args)]
+pub struct MemoryArgs {
+    /// A policy that learns in context begins every episode as a new task. Otherwise the episodes are tries at one task.
+    #[arg(long, conflicts_with = "context")]
+    pub forget_between_episodes: bool,
+    /// What a policy that learns in context remembers: taken from this file where it exists, written to it at the end.
+    #[arg(long, value_name = "FILE")]
+    pub context: Option<PathBuf>,
+    /// Who acts while a policy that learns in context can make nothing of an observation: `hold`, or another policy. Without one the robot
+    /// is braked.
+    #[arg(long, value_name = "hold|POLICY")]
+    pub fallback: Option<PathBuf>,
 }
 
 /// Arguments of `serve`.

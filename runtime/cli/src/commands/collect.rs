@@ -56,12 +56,14 @@ pub fn run(args: &CollectArgs, output: Output) -> CommandResult {
             episodes: life.episodes,
         };
         let source = config.source[life.source].algorithm.build(&context).map_err(usage)?;
-        Ok((family.env(&context.params)?, source))
+        Ok(Beginning::new(source, &*family, &context.params)?)
     };
     // What cannot be is said before anything is written.
+    let mut histories = 0;
     for index in 0..config.source.len() {
-        if let Some(life) = lives.iter().find(|life| life.source == index) {
-            begin(life)?;
+        let mut of_source = lives.iter().filter(|life| life.source == index);
+        if let Some(life) = of_source.next() {
+            histories += begin(life)?.source.streams() * (1 + of_source.count());
         }
     }
     let interrupt = on_interrupt()?;
@@ -76,7 +78,7 @@ pub fn run(args: &CollectArgs, output: Output) -> CommandResult {
     };
     let header = HistoryHeader::new(meta, serde_json::to_string(&config)?);
     let mut learned: Vec<Learned> = config.source.iter().map(Learned::nothing).collect();
-    let mut progress = Progress::new(lives.len(), output);
+    let mut progress = Progress::new(histories, output);
     let mut failure = None;
     let written = write_histories(to, &header, |writer| {
         let whole = collect(&lives, threads, begin, &interrupt, |life, history| -> Result<(), Failure> {
@@ -168,7 +170,7 @@ fn lives(config: &CollectConfig, tasks: &[FamilyTask]) -> Result<Vec<Life>, Fail
                     episodes: *episodes,
                     keep_every: least + random.below(most - least + 1),
                     source,
-                    algorithm: algorithm.name().to_owned(),
+                    algorithm: algorithm.algorithm().to_owned(),
                     algorithm_config: algorithms[source].clone(),
                 });
             }
@@ -182,7 +184,7 @@ fn lives(config: &CollectConfig, tasks: &[FamilyTask]) -> Result<Vec<Life>, Fail
 
 impl Learned {
     fn nothing(section: &SourceSection) -> Self {
-        let algorithm = section.algorithm.name();
+        let algorithm = section.algorithm.algorithm();
         Self { algorithm, histories: 0, steps: 0, share_of_optimal: [0.0; PLACES], optimal: 0.0 }
     }
 

@@ -1,5 +1,6 @@
 //! `surefoot demo`: the whole journey on the tabletop push task.
 
+use super::demo_adapt;
 use crate::args::DemoArgs;
 use crate::commands::train::{Surroundings, on_interrupt, start};
 use crate::composition::put_aside_if_damaged;
@@ -12,6 +13,9 @@ const CONFIG: &str = include_str!("../../../../configs/push.toml");
 
 /// Runs the verb.
 pub fn run(args: &DemoArgs, output: Output) -> CommandResult {
+    if args.adapt {
+        return demo_adapt::run(args, output);
+    }
     let data = args.data.join(format!("push-demonstrations-s{}.hdf5", args.seed));
     let quoted = toml::Value::String(data.display().to_string());
     let mut overrides = vec![format!("seed={}", args.seed), format!("data.0.path={quoted}")];

@@ -103,11 +103,18 @@ pub fn check(file: &Path, overrides: &[String]) -> CommandResult {
     Ok(())
 }
 
-struct Work<'a> {
-    interrupt: &'a Interrupt,
-    threads: usize,
-    output: Output,
+/// What distillations are made with.
+pub struct Work<'a> {
+    /// Ends them.
+    pub interrupt: &'a Interrupt,
+    /// Threads of an update.
+    pub threads: usize,
+    /// Where words go.
+    pub output: Output,
 }
+
+/// Histories that were lived, and for which seed.
+pub type Lived = Option<(u64, Learnt)>;
 
 fn one(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let (path, config, histories) = if args.what.join("run.json").is_file() {
@@ -137,30 +144,16 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let directory = args.to.clone().unwrap_or_else(|| PathBuf::from("bench").join(&config.name));
     let every = arms(&args.what, &args.overrides, &args.seeds, args.splits)?;
     let mut all = Vec::new();
-    let mut histories: Option<(u64, Learnt)> = None;
+    let mut histories: Lived = None;
     for (name, runs) in &every {
         let mut models = Vec::new();
         for (place, loaded) in runs {
             let path = directory.join(place);
-            if path.exists() && read_config(&path)? != loaded.resolved {
-                return Err(usage(anyhow!(
-                    "{} holds a run with other settings\n\nhint: put arms side by side in another directory with --to, or remove it",
-                    path.display()
-                )));
+            if args.report_only && !path.join(RESULTS).exists() {
+                work.output.note(&format!("note: {} is not finished and is left out", path.display()));
+                continue;
             }
-            if !path.join(RESULTS).exists() {
-                if args.report_only {
-                    work.output.note(&format!("note: {} is not finished and is left out", path.display()));
-                    continue;
-                }
-                let histories = of_seed(&mut histories, &loaded.config, work)?;
-                work.output.note(&format!("run {}", path.display()));
-                if path.exists() {
-                    work.go_on(&loaded.config, &path, histories)?;
-                } else {
-                    work.begin(loaded, Path::new(""), Some(&path), histories)?;
-                }
-            }
+            work.train(loaded, &path, &mut histories)?;
             let found: DistillResults = read_json(&path.join(RESULTS), "the results of a distillation")?;
             models.push(found);
         }
@@ -184,11 +177,7 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
 }
 
 /// The histories that a run learns from: those of the run before it where they are the same.
-fn of_seed<'a>(
-    held: &'a mut Option<(u64, Learnt)>,
-    config: &DistillConfig,
-    work: &Work<'_>,
-) -> Result<&'a Learnt, Failure> {
+fn of_seed<'a>(held: &'a mut Lived, config: &DistillConfig, work: &Work<'_>) -> Result<&'a Learnt, Failure> {
     let seed = config.seed;
     let (_, histories) = match held.take().filter(|(of, _)| *of == seed) {
         Some(same) => held.insert(same),
@@ -198,6 +187,30 @@ fn of_seed<'a>(
 }
 
 impl Work<'_> {
+    /// Sees to it that the run of these settings in this directory is finished: one that is there goes on. Histories that it learns from
+    /// are lived where they are not there yet.
+    ///
+    /// # Errors
+    /// When the directory holds a run with other settings, and as a distillation.
+    pub fn train(&self, loaded: &LoadedDistill, path: &Path, histories: &mut Lived) -> CommandResult {
+        if path.exists() && read_config(path)? != loaded.resolved {
+            return Err(usage(anyhow!(
+                "{} holds a run with other settings\n\nhint: put arms side by side in another directory with --to, or remove it",
+                path.display()
+            )));
+        }
+        if path.join(RESULTS).exists() {
+            return Ok(());
+        }
+        let histories = of_seed(histories, &loaded.config, self)?;
+        self.output.note(&format!("run {}", path.display()));
+        if path.exists() {
+            self.go_on(&loaded.config, path, histories)
+        } else {
+            self.begin(loaded, Path::new(""), Some(path), histories).map(|_| ())
+        }
+    }
+
     fn parts<'a>(
         &self,
         config: &DistillConfig,
@@ -400,7 +413,7 @@ impl Work<'_> {
         for (name, bytes) in [
             ("evidence.json", json.as_slice()),
             ("table.md", table.as_bytes()),
-            ("report.html", evidence_page(&evidence).as_bytes()),
+            ("report.html", evidence_page(&evidence, &[]).as_bytes()),
         ] {
             write_atomic(&directory.join(name), bytes)?;
         }

@@ -12,7 +12,7 @@ use surefoot_core::{Batch, IdealRobot, JointVelocityTask, Learner, Stream};
 use surefoot_engine::control::{
     CadenceReport, ControlConfig, ControlLoop, ControlThread, Granted, RealtimeConfig, Request,
 };
-use surefoot_policies::LearnerConfig;
+use surefoot_policies::{Device, LearnerConfig};
 use surefoot_sim::arm;
 
 use crate::args::DoctorArgs;
@@ -259,7 +259,7 @@ impl Busy {
         let spec =
             composition::env_spec(&EnvConfig::default_of("push").ok_or_else(|| anyhow!("no `push`"))?)?;
         let config = LearnerConfig::default_of("awac").ok_or_else(|| anyhow!("no learner is built in"))?;
-        let mut learner: Box<dyn Learner> = composition::learner(&config, &spec, 0)?;
+        let mut learner: Box<dyn Learner> = composition::learner(&config, &spec, 0, Device::default())?;
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let thread = std::thread::Builder::new().name("learner".into()).spawn(move || {

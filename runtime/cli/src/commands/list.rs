@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use serde::Serialize;
 use surefoot_core::{FamilyTask, TaskSplit};
 use surefoot_datasets::FORMATS;
+use surefoot_datasets::history::HISTORY_FORMATS;
 use surefoot_policies::{LearnerConfig, SourceConfig};
 use surefoot_sim::{DemonstratorConfig, FamilyConfig, FamilyContext, Model};
 
@@ -31,12 +32,14 @@ pub fn run(args: &ListArgs, output: Output) -> CommandResult {
         return references(output);
     }
     let formats: Vec<&str> = FORMATS.iter().map(|f| f.name).collect();
+    let histories: Vec<&str> = HISTORY_FORMATS.iter().map(|f| f.name).collect();
     let envs = EnvConfig::names();
-    let registries: [(&str, &[&str]); 6] = [
+    let registries: [(&str, &[&str]); 7] = [
         ("learners", LearnerConfig::NAMES),
         ("environments", &envs),
         ("demonstrators", DemonstratorConfig::NAMES),
         ("formats", &formats),
+        ("histories", &histories),
         ("families", FamilyConfig::NAMES),
         ("sources", SourceConfig::NAMES),
     ];

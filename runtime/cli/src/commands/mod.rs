@@ -6,6 +6,7 @@ mod collect;
 mod config;
 mod data;
 mod demo;
+mod demo_adapt;
 mod distill;
 mod doctor;
 mod eval;

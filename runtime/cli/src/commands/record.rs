@@ -2,37 +2,18 @@
 
 use crate::config::EnvConfig;
 use anyhow::anyhow;
-use surefoot_core::{ActMode, Policy, PolicyError, ResetScope, Rows, RowsMut};
 use surefoot_engine::EvalConfig;
 use surefoot_engine::control::Versioned;
 use surefoot_engine::live::{LiveClock, TickSink};
 
 use crate::args::{OperatorInput, RecordRobotArgs};
-use crate::commands::rollout::{DrivenAll, check_episodes, drive};
+use crate::commands::rollout::{DrivenAll, Orders, check_episodes, drive};
 use crate::commands::train::on_interrupt;
 use crate::composition::{self, Around};
 use crate::failure::{CommandResult, Failure, usage};
+use crate::hold_still::HoldStill;
 use crate::output::Output;
 use crate::ticks;
-
-/// Does nothing: what moves the robot is the person alone.
-struct HoldStill;
-
-impl Policy for HoldStill {
-    fn slots(&self) -> usize {
-        1
-    }
-    fn reset(&mut self, _slot: usize, _scope: ResetScope, _seed: u64) {}
-    fn act(
-        &mut self,
-        _observations: Rows<'_>,
-        _mode: ActMode,
-        mut actions: RowsMut<'_>,
-    ) -> Result<(), PolicyError> {
-        actions.row(0).fill(0.0);
-        Ok(())
-    }
-}
 
 /// Runs the verb.
 pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
@@ -51,8 +32,11 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     let ticks = Some(Box::new(ticks) as Box<dyn TickSink>);
     let around = Around { operator: args.operator, episodes, ticks };
     let (parts, link) = composition::linked_robot(&env, &args.robot, around, output)?;
-    let policy = Versioned { version: 1, policy: Box::new(HoldStill) };
-    let driven = drive(parts, LiveClock::Real, policy, "recorded", &seeds, &interrupt, output)?;
+    // What moves the robot is the person alone.
+    let policy = HoldStill::new(&composition::env_spec(&env)?);
+    let policy = Versioned { version: 1, policy: Box::new(policy) };
+    let orders = Orders { name: "recorded", seeds: &seeds, goes_on: false, forgets: true };
+    let driven = drive(parts, LiveClock::Real, policy, &orders, &interrupt, output)?;
     let DrivenAll { episodes, stopped, gone, end, interrupted, .. } = driven;
     let report = link.report();
     output.note(&report.to_string());

@@ -2,7 +2,7 @@
 //! filter included; a simulated one in this process, or the robot of a contract over zenoh.
 
 use anyhow::anyhow;
-use surefoot_core::{ActMode, Episode};
+use surefoot_core::{ActMode, Episode, ResetScope};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
 use surefoot_engine::live::{
     Driven, LiveClock, LiveConfig, LiveError, LoopEnd, Order, Session, SessionParts, TickSink,
@@ -12,7 +12,8 @@ use surefoot_engine::{EpisodeSeeds, EvalConfig, Evaluation, Interrupt, MAX_EPISO
 use crate::args::{OperatorInput, RolloutArgs};
 use crate::commands::eval::{Trained, locate_and_read};
 use crate::commands::train::on_interrupt;
-use crate::composition::{self, Around};
+use crate::composition::{self, Around, InContext};
+use crate::config;
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 use crate::summary;
@@ -28,8 +29,9 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     }
     let Trained { artifact, env, eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
+    let env = config::env_with(env, &args.overrides)?;
     artifact.card.check(&composition::env_spec(&env)?)?;
-    let policy = surefoot_policies::load_policy(&artifact, 1)?;
+    let (policy, in_context) = InContext::load(&artifact, &args.memory)?;
     composition::check_operator(args.operator, args.robot.as_deref())?;
     let interrupt = on_interrupt()?;
     let episodes = args.record.as_deref().map(|to| composition::recorder(to, &env)).transpose()?;
@@ -41,12 +43,17 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let around = Around { operator: args.operator, episodes, ticks };
     let (parts, link) = composition::robot(&env, args.robot.as_deref(), clock, around, output)?;
     let policy = Versioned { version: 1, policy };
-    let driven = drive(parts, clock, policy, "rollout", &seeds, &interrupt, output);
+    let goes_on = in_context.as_ref().is_some_and(InContext::goes_on);
+    let forgets = args.memory.forget_between_episodes;
+    let orders = Orders { name: "rollout", seeds: &seeds, goes_on, forgets };
+    let driven = drive(parts, clock, policy, &orders, &interrupt, output);
     let link = link.map(|status| status.report());
     if let Some(link) = &link {
         output.note(&link.to_string());
     }
-    let DrivenAll { episodes, ended_by, stopped, gone, end, interrupted } = driven?;
+    let DrivenAll { episodes, ended_by, stopped, gone, mut end, interrupted } = driven?;
+    // What was learnt is kept, however it ended.
+    let remembered = in_context.map(|in_context| in_context.end(end.policy.take())).transpose()?;
     if interrupted {
         return Err(Failure::Interrupted(format!("{} episodes were driven", episodes.len())));
     }
@@ -57,10 +64,13 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
         output.value(&serde_json::json!({
             "event": "rolled_out", "policy": policy_dir, "evaluation": e, "ended_by": ended_by,
             "cadence": end.cadence, "violations": end.counts.violations, "dropped_ticks": end.dropped_ticks,
-            "recorded_ticks": recorded, "link": link,
+            "recorded_ticks": recorded, "link": link, "in_context": remembered,
         }));
     } else {
         output.line(&summary::judgement(&e));
+        if let Some(remembered) = &remembered {
+            output.line(&remembered.to_string());
+        }
         if let Some(report) = end.cadence {
             output.line(&report.to_string());
         }
@@ -110,7 +120,20 @@ pub struct DrivenAll {
     pub interrupted: bool,
 }
 
-/// Drives one episode for each seed, and brings the robot to rest.
+/// Episodes to be driven.
+pub struct Orders<'a> {
+    /// Their names begin with this.
+    pub name: &'a str,
+    /// One for each.
+    pub seeds: &'a [EpisodeSeeds],
+    /// Whether the policy remembers episodes of this task already.
+    pub goes_on: bool,
+    /// Whether each episode is a new task to it.
+    pub forgets: bool,
+}
+
+/// Drives one episode for each seed, and brings the robot to rest. To a policy that learns in context they are episodes of one task,
+/// unless it is to forget between them.
 ///
 /// # Errors
 /// When the robot cannot be driven, or what happened cannot be kept.
@@ -118,8 +141,7 @@ pub fn drive(
     parts: SessionParts,
     clock: LiveClock,
     policy: Versioned,
-    name: &str,
-    seeds: &[EpisodeSeeds],
+    orders: &Orders<'_>,
     interrupt: &Interrupt,
     output: Output,
 ) -> Result<DrivenAll, Failure> {
@@ -127,11 +149,14 @@ pub fn drive(
     let config = LiveConfig { clock, control: ControlConfig::default(), ..LiveConfig::default() };
     let mut session = Session::new(parts, &config, policy)?;
     let (mut episodes, mut ended_by, mut interrupted) = (Vec::new(), Vec::new(), false);
+    let Orders { name, seeds, goes_on, forgets } = orders;
     for (index, seeds) in seeds.iter().enumerate() {
+        let new_task = *forgets || (index == 0 && !goes_on);
         let order = Order {
             name: format!("{name}_{}", recorded.saturating_add(index)),
             seeds: *seeds,
             mode: ActMode::Exploit,
+            scope: if new_task { ResetScope::Task } else { ResetScope::Episode },
             speed_percent: 100,
         };
         let driven = match session.drive(&order, interrupt)? {
@@ -167,10 +192,11 @@ fn tell(driven: &DrivenEpisode, output: Output) {
     let DrivenEpisode { episode: e, ended_by, cost, .. } = driven;
     let by_hand = e.human.iter().filter(|h| **h).count();
     output.note(&format!(
-        "  {}: {} in {} steps{}{}{}",
+        "  {}: {} in {} steps, return {:.2}{}{}{}",
         e.seed.map_or_else(|| e.name.clone(), |seed| format!("seed {seed}")),
         if e.success == Some(true) { "success" } else { "no success" },
         e.len(),
+        e.episode_return(),
         ended_by.map_or(String::new(), |mode| format!(", ended by {mode:?}")),
         cost.limit.map_or(String::new(), |l| format!(", limit {}", l.limit.name())),
         if by_hand > 0 { format!(", {by_hand} by hand") } else { String::new() },

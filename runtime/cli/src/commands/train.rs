@@ -173,7 +173,7 @@ impl Learners {
     /// When a setting cannot be used.
     pub fn build(config: &RunConfig, spec: &EnvSpec) -> Result<Self, Failure> {
         Ok(Self {
-            main: composition::learner(&config.learner, spec, config.seed)?,
+            main: composition::learner(&config.learner, spec, config.seed, config.device)?,
             baselines: composition::baselines(config, spec)?,
         })
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use surefoot_core::{
-    EnvError, FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm, Stream,
-    TaskFamily, TaskSplit,
+    FamilyTask, Histories, HistoryMeta, HistorySource, LearningHistory, SourceAlgorithm, Stream, TaskFamily,
+    TaskSplit,
 };
 use surefoot_datasets::history::HistoryFile;
-use surefoot_engine::collecting::{Beginning, Life, collect, live};
+use surefoot_engine::collecting::{Beginning, Life, LifeError, collect, live};
 use surefoot_engine::{EngineError, Interrupt};
 use surefoot_policies::sources::{SourceConfig, SourceContext, SourceError};
 use surefoot_sim::FamilyContext;
@@ -68,8 +68,9 @@ impl Learnt {
             algorithm: String::new(),
             algorithm_config: String::new(),
         };
-        let mut source = self.teacher.build(&self.family, task).map_err(|e| unfit(&e))?;
-        let h = live(&life, &mut *self.family.env(&task.params)?, &mut *source)?;
+        let source = self.teacher.build(&self.family, task).map_err(|e| unfit(&e))?;
+        let Beginning { mut worlds, mut source } = Beginning::new(source, &*self.family, &task.params)?;
+        let h = live(&life, &mut worlds, &mut *source)?.into_iter().next().unwrap_or_default();
         let first = (part * episodes.saturating_sub(2) as f64).round() as usize;
         let (mut from, mut to) = (0, 0);
         for (index, episode) in h.episodes().enumerate().skip(first).take(2) {
@@ -97,13 +98,13 @@ pub fn unfit(error: &SourceError) -> EngineError {
 }
 
 enum Lost {
-    Env(EnvError),
+    Life(LifeError),
     Source(SourceError),
 }
 
-impl From<EnvError> for Lost {
-    fn from(error: EnvError) -> Self {
-        Self::Env(error)
+impl From<LifeError> for Lost {
+    fn from(error: LifeError) -> Self {
+        Self::Life(error)
     }
 }
 
@@ -118,9 +119,30 @@ pub fn learnt(config: &HistoriesConfig, seed: u64, interrupt: &Interrupt) -> Res
     }
 }
 
+/// The family that histories are of, without reading or living them.
+///
+/// # Errors
+/// When it cannot be built, or the file is none.
+pub fn family(config: &HistoriesConfig) -> Result<Arc<dyn TaskFamily>, Failure> {
+    match config {
+        HistoriesConfig::File(path) => Ok(read(path)?.family),
+        HistoriesConfig::Lived(config) => {
+            Ok(Arc::from(config.family.build(&FamilyContext {}).map_err(usage)?))
+        }
+    }
+}
+
 /// A file of `surefoot collect`: the file says how it was made.
 fn read(path: &Path) -> Result<Learnt, Failure> {
     let file = HistoryFile::open(path)?;
+    if file.collect_config().starts_with("{\"imported\"") {
+        return Err(anyhow!(
+            "{}: these histories were imported ({}), and the worlds that a policy would be judged in are not here\n\nhint: `surefoot collect` makes histories of families that are",
+            path.display(),
+            file.meta().family
+        )
+        .into());
+    }
     let config: CollectConfig = serde_json::from_str(file.collect_config())
         .with_context(|| format!("{}: how it was collected is not known to this program", path.display()))?;
     let family: Arc<dyn TaskFamily> = Arc::from(config.family.build(&FamilyContext {})?);
@@ -137,7 +159,7 @@ fn inner<T: serde::Serialize>(config: &T, name: &str) -> Result<String, Failure>
 fn lived(config: &LivedConfig, seed: u64, interrupt: &Interrupt) -> Result<Learnt, Failure> {
     let LivedConfig { family, source, per_task, episodes, keep_every } = config;
     let (family_name, family_config) = (family.name(), inner(family, family.name())?);
-    let (source_name, source_config) = (source.name(), inner(source, source.name())?);
+    let (source_name, source_config) = (source.algorithm(), inner(source, source.name())?);
     let family: Arc<dyn TaskFamily> = Arc::from(family.build(&FamilyContext {}).map_err(usage)?);
     let tasks = family.tasks(TaskSplit::Train);
     let teacher = Teacher { config: source.clone(), episodes: *episodes };
@@ -156,7 +178,8 @@ fn lived(config: &LivedConfig, seed: u64, interrupt: &Interrupt) -> Result<Learn
         .collect();
     let begin = |life: &Life| -> Result<Beginning, Lost> {
         let task = &tasks[life.task];
-        Ok((family.env(&task.params)?, teacher.build(&family, task).map_err(Lost::Source)?))
+        let source = teacher.build(&family, task).map_err(Lost::Source)?;
+        Ok(Beginning::new(source, &*family, &task.params).map_err(LifeError::Env)?)
     };
     let mut all: Vec<LearningHistory> = Vec::with_capacity(lives.len());
     let through = collect(&lives, rayon::current_num_threads(), begin, interrupt, |_, history| {
@@ -166,7 +189,7 @@ fn lived(config: &LivedConfig, seed: u64, interrupt: &Interrupt) -> Result<Learn
     match through {
         Ok(true) => {}
         Ok(false) => return Err(Failure::Interrupted("nothing was begun yet".into())),
-        Err(Lost::Env(e)) => return Err(e.into()),
+        Err(Lost::Life(e)) => return Err(e.into()),
         Err(Lost::Source(e)) => return Err(usage(e)),
     }
     let meta = HistoryMeta {

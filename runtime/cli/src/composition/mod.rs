@@ -3,6 +3,7 @@
 mod demonstrations;
 mod fleet;
 mod histories;
+mod in_context;
 mod link;
 mod live;
 mod loading;
@@ -12,12 +13,13 @@ use anyhow::{Context, anyhow};
 use surefoot_bridges::EnvContext as LinkContext;
 use surefoot_core::{Env, EnvError, EnvSpec, EpisodeSource, Field, Learner, VecEnv};
 use surefoot_engine::Baseline;
-use surefoot_policies::{LearnerConfig, LearnerContext};
+use surefoot_policies::{Device, LearnerConfig, LearnerContext};
 use surefoot_sim::EnvContext;
 
 pub use demonstrations::{Demonstrations, Needs, load, put_aside_if_damaged, record};
 pub use fleet::{endpoints, episodes_ahead, make_fleet};
-pub use histories::{Learnt, kept_back, learnt, unfit};
+pub use histories::{Learnt, family, kept_back, learnt, unfit};
+pub use in_context::InContext;
 pub use link::{check_link, contract_for, link_failure, linked_robot, robot_contract};
 pub use live::{Around, TaskAndWorld, check_operator, make_live, recorder, robot, robot_parts};
 pub use regression::{check_suite, suite as regression_suite, version};
@@ -64,7 +66,12 @@ pub fn env_spec(config: &EnvConfig) -> Result<EnvSpec, EnvError> {
 ///
 /// # Errors
 /// When its configuration cannot be used.
-pub fn learner(config: &LearnerConfig, spec: &EnvSpec, seed: u64) -> Result<Box<dyn Learner>, Failure> {
+pub fn learner(
+    config: &LearnerConfig,
+    spec: &EnvSpec,
+    seed: u64,
+    device: Device,
+) -> Result<Box<dyn Learner>, Failure> {
     if let Some(field) = spec.first_choice() {
         return Err(usage(anyhow!(
             "[learner.{}] learns quantities, and {} of {} is one of {} choices\n\nhint: its learners are the sources of `surefoot collect`",
@@ -75,7 +82,8 @@ pub fn learner(config: &LearnerConfig, spec: &EnvSpec, seed: u64) -> Result<Box<
         )));
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    config.build(&LearnerContext::new(spec.clone(), seed).with_threads(threads)).map_err(usage)
+    let context = LearnerContext::new(spec.clone(), seed).with_threads(threads).on(device);
+    config.build(&context).map_err(usage)
 }
 
 /// The baselines of a config, named after their learners (`bc`, `bc_2`, …).
@@ -89,7 +97,7 @@ pub fn baselines(config: &RunConfig, spec: &EnvSpec) -> Result<Vec<Baseline>, Fa
         let same = baselines.iter().filter(|b| b.learner.name() == algorithm).count();
         baselines.push(Baseline {
             name: if same == 0 { algorithm.to_owned() } else { format!("{algorithm}_{}", same + 1) },
-            learner: learner(&baseline.learner, spec, config.seed)?,
+            learner: learner(&baseline.learner, spec, config.seed, config.device)?,
             offline: baseline.offline.clone(),
         });
     }

@@ -53,7 +53,7 @@ pub enum HistoriesConfig {
     /// A file of `surefoot collect`, relative to the working directory.
     File(PathBuf),
     /// Lived in memory when the run begins.
-    Lived(LivedConfig),
+    Lived(Box<LivedConfig>),
 }
 
 /// Lives of a source algorithm.
@@ -147,12 +147,12 @@ pub struct LoadedDistill {
 /// # Errors
 /// `Failure::Usage` with line, caret and suggestion, or with the override's key path.
 pub fn load_distill(path: &Path, given: &[String]) -> Result<LoadedDistill, Failure> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| {
-            format!("cannot read config {}\n\nhint: examples are in configs/distill/", path.display())
-        })
-        .map_err(usage)?;
-    parse_distill(&text, &path.display().to_string(), given)
+    parse_distill(&text_of(path)?, &path.display().to_string(), given)
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    let hint = || format!("cannot read config {}\n\nhint: examples are in configs/distill/", path.display());
+    std::fs::read_to_string(path).with_context(hint).map_err(usage)
 }
 
 /// Parses a config's text; `origin` names it in messages.
@@ -192,9 +192,8 @@ fn check(config: &DistillConfig) -> anyhow::Result<()> {
         let name = &again.name;
         return Err(anyhow!("arm {name:?}: expected a name of its own, other than {}", taken.join(", ")));
     }
-    if let HistoriesConfig::Lived(LivedConfig { family: _, source: _, per_task, episodes, keep_every }) =
-        histories
-    {
+    if let HistoriesConfig::Lived(lived) = histories {
+        let LivedConfig { family: _, source: _, per_task, episodes, keep_every } = &**lived;
         for (key, n) in [("per_task", per_task), ("episodes", episodes), ("keep_every", keep_every)] {
             if !(1..=1_000_000).contains(n) {
                 return Err(anyhow!("histories.lived.{key} = {n}: 1 to 1000000"));
@@ -235,7 +234,21 @@ pub type ArmRuns = (String, Vec<(PathBuf, LoadedDistill)>);
 /// # Errors
 /// As [`load_distill`].
 pub fn arms(path: &Path, given: &[String], seeds: &[u64], splits: bool) -> Result<Vec<ArmRuns>, Failure> {
-    let config = load_distill(path, given)?.config;
+    parse_arms(&text_of(path)?, &path.display().to_string(), given, seeds, splits)
+}
+
+/// The runs of all arms of a config's text; `origin` names it in messages.
+///
+/// # Errors
+/// As [`load_distill`].
+pub fn parse_arms(
+    text: &str,
+    origin: &str,
+    given: &[String],
+    seeds: &[u64],
+    splits: bool,
+) -> Result<Vec<ArmRuns>, Failure> {
+    let config = parse_distill(text, origin, given)?.config;
     let family = match (&config.histories, splits) {
         (_, false) => None,
         (HistoriesConfig::Lived(lived), true) => Some(lived.family.name()),
@@ -254,7 +267,7 @@ pub fn arms(path: &Path, given: &[String], seeds: &[u64], splits: bool) -> Resul
             let own_split = family.map(|f| format!("histories.lived.family.{f}.split_seed={seed}"));
             let of_seed = std::iter::once(format!("seed={seed}")).chain(own_split);
             let given: Vec<String> = overrides.iter().chain(given).cloned().chain(of_seed).collect();
-            runs.push((PathBuf::from(format!("{name}-s{seed}")), load_distill(path, &given)?));
+            runs.push((PathBuf::from(format!("{name}-s{seed}")), parse_distill(text, origin, &given)?));
         }
         all.push((name.clone(), runs));
     }

@@ -11,7 +11,7 @@ mod suite;
 pub use bench::{BenchConfig, BenchContender, BenchRun, load_bench};
 pub use collect::{CollectConfig, SourceSection, load_collect};
 pub use distill::{
-    DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_distill,
+    DistillConfig, HistoriesConfig, LivedConfig, LoadedDistill, arms, load_distill, parse_arms, parse_distill,
 };
 pub use env::EnvConfig;
 pub use suggest::nearest;
@@ -27,7 +27,7 @@ use surefoot_engine::live::LiveClock;
 use surefoot_engine::{
     EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, OnlineConfig, PhaseConfig, Schedule, TrainingConfig,
 };
-use surefoot_policies::LearnerConfig;
+use surefoot_policies::{Device, LearnerConfig};
 use surefoot_sim::DemonstratorConfig;
 
 use crate::failure::{Failure, usage};
@@ -52,6 +52,9 @@ pub struct RunConfig {
     pub recorded: Option<RecordedConfig>,
     /// The algorithm.
     pub learner: LearnerConfig,
+    /// What the networks of learners run on.
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    pub device: Device,
     /// Demonstrations.
     pub data: Vec<DataConfig>,
     /// Where demonstrations are while a run learns from them. Changes speed and memory and nothing else.
@@ -243,18 +246,34 @@ fn typed<T: serde::de::DeserializeOwned>(
     })
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChosenEnv {
+    env: EnvConfig,
+}
+
 /// An environment by its name, with overrides such as `env.push.max_steps=30`.
 ///
 /// # Errors
 /// `Failure::Usage` with the override's key path.
 pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Chosen {
-        env: EnvConfig,
+    chosen_env(&format!("[env.{name}]\n"), overrides)
+}
+
+/// An environment with such overrides put in.
+///
+/// # Errors
+/// `Failure::Usage` with the override's key path.
+pub fn env_with(env: EnvConfig, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    if overrides.is_empty() {
+        return Ok(env);
     }
-    let table = overrides::apply(&format!("[env.{name}]\n"), overrides)?;
-    let chosen: Chosen = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+    chosen_env(&toml::to_string(&ChosenEnv { env })?, overrides)
+}
+
+fn chosen_env(text: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    let table = overrides::apply(text, overrides)?;
+    let chosen: ChosenEnv = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
         let path = e.path().to_string();
         let inner = e.into_inner().to_string();
         usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))

@@ -59,6 +59,10 @@ impl ControlLoop {
     }
 
     fn drive(&mut self, driver: Driver) -> Option<Driver> {
+        if driver == Driver::Policy && !self.steps.are_asked_for() {
+            // Its episode is over: nothing more is asked of the policy, and the robot comes to rest until somebody ends the drive.
+            return None;
+        }
         let period = self.period_secs * self.ticks_per_step as f64;
         let waited = (self.tick - self.driving_since).saturating_sub(self.delay_ticks);
         let since_start = waited as f64 * self.period_secs / period;

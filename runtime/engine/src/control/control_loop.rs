@@ -1,7 +1,7 @@
 //! One control period: read, judge, arbitrate, filter, write, record.
 //!
 //! ```text
-//! observe: Robot::read -> age, gap and finite checks -> requests -> observation to the policy (every policy period)
+//! observe: Robot::read -> age, gap and finite checks -> requests -> the step's outcome and an observation to the policy (every policy period)
 //! command: newest due action -> arbitration (emergency stop > person > policy > hold) -> Task::desired -> fade and hand-over
 //!          -> SafetyChain::admit -> Robot::write -> tracking check -> Tick
 //! ```
@@ -20,6 +20,7 @@ use crate::control::config::ControlConfig;
 use crate::control::mode::{Cause, Driver, Mode, Rest, Supervisor};
 use crate::control::ports::{ControlPorts, EmergencySwitch, HumanAction, PolicyInput, PolicyOutput};
 use crate::control::request::{Label, Refusal, Request};
+use crate::control::steps::Steps;
 use crate::control::tick::Tick;
 use crate::control::watch::{ObservationWatch, OverrunWatch, TrackingWatch};
 use crate::limits::LimitReached;
@@ -97,9 +98,8 @@ pub struct ControlLoop {
     pub(super) handover_left: u64,
     /// Whether the present driver has yet to say its first word.
     pub(super) first_word: bool,
-    /// Tick at which the present driver took over, and at which anybody did.
+    /// Tick at which the present driver took over.
     pub(super) driving_since: u64,
-    pub(super) drive_began: u64,
     /// Answers that are not due yet, oldest first.
     pub(super) pending: Vec<PolicyOutput>,
     pub(super) active: PolicyOutput,
@@ -116,6 +116,8 @@ pub struct ControlLoop {
     pub(super) refusal: Option<(Request, Refusal)>,
     pub(super) mark: Option<Label>,
     pub(super) budget: DriveBudget,
+    /// The steps of the episode that is going on, as the policy hears of them.
+    pub(super) steps: Steps,
     pub(super) limit: Option<LimitReached>,
     pub(super) observed: bool,
     /// Whether the last command was rest and planned nothing but rest.
@@ -160,6 +162,7 @@ impl ControlLoop {
         let (request_sender, requests) = recycled::queue(REQUESTS, || Request::Hold);
         let (observations, observation_receiver) = recycled::queue(ACTIONS, || PolicyInput {
             observation: vec![0.0; observation_dim],
+            executed: vec![0.0; actions],
             ..PolicyInput::default()
         });
         // Answers that wait for the declared delay need places as well.
@@ -196,7 +199,6 @@ impl ControlLoop {
             handover_left: 0,
             first_word: true,
             driving_since: 0,
-            drive_began: 0,
             pending: Vec::with_capacity(places),
             active: output(),
             newest_action: vec![0.0; actions],
@@ -210,6 +212,7 @@ impl ControlLoop {
             refusal: None,
             mark: None,
             budget: DriveBudget::new(config.episode, spec.max_steps, ticks_per_step, period_secs),
+            steps: Steps::new(joints, actions, spec.max_steps),
             limit: None,
             observed: false,
             at_rest: true,
@@ -318,20 +321,6 @@ impl ControlLoop {
         self.publish();
     }
 
-    /// Hands the policy an observation at the beginning of each policy period.
-    fn publish(&mut self) {
-        let driving = matches!(self.mode(), Mode::Running(_));
-        if !driving || !(self.tick - self.driving_since).is_multiple_of(self.ticks_per_step) {
-            return;
-        }
-        if let Some(mut input) = self.observations.lend() {
-            (input.tick, input.now_nanos) = (self.tick, self.now);
-            input.first = self.tick == self.drive_began;
-            self.task.observe(&self.state, &mut input.observation);
-            self.observations.send(input);
-        }
-    }
-
     /// Second half of a period.
     pub fn command(&mut self) {
         self.latency = self.take_actions();
@@ -375,6 +364,7 @@ impl ControlLoop {
         }
         self.check_tracking();
         self.settle();
+        self.follow_step();
         self.record(driver, commanded, verdict, reasons, delta);
     }
 

@@ -81,6 +81,8 @@ pub struct EpisodesFromTicks {
     next_observation: Vec<f32>,
     proposed: Vec<f32>,
     executed: Vec<f32>,
+    /// What was acted on last, `[action_dim]`: all that is known of what was executed of a choice.
+    acted: Vec<f32>,
     driving: Option<Driving>,
     /// Of the last tick.
     began: bool,
@@ -113,6 +115,7 @@ impl EpisodesFromTicks {
             next_observation: vec![0.0; observation],
             proposed: vec![0.0; actions],
             executed: vec![0.0; actions],
+            acted: vec![0.0; actions],
             driving: None,
             began: false,
             stepped: false,
@@ -196,6 +199,9 @@ impl EpisodesFromTicks {
             // What was decided in this step: with a declared delay it comes into force later.
             let decided = if driving.driver == Driver::Policy { &tick.policy_action } else { &tick.action };
             self.proposed.copy_from_slice(decided);
+            if tick.driver.is_some() {
+                self.acted.copy_from_slice(&tick.action);
+            }
             self.after.copy_from_slice(&tick.command_position);
             self.count(tick);
         }
@@ -247,6 +253,13 @@ impl EpisodesFromTicks {
         let step_secs = driving.step_ticks as f64 * self.period_secs;
         // Motion robots only: there is no effort to tell of.
         self.task.executed(&self.before, &self.after, &[], step_secs, &mut self.executed);
+        let fields = self.task.spec().action.iter();
+        for ((field, executed), acted) in fields.zip(&mut self.executed).zip(&self.acted) {
+            if field.choices.is_some() {
+                // A choice cannot be read off the motion, and this task has not seen it made.
+                *executed = *acted;
+            }
+        }
         self.task.observe(&self.state, &mut self.next_observation);
         let judged = self.task.outcome(&self.state, &self.executed);
         let outcome = Outcome {

@@ -1,7 +1,8 @@
 //! The control loop on simulated time: control and policy by turns, bit-reproducible.
 
-use surefoot_core::{ActMode, ResetScope, Rows, RowsMut};
+use surefoot_core::{ActMode, ResetScope};
 
+use crate::control::acting::Acting;
 use crate::control::control_loop::ControlLoop;
 use crate::control::policy_thread::Versioned;
 use crate::control::ports::ControlPorts;
@@ -13,11 +14,8 @@ pub struct Lockstep {
     pub control: ControlLoop,
     /// The other ends of its queues.
     pub ports: ControlPorts,
-    now: Versioned,
+    acting: Acting,
     next: Option<Versioned>,
-    mode: ActMode,
-    seed: u64,
-    drives: u64,
     now_nanos: i64,
     period_nanos: i64,
 }
@@ -30,11 +28,8 @@ impl Lockstep {
         Self {
             control,
             ports,
-            now: first.into(),
+            acting: Acting::new(first.into(), ActMode::Exploit, seed),
             next: None,
-            mode: ActMode::Exploit,
-            seed,
-            drives: 0,
             now_nanos: 0,
             period_nanos,
         }
@@ -49,9 +44,9 @@ impl Lockstep {
         free
     }
 
-    /// Noise and exploration from the next drive on.
-    pub const fn next_drive(&mut self, seed: u64, mode: ActMode) {
-        (self.seed, self.mode, self.drives) = (seed, mode, 0);
+    /// Noise and exploration from the next drive on, and whether it begins a new task.
+    pub const fn next_drive(&mut self, seed: u64, mode: ActMode, scope: ResetScope) {
+        self.acting.next_drive(seed, mode, scope);
     }
 
     /// A policy for the next drive; the newest offer counts.
@@ -80,26 +75,36 @@ impl Lockstep {
     pub fn period(&mut self) {
         self.begin();
         while let Some(input) = self.ports.observations.receive() {
+            self.acting.hear(&input);
             if input.first {
-                if let Some(next) = self.next.take() {
-                    self.now = next;
-                }
-                self.now.policy.reset(0, ResetScope::Task, self.seed.wrapping_add(self.drives));
-                self.drives += 1;
+                self.acting.begin(self.next.take());
             }
-            if let Some(mut output) = self.ports.actions.lend() {
-                let actions = output.action.len();
-                let rows = Rows::new(&input.observation, input.observation.len());
-                let out = RowsMut::new(&mut output.action, actions);
-                if self.now.policy.act(rows, self.mode, out).is_err() {
-                    output.action.fill(f32::NAN);
-                }
-                (output.from_tick, output.version, output.latency_nanos) = (input.tick, self.now.version, 0);
+            self.acting.see(&input);
+            if input.wanted
+                && let Some(mut output) = self.ports.actions.lend()
+            {
+                self.acting.answer(&input, &mut output);
+                output.latency_nanos = 0;
                 self.ports.actions.send(output);
             }
             self.ports.observations.give_back(input);
         }
         self.control.command();
+        self.hear();
+    }
+
+    /// The last words of a drive are heard in the period in which it ends.
+    fn hear(&mut self) {
+        while let Some(input) = self.ports.observations.receive() {
+            self.acting.hear(&input);
+            self.ports.observations.give_back(input);
+        }
+    }
+
+    /// The loop, with its robot, and the policy.
+    #[must_use]
+    pub fn into_parts(self) -> (ControlLoop, Versioned) {
+        (self.control, self.acting.into_policy())
     }
 
     /// One period in which the policy says nothing: it hangs, or has died.

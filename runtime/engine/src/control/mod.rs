@@ -1,5 +1,6 @@
 //! The control plane: one owner of a robot, one period at a time.
 
+mod acting;
 mod arbitration;
 mod budget;
 pub mod cadence;
@@ -15,6 +16,7 @@ pub mod ports;
 pub mod realtime;
 pub mod request;
 mod requests;
+mod steps;
 pub mod tick;
 pub mod watch;
 

@@ -9,14 +9,18 @@ use std::thread::JoinHandle;
 use rtrb::{Consumer, Producer, RingBuffer};
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::recycled::{Receiver, Sender};
-use surefoot_core::{ActMode, Policy, ResetScope, Rows, RowsMut};
+use surefoot_core::{ActMode, Policy, ResetScope};
 
+use crate::control::acting::Acting;
 use crate::control::ports::{PolicyInput, PolicyOutput};
 
 /// Between two looks at the queue of observations, ns.
 const LOOK_NANOS: i64 = 200_000;
 /// Policies under way in each direction.
 const POLICIES: usize = 4;
+/// How often, and how far apart, it is looked whether the thread has come to its end.
+const LAST_LOOKS: u32 = 200;
+const LAST_LOOK_NANOS: i64 = 5_000_000;
 
 /// A policy for one robot, with the version that its actions carry.
 pub struct Versioned {
@@ -34,8 +38,11 @@ impl From<Box<dyn Policy>> for Versioned {
 
 /// What the next drive is to be like.
 struct NextDrive {
+    /// Grows with each of them; written last.
+    number: AtomicU64,
     seed: AtomicU64,
     explore: AtomicBool,
+    new_task: AtomicBool,
 }
 
 /// The thread, and the rings to it.
@@ -44,7 +51,7 @@ pub struct PolicyThread {
     next: Arc<NextDrive>,
     offered: Producer<Versioned>,
     retired: Consumer<Versioned>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Versioned>,
 }
 
 impl PolicyThread {
@@ -62,14 +69,16 @@ impl PolicyThread {
         let stop = Arc::new(AtomicBool::new(false));
         let (offered, incoming) = RingBuffer::new(POLICIES);
         let (outgoing, retired) = RingBuffer::new(POLICIES);
-        let explore = AtomicBool::new(mode == ActMode::Explore);
-        let next = Arc::new(NextDrive { seed: AtomicU64::new(seed), explore });
-        let acting = Acting {
-            now: first,
-            mode,
+        let next = Arc::new(NextDrive {
+            number: AtomicU64::new(0),
+            seed: AtomicU64::new(seed),
+            explore: AtomicBool::new(mode == ActMode::Explore),
+            new_task: AtomicBool::new(false),
+        });
+        let acting = Driving {
+            acting: Acting::new(first, mode, seed),
             next: next.clone(),
-            seed,
-            drives: 0,
+            number: 0,
             observations,
             actions,
             incoming,
@@ -86,10 +95,12 @@ impl PolicyThread {
         self.offered.push(policy).is_ok()
     }
 
-    /// Noise and exploration from the next drive on.
-    pub fn next_drive(&self, seed: u64, mode: ActMode) {
+    /// Noise and exploration from the next drive on, and whether it begins a new task.
+    pub fn next_drive(&self, seed: u64, mode: ActMode, scope: ResetScope) {
         self.next.seed.store(seed, Ordering::Relaxed);
         self.next.explore.store(mode == ActMode::Explore, Ordering::Relaxed);
+        self.next.new_task.store(scope == ResetScope::Task, Ordering::Relaxed);
+        self.next.number.fetch_add(1, Ordering::Release);
     }
 
     /// A policy that is no longer used, to be dropped here.
@@ -103,75 +114,98 @@ impl PolicyThread {
         self.thread.is_finished()
     }
 
-    /// Ends the thread, without waiting: a policy that hangs is left behind.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
+    /// Ends the thread when it has heard all that was sent to it, and gives the policy back. `None` when it panicked, or does not come to
+    /// its end in a second: a policy that hangs is left behind.
+    #[must_use]
+    pub fn stop(self) -> Option<Versioned> {
+        self.stop.store(true, Ordering::Release);
+        let clock = MonotonicClock::start();
+        for _ in 0..LAST_LOOKS {
+            if self.thread.is_finished() {
+                return self.thread.join().ok();
+            }
+            clock.sleep_until(clock.now_nanos() + LAST_LOOK_NANOS);
+        }
+        None
     }
 }
 
-struct Acting {
-    now: Versioned,
-    mode: ActMode,
+struct Driving {
+    acting: Acting,
     next: Arc<NextDrive>,
-    seed: u64,
-    drives: u64,
+    /// Of the drives that were told of.
+    number: u64,
     observations: Receiver<PolicyInput>,
     actions: Sender<PolicyOutput>,
     incoming: Consumer<Versioned>,
     outgoing: Producer<Versioned>,
 }
 
-impl Acting {
-    fn run(mut self, stop: &AtomicBool) {
+impl Driving {
+    fn run(mut self, stop: &AtomicBool) -> Versioned {
         let clock = MonotonicClock::start();
-        while !stop.load(Ordering::Relaxed) && !self.observations.is_finished() {
-            // Only the newest observation is worth an answer; that a drive has begun must not be passed over with an older one.
-            let mut newest: Option<PolicyInput> = None;
-            while let Some(mut input) = self.observations.receive() {
-                if let Some(older) = newest.take() {
-                    input.first |= older.first;
-                    self.observations.give_back(older);
+        loop {
+            // Asked before looking: what was sent before is heard in any case.
+            let last = stop.load(Ordering::Acquire) || self.observations.is_finished();
+            if let Some(input) = self.newest() {
+                if input.wanted && !last {
+                    self.answer(&input, &clock);
                 }
-                newest = Some(input);
-            }
-            if let Some(input) = newest {
-                self.answer(&input, &clock);
                 self.observations.give_back(input);
+            }
+            if last {
+                return self.acting.into_policy();
             }
             clock.sleep_until(clock.now_nanos() + LOOK_NANOS);
         }
     }
 
+    /// Hears everything that has come. Only the newest observation is worth an answer.
+    fn newest(&mut self) -> Option<PolicyInput> {
+        let mut newest: Option<PolicyInput> = None;
+        while let Some(input) = self.observations.receive() {
+            if let Some(older) = newest.take() {
+                self.observations.give_back(older);
+            }
+            self.acting.hear(&input);
+            if input.first {
+                self.begin_drive();
+            }
+            self.acting.see(&input);
+            newest = Some(input);
+        }
+        newest
+    }
+
     fn answer(&mut self, input: &PolicyInput, clock: &MonotonicClock) {
-        if input.first {
-            self.begin_drive();
-        }
         let Some(mut output) = self.actions.lend() else { return };
-        let actions = output.action.len();
-        let observation = Rows::new(&input.observation, input.observation.len());
-        if self.now.policy.act(observation, self.mode, RowsMut::new(&mut output.action, actions)).is_err() {
-            // What a policy cannot say is no number; the control loop brakes on it.
-            output.action.fill(f32::NAN);
-        }
-        (output.from_tick, output.version) = (input.tick, self.now.version);
+        self.acting.answer(input, &mut output);
         output.latency_nanos = (clock.now_nanos() - input.now_nanos).max(1);
         self.actions.send(output);
     }
 
     fn begin_drive(&mut self) {
+        let number = self.next.number.load(Ordering::Acquire);
+        if number != std::mem::replace(&mut self.number, number) {
+            let explore = self.next.explore.load(Ordering::Relaxed);
+            let mode = if explore { ActMode::Explore } else { ActMode::Exploit };
+            let new_task = self.next.new_task.load(Ordering::Relaxed);
+            let scope = if new_task { ResetScope::Task } else { ResetScope::Episode };
+            self.acting.next_drive(self.next.seed.load(Ordering::Relaxed), mode, scope);
+        }
+        let mut newest = None;
         while let Ok(next) = self.incoming.pop() {
-            let old = std::mem::replace(&mut self.now, next);
+            self.retire(newest.replace(next));
+        }
+        let old = self.acting.begin(newest);
+        self.retire(old);
+    }
+
+    fn retire(&mut self, old: Option<Versioned>) {
+        if let Some(old) = old {
             // A full ring means that its reader is gone: then this is the last place that knows the policy.
             let _ = self.outgoing.push(old);
         }
-        let seed = self.next.seed.load(Ordering::Relaxed);
-        if seed != self.seed {
-            (self.seed, self.drives) = (seed, 0);
-        }
-        let explore = self.next.explore.load(Ordering::Relaxed);
-        self.mode = if explore { ActMode::Explore } else { ActMode::Exploit };
-        self.now.policy.reset(0, ResetScope::Task, self.seed.wrapping_add(self.drives));
-        self.drives += 1;
     }
 }
 
@@ -179,7 +213,7 @@ impl Acting {
 mod tests {
     use std::path::Path;
 
-    use surefoot_core::{IdealRobot, JointVelocityTask, PolicyError, RobotContract};
+    use surefoot_core::{IdealRobot, JointVelocityTask, PolicyError, RobotContract, Rows, RowsMut};
 
     use super::*;
     use crate::control::{ControlConfig, ControlLoop, ControlPorts, Driver, Mode, Request, Tick};
@@ -289,7 +323,7 @@ max_acceleration = 2.0
         let still = run.periods(50);
         assert_eq!((still.mode, run.control.counts().violations), (Mode::Holding, 0));
         assert!(still.command_velocity.iter().all(|v| *v == 0.0));
-        run.thread.stop();
+        let _ = run.thread.stop();
     }
 
     /// Has drives begun until one is the policy's, and says whose. On a busy machine the thread may be too late for a whole drive: then it
@@ -326,8 +360,9 @@ max_acceleration = 2.0
         }
         assert!(run.thread.retired().is_none());
         assert_eq!(driven_by(&mut run), 3);
-        let retired: Vec<u64> = std::iter::from_fn(|| run.thread.retired()).map(|p| p.version).collect();
+        let mut retired: Vec<u64> = std::iter::from_fn(|| run.thread.retired()).map(|p| p.version).collect();
+        retired.sort_unstable();
         assert_eq!(retired, [1, 2]);
-        run.thread.stop();
+        let _ = run.thread.stop();
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use surefoot_core::Outcome;
 use surefoot_core::recycled::{Receiver, Sender};
 
 use crate::control::request::Request;
 use crate::control::tick::Tick;
 
-/// An observation on its way to the policy.
+/// An observation on its way to the policy, and with it what the step before has brought.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyInput {
     /// Control tick at which it was made.
@@ -17,6 +18,14 @@ pub struct PolicyInput {
     pub now_nanos: i64,
     /// Whether a driver has just taken over: the moment to change policies.
     pub first: bool,
+    /// Whether an answer is wanted. An episode's last input wants none: it says how the last step ended.
+    pub wanted: bool,
+    /// Whether a step has ended since the last input; otherwise `outcome` and `executed` mean nothing.
+    pub stepped: bool,
+    /// What that step brought: reward, end, success. Of several that could not be told one by one the rewards are summed up.
+    pub outcome: Outcome,
+    /// What was executed in it, whoever drove, `[action_dim]`.
+    pub executed: Vec<f32>,
     /// `[observation_dim]`.
     pub observation: Vec<f32>,
 }
@@ -61,7 +70,7 @@ pub struct ControlPorts {
     pub emergency: EmergencySwitch,
     /// What a person or the program asks for.
     pub requests: Sender<Request>,
-    /// Observations for the policy, one each policy period while it drives.
+    /// Observations for the policy, one each policy period while somebody drives, and one at the end of each episode.
     pub observations: Receiver<PolicyInput>,
     /// The policy's answers.
     pub actions: Sender<PolicyOutput>,

@@ -71,7 +71,7 @@ impl ControlLoop {
             (_, Mode::Running(driver)) if before != Mode::Running(driver) => {
                 if !matches!(before, Mode::Running(_)) {
                     self.budget.begin();
-                    self.drive_began = self.tick;
+                    self.steps.begin();
                 }
                 self.begin_driving();
             }

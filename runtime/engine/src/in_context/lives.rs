@@ -4,10 +4,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    ActMode, Env, FamilyTask, Feedback, LearningHistory, Outcome, Policy, ResetScope, Rows, RowsMut,
-    SourceAlgorithm, StepEnd, Stream, TaskFamily,
+    ActMode, Env, EnvError, FamilyTask, Feedback, LearningHistory, Outcome, Policy, ResetScope, Rows,
+    RowsMut, SourceAlgorithm, StepEnd, Stream, TaskFamily,
 };
 
+use crate::collecting::LifeError;
 use crate::{EngineError, Interrupt};
 
 /// What a point of a life's curve is.
@@ -52,8 +53,14 @@ pub trait Living: Send {
     /// # Errors
     /// When it cannot.
     fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError>;
-    /// What followed.
-    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome);
+    /// What followed, and what was executed of its action.
+    fn observe(&mut self, next_observation: &[f32], executed: &[f32], outcome: &Outcome);
+    /// Worlds that it lives in side by side.
+    fn streams(&self) -> usize {
+        1
+    }
+    /// The calls that follow are of this one of them.
+    fn turn_to(&mut self, _stream: usize) {}
 }
 
 /// A policy, alone in its first slot.
@@ -81,8 +88,8 @@ impl Living for PolicyLife {
         let (o, a) = (observation.len(), action.len());
         Ok(self.policy.act(Rows::new(observation, o), self.mode, RowsMut::new(action, a))?)
     }
-    fn observe(&mut self, _: &[f32], outcome: &Outcome) {
-        self.policy.observe(&[Feedback { slot: 0, outcome: *outcome }]);
+    fn observe(&mut self, _: &[f32], executed: &[f32], outcome: &Outcome) {
+        self.policy.observe(&[Feedback { slot: 0, outcome: *outcome, executed: Some(executed) }]);
     }
 }
 
@@ -120,8 +127,8 @@ impl Living for PromptedLife {
     fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
         self.policy.act(observation, action)
     }
-    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
-        self.policy.observe(next_observation, outcome);
+    fn observe(&mut self, next_observation: &[f32], executed: &[f32], outcome: &Outcome) {
+        self.policy.observe(next_observation, executed, outcome);
     }
 }
 
@@ -134,11 +141,20 @@ impl Living for SourceLife {
     }
     fn begin_episode(&mut self, _: u64) {}
     fn act(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), EngineError> {
+        if let Some(reason) = self.0.failure() {
+            return Err(LifeError::Source { of: "the source".into(), reason: reason.to_owned() }.into());
+        }
         self.0.act(observation, action);
         Ok(())
     }
-    fn observe(&mut self, next_observation: &[f32], outcome: &Outcome) {
+    fn observe(&mut self, next_observation: &[f32], _: &[f32], outcome: &Outcome) {
         self.0.observe(next_observation, outcome);
+    }
+    fn streams(&self) -> usize {
+        self.0.streams()
+    }
+    fn turn_to(&mut self, stream: usize) {
+        self.0.turn_to(stream);
     }
 }
 
@@ -155,48 +171,75 @@ pub struct Judged {
     pub returns: Vec<f64>,
 }
 
+/// Where a life is in one of its worlds.
+#[derive(Default)]
+struct Place {
+    observation: Vec<f32>,
+    episode: usize,
+    /// Steps of it so far.
+    step: usize,
+    total: f64,
+}
+
+/// The points of a life's curve, the mean over all worlds that are lived in.
 fn live(
     living: &mut dyn Living,
-    env: &mut dyn Env,
+    worlds: &mut [Box<dyn Env>],
     LifeConfig { episodes, lives: _, seed, curve }: LifeConfig,
     interrupt: &Interrupt,
 ) -> Result<Vec<f64>, EngineError> {
-    let max_steps = env.spec().max_steps.max(1);
-    let mut observation = vec![0.0; env.spec().observation_dim()];
-    let mut action = vec![0.0; env.spec().action_dim()];
-    let mut executed = action.clone();
+    let streams = worlds.len() as f64;
+    let Some(spec) = worlds.first().map(|env| env.spec().clone()) else { return Ok(vec![0.0; episodes]) };
+    let max_steps = spec.max_steps.max(1);
+    // The steps of an episode that ended early bring nothing.
+    let mut returns = vec![0.0; if curve == LifeCurve::Step { episodes * max_steps } else { episodes }];
+    let (mut action, mut executed) = (vec![0.0; spec.action_dim()], vec![0.0; spec.action_dim()]);
+    let place = |_| Place { observation: vec![0.0; spec.observation_dim()], ..Place::default() };
+    let mut places: Vec<Place> = (0..worlds.len()).map(place).collect();
     living.begin(Stream::new(seed, "life", 0).bits());
-    let points = if curve == LifeCurve::Step { episodes * max_steps } else { episodes };
-    let mut returns = Vec::with_capacity(points);
-    for episode in 0..episodes as u64 {
-        if interrupt.requested() {
-            return Err(EngineError::Interrupted);
-        }
-        let mut seeds = Stream::new(seed, "life_episode", episode);
-        env.reset(seeds.bits(), &mut observation)?;
-        if episode > 0 {
-            living.begin_episode(seeds.bits());
-        }
-        let mut total = 0.0;
-        for step in 1..=max_steps {
-            living.act(&observation, &mut action)?;
-            let mut outcome = env.step(&action, &mut observation, &mut executed)?;
-            if step == max_steps && outcome.end == StepEnd::Running {
+    let mut going = episodes > 0;
+    while going {
+        going = false;
+        for (stream, (place, env)) in places.iter_mut().zip(worlds.iter_mut()).enumerate() {
+            if place.episode == episodes {
+                continue;
+            }
+            let Place { observation, episode, step, total } = place;
+            living.turn_to(stream);
+            if *step == 0 {
+                if interrupt.requested() {
+                    return Err(EngineError::Interrupted);
+                }
+                let index = *episode as u64;
+                let mut seeds = match stream {
+                    0 => Stream::new(seed, "life_episode", index),
+                    other => Stream::new(seed, &format!("life_episode/{other}"), index),
+                };
+                env.reset(seeds.bits(), observation)?;
+                if *episode > 0 {
+                    living.begin_episode(seeds.bits());
+                }
+                *total = 0.0;
+            }
+            living.act(observation, &mut action)?;
+            let mut outcome = env.step(&action, observation, &mut executed)?;
+            *step += 1;
+            if *step == max_steps && outcome.end == StepEnd::Running {
                 outcome.end = StepEnd::Truncated;
             }
-            living.observe(&observation, &outcome);
-            total += f64::from(outcome.reward);
+            living.observe(observation, &executed, &outcome);
+            *total += f64::from(outcome.reward);
             if curve == LifeCurve::Step {
-                returns.push(f64::from(outcome.reward) * max_steps as f64);
+                returns[*episode * max_steps + *step - 1] +=
+                    f64::from(outcome.reward) * max_steps as f64 / streams;
             }
             if outcome.end.is_last() {
-                break;
+                if curve == LifeCurve::Episode {
+                    returns[*episode] += *total / streams;
+                }
+                (*episode, *step) = (*episode + 1, 0);
             }
-        }
-        match curve {
-            LifeCurve::Episode => returns.push(total),
-            // An episode that ended early has no more to say.
-            LifeCurve::Step => returns.resize((episode as usize + 1) * max_steps, 0.0),
+            going |= *episode < episodes;
         }
     }
     Ok(returns)
@@ -217,11 +260,13 @@ pub fn judge(
     let LifeConfig { episodes: _, lives, seed, curve: _ } = config;
     let of_task = |task: &FamilyTask| {
         let mut living = make(task)?;
-        let mut env = family.env(&task.params)?;
+        let worlds: Result<Vec<_>, EnvError> =
+            (0..living.streams()).map(|_| family.env(&task.params)).collect();
+        let mut worlds = worlds?;
         let mut sums: Vec<f64> = Vec::new();
         for life in 0..lives as u64 {
             let seed = Stream::new(seed, &format!("task {}", task.id), life).bits();
-            let returns = live(&mut *living, &mut *env, LifeConfig { seed, ..config }, interrupt)?;
+            let returns = live(&mut *living, &mut worlds, LifeConfig { seed, ..config }, interrupt)?;
             sums.resize(returns.len(), 0.0);
             sums.iter_mut().zip(returns).for_each(|(sum, r)| *sum += r);
         }

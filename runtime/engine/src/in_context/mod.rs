@@ -2,6 +2,7 @@
 //! compared with those that should not be able to learn.
 
 mod distillation;
+mod driven;
 mod evidence;
 mod lives;
 mod page;
@@ -10,6 +11,7 @@ pub use distillation::{
     Distillation, DistillationEnd, DistillationParts, DistillationProgress, DistillationState,
     ValidationPoint,
 };
+pub use driven::{DrivenLives, MakePolicy, judge_driven};
 pub use evidence::{
     ArmEvidence, Evidence, EvidenceError, EvidenceScale, GoalScore, SplitEvidence, SplitLives,
 };

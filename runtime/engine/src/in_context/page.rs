@@ -88,15 +88,16 @@ pub fn evidence_table(evidence: &Evidence) -> String {
     out
 }
 
-/// The page.
+/// The page; `notes` say how it was made.
 #[must_use]
-pub fn evidence_page(evidence: &Evidence) -> String {
+pub fn evidence_page(evidence: &Evidence, notes: &[String]) -> String {
     let Evidence { name, scale, curve, ceiling, random: _, arms: _ } = evidence;
     let point = point_words(*curve);
     let content = html! {
         header {
             h1 { (name) }
             p.soft { "Learning in context, with frozen weights. Score: " (scale_words(*scale)) "." }
+            @for note in notes { p.soft { (note) } }
         }
         @for (split, arms) in splits(evidence) {
             section {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::{ActMode, Feedback, Policy, PolicyError, ResetScope, Rows, RowsMut};
+use surefoot_core::{ActMode, Feedback, Outcome, Policy, PolicyError, ResetScope, Rows, RowsMut};
 
 use crate::EngineError;
 
@@ -120,9 +120,14 @@ impl Policy for RegionPolicy {
         Ok(())
     }
 
-    fn observe(&mut self, feedback: &[Feedback]) {
+    fn observe(&mut self, feedback: &[Feedback<'_>]) {
         self.policy.observe(feedback);
         self.reference.observe(feedback);
+    }
+
+    fn remember(&mut self, slot: usize, observation: &[f32], action: &[f32], outcome: &Outcome) {
+        self.policy.remember(slot, observation, action, outcome);
+        self.reference.remember(slot, observation, action, outcome);
     }
 }
 

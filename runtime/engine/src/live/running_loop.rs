@@ -2,7 +2,7 @@
 
 use surefoot_core::clock::MonotonicClock;
 use surefoot_core::recycled::{Receiver, Sender};
-use surefoot_core::{ActMode, Robot, Task};
+use surefoot_core::{ActMode, ResetScope, Robot, Task};
 use surefoot_safety::SafetyCounts;
 
 use crate::control::{
@@ -55,6 +55,8 @@ pub struct LoopEnd {
     pub mode: Mode,
     /// Whether the loop panicked; the robot was stopped.
     pub panicked: bool,
+    /// The policy that acted last, with all that it remembers; `None` where it hangs or has died.
+    pub policy: Option<Versioned>,
 }
 
 impl RunningLoop {
@@ -129,11 +131,11 @@ impl RunningLoop {
         }
     }
 
-    /// Noise and exploration from the next drive on.
-    pub fn next_drive(&mut self, seed: u64, mode: ActMode) {
+    /// Noise and exploration from the next drive on, and whether it begins a new task.
+    pub fn next_drive(&mut self, seed: u64, mode: ActMode, scope: ResetScope) {
         match self {
-            Self::Simulated(run) => run.next_drive(seed, mode),
-            Self::Real(run) => run.policy.next_drive(seed, mode),
+            Self::Simulated(run) => run.next_drive(seed, mode, scope),
+            Self::Real(run) => run.policy.next_drive(seed, mode, scope),
         }
     }
 
@@ -198,13 +200,15 @@ impl RunningLoop {
         match self {
             Self::Simulated(mut run) => {
                 while !run.come_to_rest() {}
+                let (control, policy) = run.into_parts();
                 LoopEnd {
                     cadence: None,
                     granted: None,
-                    counts: run.control.counts(),
-                    dropped_ticks: run.control.dropped_ticks(),
-                    mode: run.control.mode(),
+                    counts: control.counts(),
+                    dropped_ticks: control.dropped_ticks(),
+                    mode: control.mode(),
                     panicked: false,
+                    policy: Some(policy),
                 }
             }
             Self::Real(run) => {
@@ -215,7 +219,8 @@ impl RunningLoop {
                 } else {
                     control.stop()
                 };
-                policy.stop();
+                // After the loop, so that nothing of the last drive comes too late.
+                let policy = policy.stop();
                 match ended {
                     Some(ended) => LoopEnd {
                         counts: ended.control.counts(),
@@ -224,6 +229,7 @@ impl RunningLoop {
                         cadence: Some(ended.cadence),
                         granted: Some(ended.granted),
                         panicked: ended.panicked,
+                        policy,
                     },
                     None => LoopEnd {
                         cadence: None,
@@ -232,6 +238,7 @@ impl RunningLoop {
                         dropped_ticks: 0,
                         mode: Mode::Fault,
                         panicked: true,
+                        policy,
                     },
                 }
             }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use surefoot_core::{ActMode, ContractError, DataError, Episode, EpisodeSink, Robot, RobotContract, Task};
+use surefoot_core::{
+    ActMode, ContractError, DataError, Episode, EpisodeSink, ResetScope, Robot, RobotContract, Task,
+};
 
 use crate::Interrupt;
 use crate::control::{
@@ -153,6 +155,9 @@ pub struct Order {
     pub seeds: EpisodeSeeds,
     /// Whether the policy explores.
     pub mode: ActMode,
+    /// What it is to the policy: [`ResetScope::Episode`] where the task of the last order goes on, which a policy that learns in context then
+    /// remembers. A policy that was offered since begins a new task in any case.
+    pub scope: ResetScope,
     /// Speed scale, 1 to 100 %.
     pub speed_percent: u8,
 }
@@ -285,7 +290,7 @@ impl Session {
         (self.started, self.may_start) = (false, false);
         self.order = Some(order.clone());
         // Whoever begins to drive, and by whichever way, does it like this.
-        self.run.next_drive(order.seeds.noise, order.mode);
+        self.run.next_drive(order.seeds.noise, order.mode, order.scope);
         self.waiting.push_back(Request::SpeedPercent(order.speed_percent));
         let since = self.tick;
         loop {

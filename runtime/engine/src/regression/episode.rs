@@ -154,7 +154,7 @@ impl Stage {
                 }
                 steps.values.extend(executed.iter().chain(&observation));
                 steps.values.push(outcome.reward);
-                self.policy.observe(&[Feedback { slot: 0, outcome }]);
+                self.policy.observe(&[Feedback { slot: 0, outcome, executed: Some(&executed) }]);
                 let time_is_up = record.steps >= self.spec.max_steps.max(1);
                 Ok(if outcome.end == StepEnd::Running && time_is_up {
                     StepEnd::Truncated

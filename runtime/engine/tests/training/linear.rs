@@ -73,8 +73,14 @@ impl Learner for Linear {
     fn name(&self) -> &'static str {
         self.name
     }
-    fn sample_plan(&self, _phase: PhaseKind) -> SamplePlan {
-        self.plan
+    fn sample_plan(&self, phase: PhaseKind) -> SamplePlan {
+        match (self.plan, phase) {
+            // There is nothing fresh to be had offline.
+            (SamplePlan::FreshEpisodes { .. }, PhaseKind::Offline) => {
+                SamplePlan::Transitions { batch: 32, returns: Returns::OneStep, beside: Beside::default() }
+            }
+            (plan, _) => plan,
+        }
     }
     fn td_errors(&self) -> Option<&[f32]> {
         (self.temperature > 0.0).then_some(&self.errors)
@@ -121,6 +127,11 @@ impl Learner for Linear {
         let squares: f32 = weights.iter().map(|w| w * w).sum();
         let mut metrics = Metrics::new();
         metrics.push("train/actor_loss", loss);
+        if !batch.last.is_empty() {
+            metrics.push("train/fresh_rows", batch.last.len() as f64);
+            metrics.push("train/fresh_ends", f64::from(batch.last.iter().sum::<f32>()));
+            metrics.push("train/demonstrations", (batch.n - batch.last.len()) as f64);
+        }
         metrics.push("train/effective_sample_size", f64::from(total * total / squares / batch.n as f32));
         Ok(metrics)
     }

@@ -6,6 +6,7 @@
 mod actors;
 mod limits;
 mod linear;
+mod on_policy;
 mod point_robot;
 mod promotion;
 mod reports;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use surefoot_bridges::LinkStatus;
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{ActMode, EnvSpec, Policy};
+use surefoot_core::{ActMode, EnvSpec, Policy, ResetScope};
 use surefoot_engine::control::{Cause, ControlConfig, DrivenEpisode, Mode, Versioned};
 use surefoot_engine::limits::RegionPolicy;
 use surefoot_engine::live::{Driven, LiveClock, LiveConfig, Order, Session};
@@ -111,7 +111,9 @@ impl OnRobot {
         let number = actor.link.next_number();
         let seeds = self.acting.terms.seeds(&actor.args.name, &actor.link.spool_id().to_string(), number);
         let name = format!("{}_{number}", actor.args.name);
-        let order = Order { name, seeds, mode: ActMode::Explore, speed_percent: 100 };
+        // Each episode is to stand alone: it is learned from.
+        let (mode, scope) = (ActMode::Explore, ResetScope::Task);
+        let order = Order { name, seeds, mode, scope, speed_percent: 100 };
         match self.session.drive(&order, &actor.interrupt)? {
             Driven::Episodes { ordered, unordered } => {
                 self.keep(actor, ordered.into_iter().chain(unordered))?;

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use surefoot_core::EpisodeSource;
+use surefoot_datasets::history::{
+    HISTORY_FORMATS, HistoryFormat, ImportedHistories, WrittenHistories, history_format, import_histories,
+};
 use surefoot_datasets::{FORMATS, Filter, Stoppable, Subset, Written};
 use surefoot_engine::Interrupt;
 
@@ -17,8 +20,48 @@ use crate::output::Output;
 /// One dataset, or several as one, in another format.
 pub fn convert(args: &ConvertArgs, output: Output) -> CommandResult {
     let ConvertArgs { files, to, to_format, format } = args;
-    let source = surefoot_datasets::open_files(files, &read_as(format.as_deref())?)?;
-    write(&*source, to_format.as_deref(), to, &on_interrupt()?, output)
+    if let Some(layout) = HISTORY_FORMATS.iter().find(|f| Some(f.name) == format.as_deref()) {
+        return histories(layout, args, output);
+    }
+    match surefoot_datasets::open_files(files, &read_as(format.as_deref())?) {
+        Ok(source) => write(&*source, to_format.as_deref(), to, &on_interrupt()?, output),
+        Err(error) => {
+            let layout = files.first().filter(|_| format.is_none());
+            // What it is not is said in the words of those who looked first.
+            match layout.and_then(|path| history_format(path, None).ok().flatten()) {
+                Some(layout) => histories(layout, args, output),
+                None => Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Learning histories of another project, as ours.
+fn histories(layout: &'static HistoryFormat, args: &ConvertArgs, output: Output) -> CommandResult {
+    let ConvertArgs { files, to, to_format, format: _ } = args;
+    if let Some(asked) = to_format {
+        return Err(usage(anyhow!(
+            "--as {asked:?}: {} files hold learning histories, which are written in one format alone; leave it out",
+            layout.name
+        )));
+    }
+    say_leftovers(to, output);
+    let interrupt = on_interrupt()?;
+    let imported = import_histories(layout, files, to, &|| interrupt.requested()).map_err(stopped)?;
+    let ImportedHistories { format, written, notes } = imported;
+    let WrittenHistories { path, bytes, hash, histories, steps } = written;
+    if output.json() {
+        output.value(&serde_json::json!({
+            "event": "written", "what": "histories", "path": path, "format": format, "bytes": bytes,
+            "blake3": hash, "histories": histories, "steps": steps, "notes": notes,
+        }));
+        return Ok(());
+    }
+    for note in &notes {
+        output.note(&format!("note: {note}"));
+    }
+    output.line(&format!("{}: {histories} histories, {steps} steps, from {format}", path.display()));
+    Ok(())
 }
 
 /// Two datasets of whole episodes.

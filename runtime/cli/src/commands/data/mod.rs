@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use surefoot_core::DataError;
-use surefoot_datasets::history::{history_info, is_history_file};
+use surefoot_datasets::history::{history_format, history_info, is_history_file};
 use surefoot_datasets::streams::{LogOptions, looks_like_log};
 use surefoot_datasets::{FORMATS, OpenOptions};
 use surefoot_engine::MAX_EPISODES;
@@ -32,7 +32,10 @@ pub fn run(command: &DataCommand, output: Output) -> CommandResult {
             } else if options.format.is_none() && is_log(path, options) {
                 print(&surefoot_datasets::log_info(path, &LogOptions::default())?, output);
             } else {
-                print(&surefoot_datasets::info(path, options)?, output);
+                print(
+                    &surefoot_datasets::info(path, options).map_err(|e| foreign(path, options, e))?,
+                    output,
+                );
             }
             Ok(true)
         }),
@@ -49,6 +52,17 @@ pub fn run(command: &DataCommand, output: Output) -> CommandResult {
         DataCommand::Play(args) => play::run(args, output),
         DataCommand::Diff(args) => diff::run(args, output),
     }
+}
+
+/// Says of a file that is no dataset whether it holds learning histories of another project.
+fn foreign(path: &Path, options: &OpenOptions, error: DataError) -> DataError {
+    let layout = if options.format.is_none() { history_format(path, None).ok().flatten() } else { None };
+    layout.map_or(error, |layout| DataError::Malformed {
+        path: path.to_owned(),
+        format: "dataset",
+        reason: format!("it holds learning histories of another project ({})", layout.summary),
+        hint: "`surefoot data convert FILE --to histories.hdf5` makes learning histories of it",
+    })
 }
 
 /// Whether a path holds a raw log and no dataset: some directories look like both, and so does an MCAP file with episodes.

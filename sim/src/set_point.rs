@@ -1,0 +1,53 @@
+//! Actions that are set-points of joints, over robots that are commanded in velocities.
+//!
+//! In every control tick the commanded position goes the same share of the way that is left, `velocity = (target - position) / step`,
+//! so after the `n` ticks of a policy step a part `1 - (1 - 1/n)^n` of the way is done: a first-order lag with the step as its time
+//! constant. That is turned around exactly to say which target an executed motion amounts to, whatever the safety chain made of it.
+
+/// The lag of set-points of one robot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SetPoint {
+    step_secs: f64,
+    /// Part of the way that is done in a step.
+    done: f64,
+}
+
+impl SetPoint {
+    /// For policy steps of `ticks` control ticks.
+    #[must_use]
+    pub fn new(step_secs: f64, ticks: usize) -> Self {
+        let ticks = ticks.max(1) as f64;
+        Self { step_secs, done: 1.0 - (1.0 - 1.0 / ticks).powf(ticks) }
+    }
+
+    /// The velocity toward `target` from a commanded position, per second.
+    #[must_use]
+    pub const fn velocity(&self, target: f64, position: f64) -> f64 {
+        (target - position) / self.step_secs
+    }
+
+    /// The target that a step from `before` to `after` amounts to.
+    #[must_use]
+    pub const fn target(&self, before: f64, after: f64) -> f64 {
+        before + (after - before) / self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_found_again_from_what_was_done() {
+        for ticks in 1..8_u8 {
+            let set_point = SetPoint::new(0.1, usize::from(ticks));
+            let (before, target) = (0.3, -0.5);
+            let mut position = before;
+            for _ in 0..ticks {
+                position += set_point.velocity(target, position) * 0.1 / f64::from(ticks);
+            }
+            assert!((set_point.target(before, position) - target).abs() < 1e-12, "{ticks}");
+            assert!((position - target).abs() <= 0.38 * 0.8, "{ticks}");
+        }
+    }
+}
