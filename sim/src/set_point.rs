@@ -9,7 +9,7 @@
 pub struct SetPoint {
     step_secs: f64,
     /// Part of the way that is done in a step.
-    done: f64,
+    share: f64,
 }
 
 impl SetPoint {
@@ -17,7 +17,7 @@ impl SetPoint {
     #[must_use]
     pub fn new(step_secs: f64, ticks: usize) -> Self {
         let ticks = ticks.max(1) as f64;
-        Self { step_secs, done: 1.0 - (1.0 - 1.0 / ticks).powf(ticks) }
+        Self { step_secs, share: 1.0 - (1.0 - 1.0 / ticks).powf(ticks) }
     }
 
     /// The velocity toward `target` from a commanded position, per second.
@@ -29,7 +29,7 @@ impl SetPoint {
     /// The target that a step from `before` to `after` amounts to.
     #[must_use]
     pub const fn target(&self, before: f64, after: f64) -> f64 {
-        before + (after - before) / self.done
+        before + (after - before) / self.share
     }
 }
 

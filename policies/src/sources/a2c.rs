@@ -176,7 +176,7 @@ struct A2c {
 
 /// What all actors did since the last update.
 #[derive(Default)]
-struct Done {
+struct Lived {
     /// `[N, inputs]`.
     x: Vec<f32>,
     /// `[N, action_dim]`.
@@ -214,9 +214,9 @@ impl A2cConfig {
     }
 
     /// Gradient of `L` by the outputs `[N, logits + 1]`; `choices` of each number of an action.
-    fn of_outputs(&self, choices: &[usize], outputs: &[f32], done: &Done) -> Vec<f32> {
+    fn of_outputs(&self, choices: &[usize], outputs: &[f32], lived: &Lived) -> Vec<f32> {
         let Self { entropy_weight, value_weight, .. } = *self;
-        let Done { actions, advantages, returns, .. } = done;
+        let Lived { actions, advantages, returns, .. } = lived;
         let share = 1.0 / advantages.len() as f64;
         let width = outputs.len() / advantages.len().max(1);
         let mut gradient = Vec::with_capacity(outputs.len());
@@ -247,18 +247,18 @@ impl A2c {
         let values = |x: &[f32]| -> Vec<f32> {
             self.network.infer(x).chunks_exact(width).map(|row| row[width - 1]).collect()
         };
-        let mut done = Done::default();
+        let mut lived = Lived::default();
         for rollout in self.rollouts.iter().filter(|r| r.len() > 0) {
             let (here, there) = (values(&rollout.x), values(&rollout.next));
             let (advantages, returns) = self.config.advantages(rollout, &here, &there);
-            done.advantages.extend(advantages);
-            done.returns.extend(returns);
-            done.x.extend_from_slice(&rollout.x);
-            done.actions.extend_from_slice(&rollout.actions);
+            lived.advantages.extend(advantages);
+            lived.returns.extend(returns);
+            lived.x.extend_from_slice(&rollout.x);
+            lived.actions.extend_from_slice(&rollout.actions);
         }
         self.rollouts.iter_mut().for_each(Rollout::clear);
         let (config, choices) = (&self.config, &self.choices);
-        let outcome = self.network.descend(&done.x, |outputs| config.of_outputs(choices, outputs, &done));
+        let outcome = self.network.descend(&lived.x, |outputs| config.of_outputs(choices, outputs, &lived));
         match outcome {
             Ok(()) => self.updates += 1,
             Err(norm) => {
