@@ -4,6 +4,7 @@
 //! *lockstep*: acting and learning take turns, whole episodes against whole blocks of updates, so that a run is a function of
 //! its seed, its demonstrations and its configuration, whatever the number of threads and however often it was interrupted.
 
+mod canaries;
 pub mod checkpoint;
 pub mod collecting;
 pub mod comparison;
@@ -46,7 +47,7 @@ pub use limits::{EpisodeLimits, EpisodeLimitsConfig, SessionLimitsConfig, TrustR
 pub use online_async::MakeLive;
 pub use phases::{AsyncConfig, Better, EarlyStopConfig, OfflineConfig, OnlineConfig, PhaseConfig, Schedule};
 pub use plan::{MAX_EPISODES, MAX_FILMS, MAX_WORLDS, check_plan};
-pub use promotion::{LoadPolicy, PromotionConfig, RollbackConfig};
+pub use promotion::{CanarySuccess, ExploreWith, LoadPolicy, PromotionConfig, RollbackConfig};
 pub use results::{LimitCounts, Results, StageKind, StageResult};
 pub use rollout::{
     EpisodeCost, EpisodeSeeds, Film, Guard, RolloutProgress, Watch, film, guarded_rollout, rollout,

@@ -8,12 +8,13 @@ use surefoot_core::{
 };
 use surefoot_safety::SafetyCounts;
 
+use crate::canaries::CanaryTrial;
 use crate::checkpoint::policy_files;
 use crate::evaluation::Evaluation;
 use crate::events::{Activity, Event, Observer};
 use crate::limits::{EpisodeLimits, SessionLimitReached, TrustRegion};
-use crate::phases::{OnlineConfig, PhaseConfig, Schedule};
-use crate::promotion::{PromotionGate, Refusal, Standing, check_finite};
+use crate::phases::{OnlineConfig, PhaseConfig};
+use crate::promotion::{ExploreWith, PromotionGate, Standing, check_finite};
 use crate::results::LimitCounts;
 use crate::rollout::{EpisodeCost, EpisodeSeeds, Guard, guarded_rollout};
 use crate::stages::outcome_metrics;
@@ -64,12 +65,12 @@ impl PolicyLine {
 
 /// Who acts, and how.
 #[derive(Clone, Copy)]
-struct Acting<'a> {
-    policy: &'a PolicyArtifact,
+pub(crate) struct Acting<'a> {
+    pub policy: &'a PolicyArtifact,
     /// The centre of the trust region.
-    start: &'a PolicyArtifact,
+    pub start: &'a PolicyArtifact,
     /// Without exploration and slowly.
-    canary: bool,
+    pub canary: bool,
 }
 
 /// Finished training episodes and what they cost.
@@ -113,8 +114,13 @@ impl Trainer {
         let (plan, config, line) = self.online()?;
         let first = self.state.progress.episodes - self.state.online.as_ref().map_or(0, |o| o.canaries);
         let seeds = self.seeds(&format!("rollout/{}", plan.name), first, config.episodes_per_round);
-        let acting = Acting { policy: &line.acting, start: &line.start, canary: false };
-        let collected = self.act(&config, acting, &seeds, interrupt, observer)?;
+        let newest = self.newest(&plan, &config)?;
+        let policy = newest.as_ref().unwrap_or(&line.acting);
+        let acting = Acting { policy, start: &line.start, canary: false };
+        let mut collected = self.act(&config, acting, &seeds, interrupt, observer)?;
+        for (_, cost) in &mut collected {
+            cost.of_another |= newest.is_some();
+        }
         let counts = self.book(&plan, &config, &collected, true, observer)?;
         self.judge_episodes(&plan, &config, &collected, observer)?;
         if counts != LimitCounts::default() {
@@ -122,6 +128,19 @@ impl Trainer {
             self.emit(&Event::LimitsActed { stage: plan.name, env_steps, counts }, observer)?;
         }
         Ok(())
+    }
+
+    /// The learner's newest policy, where that explores and its weights are finite.
+    fn newest(&self, plan: &StagePlan, config: &OnlineConfig) -> Result<Option<PolicyArtifact>, EngineError> {
+        match config.promotion.explore_with {
+            ExploreWith::Promoted => Ok(None),
+            ExploreWith::Newest => {
+                let newest = self.learner(plan.learner).artifact();
+                let newest =
+                    newest.map_err(|source| EngineError::Learn { stage: plan.name.clone(), source })?;
+                Ok(check_finite(&newest).is_ok().then_some(newest))
+            }
+        }
     }
 
     pub(crate) fn seeds(&self, purpose: &str, first: u64, n: usize) -> Vec<EpisodeSeeds> {
@@ -134,7 +153,7 @@ impl Trainer {
     }
 
     /// Training episodes of a policy, inside the limits.
-    fn act(
+    pub(crate) fn act(
         &mut self,
         config: &OnlineConfig,
         acting: Acting<'_>,
@@ -175,7 +194,7 @@ impl Trainer {
     }
 
     /// Keeps training episodes: replay buffer, counters, metrics, recording. Gives what limits did in them. Updates are owed only
-    /// for episodes that pay: canaries do not, or updates and canaries would call for each other without end.
+    /// for episodes that pay: canaries after every block of updates do not, or the two would call for each other without end.
     pub(crate) fn book(
         &mut self,
         plan: &StagePlan,
@@ -263,6 +282,7 @@ impl Trainer {
                     line.acting = Arc::clone(&line.last_good);
                     online.acting_is_last_good = true;
                     online.withheld = true;
+                    online.acting_canary_successes = None;
                     online.watch.begin();
                 }
             }
@@ -294,31 +314,27 @@ impl Trainer {
         let candidate =
             candidate.map_err(|source| EngineError::Learn { stage: plan.name.clone(), source })?;
         let judged = self.gate(&config)?.judge(&candidate, &line.acting)?;
-        let canaries = match &judged {
-            Ok(_) if config.promotion.canary_episodes > 0 => {
-                let first = self.state.online.as_ref().map_or(0, |o| o.canaries);
-                let seeds =
-                    self.seeds(&format!("canary/{}", plan.name), first, config.promotion.canary_episodes);
-                match &config.schedule {
-                    // Actors get nothing that was not tried in the learner's own worlds.
-                    Schedule::Lockstep | Schedule::Fleet(_) => {
-                        let acting = Acting { policy: &candidate, start: &line.start, canary: true };
-                        self.act(&config, acting, &seeds, interrupt, observer)?
-                    }
-                    Schedule::Async(live) => {
-                        self.live_canaries(live, &config, &candidate, &seeds, interrupt)?
-                    }
-                }
-            }
-            _ => Collected::new(),
-        };
-        // Nothing above changed the state, so an interrupted canary is simply run again.
+        let asked = judged.is_ok() && config.promotion.canary_episodes > 0;
+        let trial = if asked { Some(self.canary_trial(&candidate, interrupt, observer)?) } else { None };
+        // Nothing above changed the state, so an interrupted trial is simply run again.
         self.state.progress.fresh_env_steps = 0;
         let change = judged.as_ref().ok().copied();
-        let wanted = if change.is_some() { config.promotion.canary_episodes } else { 0 };
-        let refusal = judged.err().or_else(|| canary_failure(&canaries, wanted));
+        let refusal = judged.err().or_else(|| trial.as_ref().and_then(|t| t.refusal.clone()));
+        let (acting_successes, candidate_successes) = trial
+            .as_ref()
+            .map_or((None, None), |t| (t.acting_successes, t.acting_successes.map(|_| t.successes())));
+        let mut canaries = Collected::new();
+        if let Some(CanaryTrial { of_acting, of_candidate, .. }) = trial {
+            canaries.extend(of_acting);
+            canaries.extend(of_candidate);
+        }
         if !canaries.is_empty() {
-            let counts = self.book(&plan, &config, &canaries, false, observer)?;
+            // The next candidate is `every_env_steps` away, so updates for these cannot call for canaries without end. On policy they are not
+            // what is learned from: nothing was drawn in them.
+            let pays = config.promotion.every_env_steps > 0
+                && self.state.progress.env_steps < config.env_steps
+                && plan.fresh_env_steps.is_none();
+            let counts = self.book(&plan, &config, &canaries, pays, observer)?;
             if counts != LimitCounts::default() {
                 let (stage, env_steps) = (plan.name.clone(), self.state.counters.env_steps);
                 self.emit(&Event::LimitsActed { stage, env_steps, counts }, observer)?;
@@ -327,15 +343,19 @@ impl Trainer {
         let p = &mut self.state.progress;
         if let Some(online) = &mut self.state.online {
             online.considered_updates = p.updates;
+            online.considered_env_steps = p.env_steps;
             online.canaries += canaries.len() as u64;
             let by_hand = canaries.iter().map(|(_, cost)| cost.interventions).sum();
             online.session.take_overs(&config.session, by_hand);
+            online.acting_canary_successes = acting_successes;
             if refusal.is_none() {
                 online.acting_is_last_good = false;
+                online.acting_canary_successes = candidate_successes;
             }
         }
         let mut values = vec![("promotion/refused".to_owned(), f64::from(u8::from(refusal.is_some())))];
         values.extend(change.map(|c| ("promotion/action_change".to_owned(), c)));
+        values.extend(candidate_successes.map(|n| ("promotion/canary_successes".to_owned(), n as f64)));
         match refusal {
             None => {
                 line.acting = Arc::new(candidate);
@@ -396,28 +416,6 @@ impl Trainer {
         self.checkpoint(false, observer)?;
         self.emit(&Event::Finished { run: self.run_name(), interrupted: true }, observer)
     }
-}
-
-/// Why canary episodes speak against a candidate, if they do.
-fn canary_failure(canaries: &Collected, wanted: usize) -> Option<Refusal> {
-    let missing = (canaries.len() < wanted).then(|| Refusal::Canary {
-        episode: canaries.len() + 1,
-        episodes: wanted,
-        what: "it was not driven to its end".into(),
-    });
-    let failed = canaries.iter().enumerate().find_map(|(i, (episode, cost))| {
-        let what = match cost.limit {
-            Some(r) => format!("{}: {:.3}, allowed {}", r.limit.name(), r.found, r.allowed),
-            _ if cost.of_another => "the policy did not drive it alone".to_owned(),
-            None if episode.safety.violations > 0 => {
-                format!("{} limit violations", episode.safety.violations)
-            }
-            None if episode.safety.stops > 0 => format!("{} refused commands", episode.safety.stops),
-            None => return None,
-        };
-        Some(Refusal::Canary { episode: i + 1, episodes: canaries.len(), what })
-    });
-    failed.or(missing)
 }
 
 /// What episodes cost, as metrics. Summed in the order of the episodes, whatever the order they ended in.

@@ -7,7 +7,7 @@ use crate::EngineError;
 use crate::fleet::FleetConfig;
 use crate::limits::{EpisodeLimitsConfig, SessionLimitsConfig, TrustRegionConfig};
 use crate::live::LiveConfig;
-use crate::promotion::PromotionConfig;
+use crate::promotion::{ExploreWith, PromotionConfig};
 use crate::sampling::SamplingConfig;
 
 /// One phase: `[[phase]] offline = { … }` or `[[phase]] online = { … }`.
@@ -282,6 +282,11 @@ impl OnlineConfig {
         }
         limits.check(&format!("{key}.limits"))?;
         trust_region.check(&format!("{key}.trust_region"))?;
+        if promotion.explore_with == ExploreWith::Newest && !schedule.is_lockstep() {
+            let (key, expected) =
+                (format!("{key}.promotion.explore_with"), "\"promoted\" unless the schedule is lockstep");
+            return Err(EngineError::setting(key, expected, "\"newest\""));
+        }
         promotion.check(&format!("{key}.promotion"))
     }
 }

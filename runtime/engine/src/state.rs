@@ -100,12 +100,18 @@ pub(crate) struct StageProgress {
 pub(crate) struct OnlineState {
     /// Updates of the stage behind the newest candidate that was let through or refused.
     pub considered_updates: u64,
+    /// Env steps of the stage at that point.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub considered_env_steps: u64,
     /// Whether what acts is the last good policy.
     pub acting_is_last_good: bool,
     /// After a rollback, until the last good policy has a new record: candidates wait.
     pub withheld: bool,
     /// Canary episodes so far.
     pub canaries: u64,
+    /// In how many of them the policy that acts succeeded, where candidates are held to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting_canary_successes: Option<usize>,
     /// Updates behind the newest policy that was taken back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub withdrawn_updates: u64,
@@ -224,7 +230,7 @@ impl TrainState {
                 if owed(plan, c, p) > 0 {
                     return Next::Update;
                 }
-                if self.online.as_ref().is_some_and(|o| !o.withheld && o.considered_updates != p.updates) {
+                if self.online.as_ref().is_some_and(|o| candidate_due(c, p, o)) {
                     return Next::Promote;
                 }
                 if p.env_steps < c.env_steps {
@@ -268,8 +274,14 @@ impl TrainState {
     }
 }
 
-const fn is_zero(n: &u64) -> bool {
+pub(crate) const fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+/// Whether the learner's newest policy is to be looked at now.
+const fn candidate_due(c: &OnlineConfig, p: &StageProgress, o: &OnlineState) -> bool {
+    let waited = p.env_steps - o.considered_env_steps >= c.promotion.every_env_steps;
+    !o.withheld && o.considered_updates != p.updates && (waited || p.env_steps >= c.env_steps)
 }
 
 /// Updates that the steps taken so far pay for and that were not done yet.

@@ -60,6 +60,18 @@ pub enum Refusal {
         /// What happened.
         what: String,
     },
+    /// Canary episodes succeeded less often than those of the policy that acts did, from the same starts.
+    #[error(
+        "{successes} of {episodes} canary episodes succeeded, the policy that acts succeeded in {acting}"
+    )]
+    CanarySuccess {
+        /// Of the candidate.
+        successes: usize,
+        /// So many were driven until it was clear.
+        episodes: usize,
+        /// Of the policy that acts, in all of them.
+        acting: usize,
+    },
 }
 
 impl Refusal {
@@ -73,6 +85,7 @@ impl Refusal {
             Self::Architecture { .. } => "architecture",
             Self::ActionChange { .. } => "action_change",
             Self::Canary { .. } => "canary",
+            Self::CanarySuccess { .. } => "canary_success",
         }
     }
 }

@@ -28,13 +28,59 @@ pub struct PromotionConfig {
     /// Observations of the demonstrations that candidates are compared on.
     pub reference_rows: usize,
     /// Episodes without exploration that a candidate must go through without a limit ending one, a stop or a violation; 0: none.
-    /// They count as training episodes, but no updates are made for them.
+    /// They count as training episodes, but updates are made for them only where `every_env_steps` is above 0.
     pub canary_episodes: usize,
     /// Speed of canary episodes as part of the velocity limits, above 0 and at most 1. Below 1 the safety chain is at work by
     /// design, so the limits on its share do not apply to them. Robots commanded by effort always go at full speed.
     pub canary_speed_scale: f64,
+    /// How often canary episodes must succeed.
+    #[serde(skip_serializing_if = "CanarySuccess::is_any")]
+    pub canary_success: CanarySuccess,
+    /// Who acts in training episodes.
+    #[serde(skip_serializing_if = "ExploreWith::is_promoted")]
+    pub explore_with: ExploreWith,
+    /// Env steps of the phase between two candidates at least; 0: every block of updates ends with one. Where canary episodes cost
+    /// much, fewer candidates have more of them. The last policy of the phase is looked at in any case.
+    #[serde(skip_serializing_if = "crate::state::is_zero")]
+    pub every_env_steps: u64,
     /// When the last good policy acts again.
     pub rollback: RollbackConfig,
+}
+
+/// How often canary episodes must succeed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CanarySuccess {
+    /// It does not matter.
+    #[default]
+    Any,
+    /// At least as often as those of the policy that acts did, from the same starts. A candidate that can no longer get there is driven no
+    /// further.
+    NotBelowActing,
+}
+
+impl CanarySuccess {
+    const fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+}
+
+/// Who acts in training episodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExploreWith {
+    /// The policy that was let through: the robot never does worse than it can, and what is learned from is that policy's.
+    #[default]
+    Promoted,
+    /// The learner's newest one, inside the same limits, while the one that was let through is evaluated and deployed: a learner sees what its own
+    /// policy leads to. Its weights must be finite; its episodes count neither for nor against the policy that was let through.
+    Newest,
+}
+
+impl ExploreWith {
+    const fn is_promoted(&self) -> bool {
+        matches!(self, Self::Promoted)
+    }
 }
 
 impl Default for PromotionConfig {
@@ -44,6 +90,9 @@ impl Default for PromotionConfig {
             reference_rows: 256,
             canary_episodes: 0,
             canary_speed_scale: 0.5,
+            canary_success: CanarySuccess::Any,
+            explore_with: ExploreWith::Promoted,
+            every_env_steps: 0,
             rollback: RollbackConfig::default(),
         }
     }
@@ -55,7 +104,16 @@ impl PromotionConfig {
     /// # Errors
     /// [`EngineError::Config`] with the first such key.
     pub fn check(&self, key: &str) -> Result<(), EngineError> {
-        let Self { max_action_change, reference_rows, canary_episodes, canary_speed_scale, rollback } = self;
+        let Self {
+            max_action_change,
+            reference_rows,
+            canary_episodes,
+            canary_speed_scale,
+            canary_success,
+            explore_with: _,
+            every_env_steps: _,
+            rollback,
+        } = self;
         if !(max_action_change.is_finite() && *max_action_change >= 0.0) {
             let key = format!("{key}.max_action_change");
             return Err(EngineError::setting(key, "0 (not looked at) or more", max_action_change));
@@ -71,6 +129,10 @@ impl PromotionConfig {
         if !(*canary_speed_scale > 0.0 && *canary_speed_scale <= 1.0) {
             let key = format!("{key}.canary_speed_scale");
             return Err(EngineError::setting(key, "above 0, at most 1", canary_speed_scale));
+        }
+        if *canary_success != CanarySuccess::Any && *canary_episodes == 0 {
+            let expected = "at least 1 where canary_success asks for successes";
+            return Err(EngineError::setting(format!("{key}.canary_episodes"), expected, canary_episodes));
         }
         rollback.check(&format!("{key}.rollback"))
     }

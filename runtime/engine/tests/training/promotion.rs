@@ -3,7 +3,8 @@
 use surefoot_core::{Learner, PolicyArtifact};
 use surefoot_engine::promotion::{PromotionGate, Refusal};
 use surefoot_engine::{
-    Event, Interrupt, OnlineConfig, PhaseConfig, PromotionConfig, RollbackConfig, TrainEnd,
+    CanarySuccess, Event, ExploreWith, Interrupt, OnlineConfig, PhaseConfig, PromotionConfig, RollbackConfig,
+    TrainEnd,
 };
 
 use crate::linear::{Fault, Linear, load};
@@ -189,4 +190,70 @@ fn canaries_go_slowly_and_keep_a_bad_policy_from_the_robot() {
     online.promotion.canary_speed_scale = 0.02;
     let (slow, _) = run(&setup, "slow");
     assert_eq!(slow.limits.refusals.len(), 0, "{:?}", slow.limits);
+}
+
+/// Nothing but successes of canary episodes can keep a candidate from acting.
+fn as_good_as_what_acts() -> PromotionConfig {
+    PromotionConfig {
+        max_action_change: 0.0,
+        canary_episodes: 10,
+        canary_speed_scale: 1.0,
+        canary_success: CanarySuccess::NotBelowActing,
+        every_env_steps: 200,
+        rollback: RollbackConfig { episodes: 0, ..RollbackConfig::default() },
+        ..PromotionConfig::default()
+    }
+}
+
+#[test]
+fn a_policy_that_succeeds_less_often_never_acts() {
+    let dir = scratch();
+    let drives = |promotion: PromotionConfig, name: &str| {
+        let setup = setup(Some((Fault::Backwards, 200..u64::MAX)), promotion);
+        let mut trainer = setup.start(&dir.path().join(name), &Tripwire::default()).unwrap();
+        assert_eq!(trainer.run(&Interrupt::new(), &mut ()).unwrap(), TrainEnd::Finished);
+        let stage = trainer.results().stages[2].clone();
+        let curve = trainer.results().curve.iter().filter(|p| p.stage == stage.name);
+        (curve.map(|p| p.evaluation.success_rate).collect::<Vec<_>>(), stage.limits)
+    };
+    let (open, _) =
+        drives(PromotionConfig { canary_success: CanarySuccess::Any, ..as_good_as_what_acts() }, "open");
+    assert!(open.last().is_some_and(|last| *last < 0.2), "what learning came to acts: {open:?}");
+    let (held, limits) = drives(as_good_as_what_acts(), "held");
+    assert!(limits.refusals["canary_success"] >= 2, "{limits:?}");
+    assert!(held.iter().all(|rate| *rate >= 0.3), "{held:?}, and without it {open:?}");
+    let newest = PromotionConfig { explore_with: ExploreWith::Newest, ..as_good_as_what_acts() };
+    let (explored, limits) = drives(newest, "explored");
+    assert!(limits.refusals["canary_success"] >= 2, "{limits:?}");
+    assert!(explored.iter().all(|rate| *rate >= 0.3), "what explores is not what is deployed: {explored:?}");
+}
+
+#[test]
+fn canaries_of_two_policies_begin_alike_and_resume_bit_for_bit() {
+    let dir = scratch();
+    let newest = PromotionConfig { explore_with: ExploreWith::Newest, ..as_good_as_what_acts() };
+    let setup = setup(Some((Fault::Backwards, 250..450)), newest);
+    let whole = dir.path().join("whole");
+    let tripwire = Tripwire::default();
+    setup.start(&whole, &tripwire).unwrap().run(&Interrupt::new(), &mut ()).unwrap();
+    let total = tripwire.count.load(std::sync::atomic::Ordering::Relaxed);
+    let expected = outcome(&whole);
+    for i in 0..4 {
+        let run = dir.path().join(format!("cut{i}"));
+        let tripwire = Tripwire::at(total / 2 + i * total / 9);
+        let mut trainer = setup.start(&run, &tripwire).unwrap();
+        assert_eq!(trainer.run(&tripwire.interrupt, &mut ()).unwrap(), TrainEnd::Interrupted);
+        drop(trainer);
+        setup.resume(&run, &Tripwire::default(), None).unwrap().run(&Interrupt::new(), &mut ()).unwrap();
+        for (file, bytes) in outcome(&run) {
+            assert!(bytes == expected[file], "{file} differs after an interrupt at point {i}");
+        }
+    }
+}
+
+#[test]
+fn successes_without_canary_episodes_are_refused() {
+    let text =
+        PromotionConfig { canary_episodes: 0, ..as_good_as_what_acts() }.check("p").unwrap_err().to_string();
+    assert!(text.starts_with("p.canary_episodes: expected at least 1 where canary_success"), "{text}");
 }
