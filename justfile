@@ -1,5 +1,9 @@
 # `just ci` is what .ci/run runs.
 
+# The program and the examples as the tests have them: built with other packages' features they would be built again, with most of what they need.
+surefoot := justfile_directory() / "target/debug/surefoot-under-test"
+examples := justfile_directory() / "target/debug/examples"
+
 # Everything that a change must pass
 ci: fmt clippy test regress no_std libhdf5 h5py mcap export gymnasium
 
@@ -15,9 +19,13 @@ clippy:
 test:
     cargo test --workspace
 
+# What the tests build, without running them
+build:
+    cargo test --workspace --no-run
+
 # surefoot's own regression suite against its golden files: the same bits, the same bands, not worse
-regress:
-    cargo run -q -- regress configs/suites/surefoot.toml --to target/regress --quiet
+regress: build
+    "{{surefoot}}" regress configs/suites/surefoot.toml --to target/regress --quiet
 
 # The safety library without an operating system: for a microcontroller where its target can be had, for this machine where not
 no_std:
@@ -29,44 +37,43 @@ libhdf5:
     CMAKE="$(command -v cmake)" cargo test -p surefoot-datasets --features libhdf5
 
 # Every kind of file that we write, read by h5py and by Minari (needs Python with h5py and minari)
-h5py:
+h5py: build
     rm -rf target/h5py && mkdir -p target/h5py
-    cargo run -q -- data record push --episodes 3 --seed 7 --to target/h5py/push.hdf5
-    cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/recording 3 50
+    "{{surefoot}}" data record push --episodes 3 --seed 7 --to target/h5py/push.hdf5
+    "{{examples}}/record_speed" target/h5py/recording 3 50
     python3 datasets/tests/h5py_reads.py target/h5py/push.hdf5 target/h5py/recording/ep_*.hdf5
-    cargo run -q -p surefoot-datasets --example record_speed -- target/h5py/long 250 1000
-    cargo run -q -p surefoot-datasets --example convert -- target/h5py/long target/h5py/long.hdf5
-    cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/flat.hdf5 d4rl
+    "{{examples}}/record_speed" target/h5py/long 250 1000
+    "{{examples}}/convert" target/h5py/long target/h5py/long.hdf5
+    "{{examples}}/convert" target/h5py/recording target/h5py/flat.hdf5 d4rl
     python3 datasets/tests/h5py_reads.py target/h5py/long.hdf5 target/h5py/flat.hdf5
-    cargo run -q -p surefoot-datasets --example convert -- target/h5py/recording target/h5py/push-v0 minari
+    "{{examples}}/convert" target/h5py/recording target/h5py/push-v0 minari
     python3 datasets/tests/minari_reads.py target/h5py/push-v0
-    cargo run -q -- collect configs/ad/dark_room.toml --to target/h5py/histories.hdf5 source.0.histories_per_task=1 --quiet
+    "{{surefoot}}" collect configs/ad/dark_room.toml --to target/h5py/histories.hdf5 source.0.histories_per_task=1 --quiet
     python3 datasets/tests/h5py_reads.py target/h5py/histories.hdf5
 
 # MCAP files that we write, read by mcap, mcap-ros2-support and rosbags (needs Python with them)
-mcap:
+mcap: build
     rm -rf target/mcap && mkdir -p target/mcap
-    cargo run -q -- data record push --episodes 3 --seed 7 --to target/mcap/push.hdf5
-    cargo run -q -- data convert target/mcap/push.hdf5 --to target/mcap/push.mcap
-    cd target/mcap && cargo run -q -- train ../../tests/it/tiny.toml --run-dir run --quiet
-    cargo run -q -- rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
+    "{{surefoot}}" data record push --episodes 3 --seed 7 --to target/mcap/push.hdf5
+    "{{surefoot}}" data convert target/mcap/push.hdf5 --to target/mcap/push.mcap
+    cd target/mcap && "{{surefoot}}" train ../../tests/it/tiny.toml --run-dir run --quiet
+    "{{surefoot}}" rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
     python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap
 
 # An exported policy in onnxruntime, and its weights in numpy (needs Python with onnx, onnxruntime and safetensors)
-export:
+export: build
     rm -rf target/export && mkdir -p target/export
     for learner in awac sac; do \
         sed "s/^.learner.awac.$/[learner.$learner]/" tests/it/tiny.toml > "target/export/$learner.toml" && \
-        (cd target/export && cargo run -q -- train "$learner.toml" --run-dir "$learner" --quiet && \
-        cargo run -q -- export "$learner" --to "$learner.onnx" --quiet) && \
+        (cd target/export && "{{surefoot}}" train "$learner.toml" --run-dir "$learner" --quiet && \
+        "{{surefoot}}" export "$learner" --to "$learner.onnx" --quiet) && \
         python3 policies/tests/export_reads.py "target/export/$learner/checkpoints/last/policy" "target/export/$learner.onnx" || exit 1; done
 
 # The Python side of the lockstep link: its style and types, its tests, and our environments in Gymnasium's own checker (needs
 # `pip install mujoco gymnasium-robotics -e 'bridges/python[test]'`)
-gymnasium:
+gymnasium: build
     cd bridges/python && ruff format --check . && ruff check . && mypy
-    cargo build -q
-    SUREFOOT="$PWD/target/debug/surefoot" python3 -m pytest -q bridges/python/tests
+    SUREFOOT="{{surefoot}}" python3 -m pytest -q bridges/python/tests
 
 # Licences, duplicate and yanked crates (needs cargo-deny)
 deny:
