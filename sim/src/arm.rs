@@ -117,7 +117,7 @@ mod tests {
     fn a_sliding_puck_stops_where_coulomb_says() {
         let (mut world, mut motion) = (world().unwrap(), tool_motion().unwrap());
         let mut chain = contract().unwrap().safety_chain().unwrap();
-        let position = motion.position_at(Vector3::new(0.4, 0.3, 0.02)).unwrap();
+        let position = motion.position_at(Vector3::new(0.4, 0.3, 0.02)).unwrap().to_vec();
         for speed in [0.2, 0.5, 1.0] {
             let channels = vec![0.4, -0.3, speed * 0.6, speed * 0.8];
             let mut state = RobotState { position: position.clone(), velocity: vec![0.0; 7], channels };

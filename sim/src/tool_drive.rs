@@ -102,9 +102,11 @@ impl ToolDrive {
 
     /// Puts the arm's joints (the first of `position`) where the tool is at `target`, m. Of no effect where it is out of reach, which
     /// [`new`](Self::new) has excluded within the workspace.
+    ///
+    /// Real-time safe: does not allocate, lock or block.
     pub fn put(&mut self, target: Vector3<f64>, position: &mut [f64]) {
         if let Ok(found) = self.motion.position_at(target) {
-            position.iter_mut().zip(found).for_each(|(p, f)| *p = f);
+            position.iter_mut().zip(found).for_each(|(p, f)| *p = *f);
         }
     }
 

@@ -7,6 +7,8 @@
 //! q' = q0' + J^T (J J^T + damping^2 I)^-1 (v - J q0'),   q0' = posture_rate (posture - q)
 //! ```
 
+use std::mem::take;
+
 use nalgebra::{Isometry3, Matrix6xX, SMatrix, SVector, Vector3};
 
 use surefoot_core::safety::CommandState;
@@ -22,6 +24,9 @@ pub struct ToolMotion {
     kinematics: Kinematics,
     posture: Vec<f64>,
     jacobian: Matrix6xX<f64>,
+    /// What was found last, and how it changes while it is looked for, `[joints]`.
+    found: Vec<f64>,
+    change: Vec<f64>,
     /// Keeps joint velocities bounded near a stretched arm, m.
     damping: f64,
     /// Rate at which a tilted tool is righted, 1/s.
@@ -35,7 +40,9 @@ impl ToolMotion {
     #[must_use]
     pub fn new(kinematics: Kinematics, posture: Vec<f64>) -> Self {
         let jacobian = Matrix6xX::zeros(kinematics.joints());
-        Self { kinematics, posture, jacobian, damping: 0.02, upright_rate: 5.0, posture_rate: 0.5 }
+        let (found, change) = (posture.clone(), vec![0.0; posture.len()]);
+        let (damping, upright_rate, posture_rate) = (0.02, 5.0, 0.5);
+        Self { kinematics, posture, jacobian, found, change, damping, upright_rate, posture_rate }
     }
 
     /// The chain.
@@ -91,11 +98,13 @@ impl ToolMotion {
 
     /// Joint positions that put the vertical tool at `target`, m, found from the posture.
     ///
+    /// Real-time safe: does not allocate, lock or block.
+    ///
     /// # Errors
     /// When the arm does not get within 0.1 mm.
-    pub fn position_at(&mut self, target: Vector3<f64>) -> Result<Vec<f64>, ModelError> {
-        let mut position = self.posture.clone();
-        let mut desired = vec![0.0; position.len()];
+    pub fn position_at(&mut self, target: Vector3<f64>) -> Result<&[f64], ModelError> {
+        let (mut position, mut desired) = (take(&mut self.found), take(&mut self.change));
+        position.copy_from_slice(&self.posture);
         let step_secs = 0.05;
         let posture_rate = self.posture_rate;
         for iteration in 0..400 {
@@ -109,7 +118,12 @@ impl ToolMotion {
         }
         self.posture_rate = posture_rate;
         let miss = (self.kinematics.pose(&position).translation.vector - target).norm();
-        if miss < 1e-4 { Ok(position) } else { Err(ModelError::Unreachable { target: target.into(), miss }) }
+        (self.found, self.change) = (position, desired);
+        if miss < 1e-4 {
+            Ok(&self.found)
+        } else {
+            Err(ModelError::Unreachable { target: target.into(), miss })
+        }
     }
 }
 
@@ -125,7 +139,7 @@ mod tests {
         let mut s = Stream::new(0, "tool", 0);
         for _ in 0..5 {
             let start = Vector3::new(s.uniform(0.35, 0.6), s.uniform(-0.25, 0.25), 0.02);
-            let mut q = motion.position_at(start).unwrap();
+            let mut q = motion.position_at(start).unwrap().to_vec();
             let angle = s.uniform(0.0, std::f64::consts::TAU);
             let wanted = Vector3::new(angle.cos(), angle.sin(), 0.0) * 0.1;
             let mut desired = [0.0; 7];
@@ -153,7 +167,7 @@ mod tests {
         let mut motion = arm::tool_motion().unwrap();
         let error = motion.position_at(Vector3::new(2.0, 0.0, 0.02)).unwrap_err();
         assert!(error.to_string().contains("cannot be put at [2.0, 0.0, 0.02]"), "{error}");
-        let q = motion.position_at(Vector3::new(0.5, 0.0, 0.02)).unwrap();
+        let q = motion.position_at(Vector3::new(0.5, 0.0, 0.02)).unwrap().to_vec();
         let mut desired = [0.0; 7];
         motion.joint_velocities(&q, Vector3::new(f64::NAN, 0.0, 0.0), &mut desired);
         assert!(desired.iter().any(|w| w.is_nan()), "the safety chain must see it");

@@ -53,6 +53,25 @@ fn an_episode_depends_on_its_seed_alone() {
     }
 }
 
+/// An episode begins in a tick of a control loop.
+#[test]
+fn a_task_draws_the_episode_of_its_seed_without_allocating() {
+    let mut robots = 0;
+    for name in EnvConfig::NAMES {
+        let Some((mut task, world)) = build(name).into_robot() else { continue };
+        robots += 1;
+        let zeros = RobotState::zeros(world.contract());
+        let (mut first, mut again) = (zeros.clone(), zeros.clone());
+        task.begin_episode(7, &mut first);
+        let markers = task.markers();
+        task.begin_episode(8, &mut zeros.clone());
+        let counted = allocation_counter::measure(|| task.begin_episode(7, &mut again));
+        assert_eq!(counted.count_total, 0, "{name}");
+        assert!(again == first && task.markers() == markers, "{name}");
+    }
+    assert!(robots >= 15, "{robots}");
+}
+
 #[test]
 fn one_thread_and_four_give_the_same_bits() {
     let run = |name: &str, threads: usize| {

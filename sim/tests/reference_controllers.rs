@@ -85,7 +85,7 @@ fn tasks_do_not_allocate() {
         let (mut task, mut world) = env.into_robot().unwrap();
         let mut chain = world.contract().safety_chain().unwrap();
         let mut state = RobotState::zeros(world.contract());
-        task.reset(&mut Stream::new(1, "reset", 0), &mut state);
+        task.begin_episode(1, &mut state);
         world.reset(&state).unwrap();
         world.read(&mut state).unwrap();
         chain.arm(&state.position).unwrap();

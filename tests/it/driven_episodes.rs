@@ -1,6 +1,6 @@
 //! What a learner gets from a control loop: the executed actions, who drove, and the same again from a recording of the ticks.
 
-use surefoot_core::{Episode, GuardedRobot, RobotState, StepEnd, Stream, World};
+use surefoot_core::{Episode, GuardedRobot, RobotState, StepEnd, World};
 use surefoot_engine::control::{
     ControlConfig, ControlLoop, DrivenEpisode, Driver, EpisodesFromTicks, Lockstep, Mode, Request, Tick,
 };
@@ -13,7 +13,7 @@ fn lockstep(seed: u64) -> Lockstep {
     let mut world = GuardedRobot::new(Box::new(arm::world().unwrap()), arm::TRACKING_TOLERANCE_RAD).unwrap();
     let mut task = PushConfig::default().task().unwrap();
     let mut initial = RobotState::zeros(&contract);
-    task.reset(&mut Stream::new(seed, "reset", 0), &mut initial);
+    task.begin_episode(seed, &mut initial);
     world.reset(&initial).unwrap();
     let demonstrator = PushDemonstratorConfig { failure_share: 0.0, ..PushDemonstratorConfig::default() };
     let context = DemonstratorContext { spec: task.spec().clone(), slots: 1 };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use surefoot_core::{
     Episode, Fault, FaultyRobot, GuardedRobot, Policy, Robot, RobotContract, RobotError, RobotState,
-    ScheduledFault, Stamp, Stream, World,
+    ScheduledFault, Stamp, World,
 };
 use surefoot_datasets::{EpisodeRecorder, Recording};
 use surefoot_engine::control::{
@@ -178,7 +178,7 @@ impl Cell {
             GuardedRobot::new(Box::new(arm::world().unwrap()), arm::TRACKING_TOLERANCE_RAD).unwrap();
         let mut initial = RobotState::zeros(&contract);
         let mut task_for_reset = PushConfig::default().task().unwrap();
-        task_for_reset.reset(&mut Stream::new(3, "reset", 0), &mut initial);
+        task_for_reset.begin_episode(3, &mut initial);
         world.reset(&initial).unwrap();
         let robot = Arc::new(Mutex::new(FaultyRobot::new(world, Vec::new(), 1)));
         let demonstrator = PushDemonstratorConfig { failure_share: 0.0, ..PushDemonstratorConfig::default() };

@@ -40,7 +40,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// `surefoot serve push` as a process.
+/// `surefoot serve` as a process.
 pub struct Served<'a> {
     workplace: &'a Workplace,
     pub child: Child,
@@ -49,7 +49,12 @@ pub struct Served<'a> {
 
 impl<'a> Served<'a> {
     pub fn start(workplace: &'a Workplace, more: &[&str]) -> Self {
-        let args = ["serve", "push", "--json", "--log", "executed.jsonl", "--write-contract", "served.toml"];
+        Self::of("push", workplace, more)
+    }
+
+    /// Another environment's robot.
+    pub fn of(env: &str, workplace: &'a Workplace, more: &[&str]) -> Self {
+        let args = ["serve", env, "--json", "--log", "executed.jsonl", "--write-contract", "served.toml"];
         let args: Vec<&str> = args.iter().chain(more).copied().collect();
         let mut child =
             workplace.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

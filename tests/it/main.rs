@@ -9,6 +9,7 @@ mod collect;
 mod data_verbs;
 mod determinism;
 mod distill;
+mod drawn_goals;
 mod driven_episodes;
 mod fault_matrix;
 mod fleet;

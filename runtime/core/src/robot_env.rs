@@ -4,8 +4,7 @@ use surefoot_safety::{LimitMonitor, SafetyChain, Verdict};
 
 use crate::env::check_row;
 use crate::{
-    ActionDelay, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Stream, Task,
-    World,
+    ActionDelay, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Task, World,
 };
 
 /// `Task` over `World` with a chain that every command goes through.
@@ -89,9 +88,8 @@ impl Env for RobotEnv {
 
     fn reset(&mut self, seed: u64, observation: &mut [f32]) -> Result<(), EnvError> {
         check_row("observation", self.spec().observation_dim(), observation.len())?;
-        let mut stream = Stream::new(seed, "reset", 0);
         let mut initial = RobotState::zeros(self.world.contract());
-        self.task.reset(&mut stream, &mut initial);
+        self.task.begin_episode(seed, &mut initial);
         self.world.vary(seed);
         self.world.reset(&initial)?;
         self.world.read(&mut self.state)?;
@@ -199,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::contract::CommandKind;
-    use crate::{Field, Robot, RobotContract, RobotError, Stamp, TaskOutcome};
+    use crate::{Field, Robot, RobotContract, RobotError, Stamp, Stream, TaskOutcome};
 
     /// One joint that follows motion exactly, or one of unit mass that is pushed.
     struct OneJoint {

@@ -39,10 +39,17 @@ pub struct Marker {
 pub trait Task: Send {
     /// What policies of this task see and do.
     fn spec(&self) -> &EnvSpec;
-    /// Draws an initial state; all randomness of the episode comes from `stream`.
+    /// Begins an episode: draws what there is to reach and an initial state, and forgets the episode before. All randomness of the episode
+    /// comes from `stream`. Runs in the control tick in which a drive begins, while the robot stands: must not allocate.
     fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState);
+    /// [`reset`](Self::reset) by an episode's seed. Environment, scene, control loop and reader of ticks have a copy of the task each: by
+    /// this they all do the same one. Not to be implemented.
+    fn begin_episode(&mut self, seed: u64, initial: &mut RobotState) {
+        self.reset(&mut Stream::new(seed, "reset", 0), initial);
+    }
     /// What the joints should do in the next control period for `action` (`[action_dim]`, normalised, finite or not):
-    /// velocities for a motion robot, efforts for an effort robot, `[joints]`. Runs every control tick: must not allocate.
+    /// velocities for a motion robot, efforts for an effort robot, `[joints]`. Runs in every control tick in which somebody drives, and once more
+    /// for each of them where episodes are made of the ticks, so that what a task remembers is the same there: must not allocate.
     fn desired(&mut self, state: &RobotState, command: CommandState<'_>, action: &[f32], desired: &mut [f64]);
     /// The action that the executed command amounts to. `before` and `after` are the commanded positions around one policy
     /// step of `step_secs`; `effort` is the mean effort written. Writes `[action_dim]`. Runs in control ticks: must not allocate.

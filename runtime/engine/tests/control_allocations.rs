@@ -4,9 +4,12 @@
 
 use std::path::Path;
 
-use surefoot_core::{IdealRobot, JointVelocityTask, RobotContract, Stream};
+use surefoot_core::{
+    EnvSpec, IdealRobot, JointVelocityTask, RobotContract, RobotState, Stream, Task, TaskOutcome,
+};
 use surefoot_engine::control::{ControlConfig, ControlLoop, ControlPorts, Driver, Mode, Request};
 use surefoot_engine::limits::EpisodeLimitsConfig;
+use surefoot_safety::CommandState;
 
 const TICKS: u64 = 100_000;
 const PERIOD_NANOS: i64 = 1_000_000;
@@ -31,9 +34,39 @@ max_velocity = 1.0
 max_acceleration = 5.0
 "#;
 
+/// Draws an initial state, as most tasks do.
+struct Drawing(JointVelocityTask);
+
+impl Task for Drawing {
+    fn spec(&self) -> &EnvSpec {
+        self.0.spec()
+    }
+    fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState) {
+        initial.position.fill_with(|| stream.uniform(-1.0, 1.0));
+    }
+    fn desired(
+        &mut self,
+        state: &RobotState,
+        command: CommandState<'_>,
+        action: &[f32],
+        desired: &mut [f64],
+    ) {
+        self.0.desired(state, command, action, desired);
+    }
+    fn executed(&self, before: &[f64], after: &[f64], effort: &[f64], step_secs: f64, action: &mut [f32]) {
+        self.0.executed(before, after, effort, step_secs, action);
+    }
+    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+        self.0.observe(state, observation);
+    }
+    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
+        self.0.outcome(state, executed)
+    }
+}
+
 fn control() -> (ControlLoop, ControlPorts) {
     let contract = RobotContract::parse(CONTRACT, Path::new("ideal.toml")).unwrap();
-    let task = JointVelocityTask::new(&contract, 100_000).unwrap();
+    let task = Drawing(JointVelocityTask::new(&contract, 100_000).unwrap());
     let robot = IdealRobot::new(contract);
     // A policy of noise keeps the filter busy all the time.
     let episode =
@@ -57,6 +90,7 @@ fn a_hundred_thousand_ticks_allocate_nothing() {
     for tick in 0..TICKS {
         match tick % 10_000 {
             10 => ask(&mut ports, Request::Arm),
+            390 => ask(&mut ports, Request::Seed(tick)),
             400 => ask(&mut ports, Request::Run),
             2_000 => ask(&mut ports, Request::TakeOver),
             3_000 => ask(&mut ports, Request::HandBack),

@@ -283,6 +283,7 @@ impl Task for Scrambled {
     }
 
     fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState) {
+        self.chosen.fill(0.0);
         initial.position.fill(0.0);
         for (joint, start) in JOINTS.iter().zip(START_RAD) {
             initial.position[*joint] = start;

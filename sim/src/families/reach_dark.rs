@@ -153,8 +153,8 @@ fn arena(spec: &EnvSpec, params: &[f32]) -> Result<Box<dyn Env>, EnvError> {
         build_error(NAME, reason)
     })?;
     let mut motion = arm::tool_motion()?;
-    let start =
-        motion.position_at(Vector3::new(MIDDLE[0], MIDDLE[1], HEIGHT_M)).map_err(|e| build_error(NAME, e))?;
+    let middle = Vector3::new(MIDDLE[0], MIDDLE[1], HEIGHT_M);
+    let start = motion.position_at(middle).map_err(|e| build_error(NAME, e))?.to_vec();
     let task = ReachDark { spec: spec.clone(), motion, start, goal, chosen: [0.0; 2] };
     Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(arm::world()?), arm::TRACKING_TOLERANCE_RAD)?))
 }
@@ -205,6 +205,7 @@ impl Task for ReachDark {
     }
 
     fn reset(&mut self, _stream: &mut Stream, initial: &mut RobotState) {
+        self.chosen.fill(0.0);
         initial.position.copy_from_slice(&self.start);
         initial.channels.copy_from_slice(&[PUCK_REST[0], PUCK_REST[1], 0.0, 0.0]);
     }

@@ -251,7 +251,7 @@ impl Task for PushTask {
         let Some((puck, tool)) = self.config.draw_start(stream) else { return };
         initial.channels.copy_from_slice(&[puck[0], puck[1], 0.0, 0.0]);
         if let Ok(position) = self.motion.position_at(Vector3::new(tool[0], tool[1], TOOL_HEIGHT)) {
-            initial.position.copy_from_slice(&position);
+            initial.position.copy_from_slice(position);
         }
     }
 

@@ -188,7 +188,7 @@ impl Task for ReachTask {
             self.target = draw();
         }
         if let Ok(position) = self.motion.position_at(tool) {
-            initial.position.copy_from_slice(&position);
+            initial.position.copy_from_slice(position);
         }
         initial.channels.copy_from_slice(&[PUCK_REST[0], PUCK_REST[1], 0.0, 0.0]);
     }

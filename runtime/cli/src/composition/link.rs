@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::EnvConfig;
 use anyhow::anyhow;
 use surefoot_bridges::{Attached, LinkError, LinkStatus, Purpose, SceneClient, SessionConfig, attach};
-use surefoot_core::{EpisodeSink, Robot, RobotContract, RobotState, Stream, Task};
+use surefoot_core::{EpisodeSink, Robot, RobotContract, RobotState, Task};
 use surefoot_engine::live::{Operator, Scene, SessionParts, StandingScene, Unattended};
 
 use crate::args::OperatorInput;
@@ -121,7 +121,7 @@ impl Scene for LinkedScene {
     }
 
     fn reset(&mut self, seed: u64) {
-        self.task.reset(&mut Stream::new(seed, "reset", 0), &mut self.initial);
+        self.task.begin_episode(seed, &mut self.initial);
         self.ask();
     }
 

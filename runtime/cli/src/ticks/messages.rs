@@ -54,6 +54,9 @@ pub fn wanted(topic: &str) -> bool {
 struct Events {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     transitions: Vec<Transition>,
+    /// Where it is another one than in the tick before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refusal: Option<(Request, Refusal)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +122,7 @@ pub struct TickTopics {
     tick: ControlTick,
     payload: Vec<u8>,
     said: Option<(Mode, Option<Driver>, Verdict, u16)>,
+    seed: u64,
 }
 
 fn copy<T: Copy>(to: &mut Vec<T>, from: &[T]) {
@@ -154,6 +158,7 @@ impl TickTopics {
             tick: ControlTick::default(),
             payload: Vec::new(),
             said: None,
+            seed: 0,
         })
     }
 
@@ -205,7 +210,8 @@ impl TickTopics {
             say(self.safety, &|out| status.encode(out))?;
             self.said = Some(says);
         }
-        events(tick, &mut self.tick.events)?;
+        let seed = (std::mem::replace(&mut self.seed, tick.seed) != tick.seed).then_some(tick.seed);
+        events(tick, seed, &mut self.tick.events)?;
         let ControlTick {
             tick: number,
             now_nanos,
@@ -246,16 +252,18 @@ impl TickTopics {
     }
 }
 
-fn events(tick: &Tick, into: &mut String) -> IoResult<()> {
+fn events(tick: &Tick, seed: Option<u64>, into: &mut String) -> IoResult<()> {
     into.clear();
     let events = Events {
         transitions: tick.transitions.iter().flatten().copied().collect(),
+        seed,
         refusal: tick.refusal,
         mark: tick.mark,
         limit: tick.limit,
     };
-    let Events { transitions, refusal, mark, limit } = &events;
-    if !transitions.is_empty() || refusal.is_some() || mark.is_some() || limit.is_some() {
+    let Events { transitions, seed, refusal, mark, limit } = &events;
+    let few = refusal.is_some() || mark.is_some() || limit.is_some();
+    if !transitions.is_empty() || seed.is_some() || few {
         into.push_str(&serde_json::to_string(&events)?);
     }
     Ok(())
@@ -368,7 +376,7 @@ impl TicksFromMessages {
             action,
             events,
         } = &self.control;
-        let Events { transitions, refusal, mark, limit } = if events.is_empty() {
+        let Events { transitions, seed, refusal, mark, limit } = if events.is_empty() {
             Events::default()
         } else {
             serde_json::from_str(events).map_err(|e| format!("events: {e}"))?
@@ -385,6 +393,7 @@ impl TicksFromMessages {
             (*number, *now_nanos, *stamp_nanos, *stamp_seq);
         (tick.mode, tick.driver, tick.verdict) = (of_word(mode)?, of_word(driver)?, of_word(verdict)?);
         (tick.refusal, tick.mark, tick.limit) = (refusal, mark, limit);
+        tick.seed = seed.unwrap_or(tick.seed);
         (tick.policy_version, tick.observation_age_nanos) = (*policy_version, *observation_age_nanos);
         (tick.policy_latency_nanos, tick.jitter_nanos, tick.overruns) =
             (*policy_latency_nanos, *jitter_nanos, *overruns);

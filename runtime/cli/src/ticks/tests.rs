@@ -67,6 +67,7 @@ fn nth(n: u64, shape: &Tick) -> Tick {
     tick.driver = [None, Some(Driver::Policy), Some(Driver::Human)][stream.below(3)];
     tick.verdict = [Verdict::Passed, Verdict::Adjusted, Verdict::Stopped][stream.below(3)];
     tick.reasons = stream.below(4) as u16;
+    tick.seed = u64::MAX / 3 * (n / 50 % 4);
     (tick.filter_delta, tick.violations) = (stream.uniform(0.0, 1.0), stream.below(2) as u64);
     tick.observation_age_nanos = if n == 1 { i64::MAX } else { stream.below(9_000_000) as i64 };
     (tick.policy_latency_nanos, tick.jitter_nanos) = (stream.below(99) as i64, -(stream.below(99) as i64));

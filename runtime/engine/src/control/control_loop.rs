@@ -92,6 +92,11 @@ pub struct ControlLoop {
     pub(super) missed: u32,
     pub(super) incoming: RobotState,
     pub(super) state: RobotState,
+    /// What the task of the last drive was drawn from, and that of the next one will be.
+    pub(super) seed: u64,
+    pub(super) next_seed: u64,
+    /// Room for the initial state that a task draws; putting the scene into it is not the loop's.
+    pub(super) initial: RobotState,
     pub(super) desired: Vec<f64>,
     /// Velocity from which a new driver takes over, and ticks left of the hand-over.
     pub(super) handover_from: Vec<f64>,
@@ -176,6 +181,9 @@ impl ControlLoop {
             monitor: LimitMonitor::new(chain.limits(), period_secs),
             incoming: RobotState::zeros(contract),
             state: RobotState::zeros(contract),
+            seed: 0,
+            next_seed: 0,
+            initial: RobotState::zeros(contract),
             delay_ticks: contract.action_delay_ticks as u64,
             chain,
             period_secs,
@@ -384,7 +392,7 @@ impl ControlLoop {
     ) {
         let Some(mut tick) = self.ticks.lend() else { return };
         tick.set_state(&self.state, self.observation_watch.stamp());
-        (tick.tick, tick.now_nanos, tick.mode) = (self.tick, self.now, self.mode());
+        (tick.tick, tick.now_nanos, tick.mode, tick.seed) = (self.tick, self.now, self.mode(), self.seed);
         for (slot, transition) in tick
             .transitions
             .iter_mut()

@@ -1,13 +1,14 @@
 //! From ticks to what is learned from: episodes of transitions with the executed action and who drove.
 //!
-//! A pure function of the ticks, so a recording of them gives a learner the same input as the run did. An episode is the time
+//! A pure function of the ticks, so a recording of them gives a learner the same input as the run did. The task is drawn from the
+//! seed that the ticks carry and asked in every tick in which the loop asked it, so it is the loop's task in goal and memory. An episode is the time
 //! in which somebody drives, from the first tick of a driver to the task's end or to the loop's leaving that mode; taking over and
 //! handing back stay inside it, and cut the step in which they happen short.
 
 use surefoot_core::{
     ContractError, Episode, EpisodeBuilder, Outcome, RobotContract, RobotState, StepEnd, Task,
 };
-use surefoot_safety::{SafetyCounts, Verdict};
+use surefoot_safety::{CommandState, SafetyCounts, Verdict};
 
 use crate::control::mode::{Driver, Mode};
 use crate::control::request::Label;
@@ -74,6 +75,11 @@ pub struct EpisodesFromTicks {
     period_secs: f64,
     ticks_per_step: u64,
     state: RobotState,
+    /// Commanded positions and velocities of the last tick, `[joints]`.
+    commanded: (Vec<f64>, Vec<f64>),
+    /// What the task wrote into its arguments and nobody needs: the robot has been moved already.
+    initial: RobotState,
+    desired: Vec<f64>,
     /// Commanded positions before the present step, and after its last tick.
     before: Vec<f64>,
     after: Vec<f64>,
@@ -81,8 +87,6 @@ pub struct EpisodesFromTicks {
     next_observation: Vec<f32>,
     proposed: Vec<f32>,
     executed: Vec<f32>,
-    /// What was acted on last, `[action_dim]`: all that is known of what was executed of a choice.
-    acted: Vec<f32>,
     driving: Option<Driving>,
     /// Of the last tick.
     began: bool,
@@ -109,13 +113,15 @@ impl EpisodesFromTicks {
             period_secs: contract.control_secs(),
             ticks_per_step: contract.ticks_per_step()? as u64,
             state: RobotState::zeros(contract),
+            commanded: (vec![0.0; joints], vec![0.0; joints]),
+            initial: RobotState::zeros(contract),
+            desired: vec![0.0; joints],
             before: vec![0.0; joints],
             after: vec![0.0; joints],
             observation: vec![0.0; observation],
             next_observation: vec![0.0; observation],
             proposed: vec![0.0; actions],
             executed: vec![0.0; actions],
-            acted: vec![0.0; actions],
             driving: None,
             began: false,
             stepped: false,
@@ -150,6 +156,13 @@ impl EpisodesFromTicks {
 
     /// Takes a tick; gives an episode when one has ended with it.
     pub fn push(&mut self, tick: &Tick) -> Option<DrivenEpisode> {
+        let ended = self.take(tick);
+        self.commanded.0.copy_from_slice(&tick.command_position);
+        self.commanded.1.copy_from_slice(&tick.command_velocity);
+        ended
+    }
+
+    fn take(&mut self, tick: &Tick) -> Option<DrivenEpisode> {
         (self.began, self.stepped) = (false, false);
         let gap = self.last_tick.is_some_and(|last| tick.tick != last + 1);
         self.last_tick = Some(tick.tick);
@@ -168,6 +181,7 @@ impl EpisodesFromTicks {
         let ended = match (&self.driving, driver) {
             (Some(_), None) => {
                 // The command of this tick was the drive's last one.
+                self.ask(tick);
                 self.count(tick);
                 self.end(Some(tick.mode), tick.mark, tick.now_nanos)
             }
@@ -182,9 +196,10 @@ impl EpisodesFromTicks {
         };
         match driver {
             None => self.over = false,
-            Some(driver) if self.driving.is_none() && !self.over => self.begin(driver),
+            Some(driver) if self.driving.is_none() && !self.over => self.begin(driver, tick.seed),
             Some(_) => {}
         }
+        self.ask(tick);
         if let Some(driving) = &mut self.driving {
             // The state was read at the beginning of this tick, and what was commanded in it follows.
             if driving.step_ticks == 0 {
@@ -199,13 +214,19 @@ impl EpisodesFromTicks {
             // What was decided in this step: with a declared delay it comes into force later.
             let decided = if driving.driver == Driver::Policy { &tick.policy_action } else { &tick.action };
             self.proposed.copy_from_slice(decided);
-            if tick.driver.is_some() {
-                self.acted.copy_from_slice(&tick.action);
-            }
             self.after.copy_from_slice(&tick.command_position);
             self.count(tick);
         }
         ended
+    }
+
+    /// The task is asked what the loop asked it in this tick, for what it remembers of it.
+    fn ask(&mut self, tick: &Tick) {
+        if self.driving.is_some() && tick.driver.is_some() {
+            let (position, velocity) = &self.commanded;
+            let command = CommandState { position, velocity, period_secs: self.period_secs };
+            self.task.desired(&self.state, command, &tick.action, &mut self.desired);
+        }
     }
 
     fn count(&mut self, tick: &Tick) {
@@ -231,11 +252,12 @@ impl EpisodesFromTicks {
         Some(driven)
     }
 
-    fn begin(&mut self, driver: Driver) {
+    fn begin(&mut self, driver: Driver, seed: u64) {
         let name = format!("drive_{}", self.episodes);
+        self.task.begin_episode(seed, &mut self.initial);
         self.task.observe(&self.state, &mut self.observation);
         self.driving = Some(Driving {
-            builder: EpisodeBuilder::new(name, word(driver), self.episodes),
+            builder: EpisodeBuilder::new(name, word(driver), seed),
             human: Vec::new(),
             driver,
             step_ticks: 0,
@@ -253,13 +275,6 @@ impl EpisodesFromTicks {
         let step_secs = driving.step_ticks as f64 * self.period_secs;
         // Motion robots only: there is no effort to tell of.
         self.task.executed(&self.before, &self.after, &[], step_secs, &mut self.executed);
-        let fields = self.task.spec().action.iter();
-        for ((field, executed), acted) in fields.zip(&mut self.executed).zip(&self.acted) {
-            if field.choices.is_some() {
-                // A choice cannot be read off the motion, and this task has not seen it made.
-                *executed = *acted;
-            }
-        }
         self.task.observe(&self.state, &mut self.next_observation);
         let judged = self.task.outcome(&self.state, &self.executed);
         let outcome = Outcome {

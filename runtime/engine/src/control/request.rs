@@ -37,6 +37,8 @@ pub enum Request {
     /// Speed scale from here on, 1 to 100 %, kept until the next such request. Velocity limits shrink with it and acceleration
     /// limits with its square; slowing down to it keeps every limit.
     SpeedPercent(u8),
+    /// What the task of each drive is drawn from, from the next one on: the seed of the episode.
+    Seed(u64),
 }
 
 /// A person's verdict on an episode.

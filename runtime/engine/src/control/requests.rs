@@ -52,6 +52,10 @@ impl ControlLoop {
                 self.arm()?;
             }
             (Request::SpeedPercent(percent), _) => return self.set_speed(percent),
+            (Request::Seed(seed), _) => {
+                self.next_seed = seed;
+                return Ok(());
+            }
             _ => {}
         }
         self.supervisor.request(request, now)?;
@@ -70,8 +74,7 @@ impl ControlLoop {
             (before, Mode::Idle) if before != Mode::Idle => self.observation_watch.reset(),
             (_, Mode::Running(driver)) if before != Mode::Running(driver) => {
                 if !matches!(before, Mode::Running(_)) {
-                    self.budget.begin();
-                    self.steps.begin();
+                    self.begin_episode();
                 }
                 self.begin_driving();
             }
@@ -99,6 +102,14 @@ impl ControlLoop {
     fn begin_session(&mut self) {
         self.tracking.reset();
         self.overruns.reset();
+    }
+
+    /// A drive begins, and with it an episode: the task is the one of the scene that was put back by the same seed.
+    fn begin_episode(&mut self) {
+        self.seed = self.next_seed;
+        self.task.begin_episode(self.seed, &mut self.initial);
+        self.budget.begin();
+        self.steps.begin();
     }
 
     /// A driver takes over: what it said before does not count, and its motion is blended in.

@@ -22,6 +22,9 @@ pub struct Tick {
     pub stamp_seq: u64,
     /// At the end of the period.
     pub mode: Mode,
+    /// What the task of the drive that is going on, or of the last one, was drawn from; 0 before the first.
+    #[serde(default)]
+    pub seed: u64,
     /// Changes of mode in this period, in order.
     pub transitions: [Option<Transition>; 4],
     /// A request that was not followed in this period, the last one.
@@ -90,6 +93,7 @@ impl Tick {
             stamp_nanos: 0,
             stamp_seq: 0,
             mode: Mode::Idle,
+            seed: 0,
             transitions: [None; 4],
             refusal: None,
             mark: None,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rtrb::{Consumer, Producer, RingBuffer};
-use surefoot_core::{Robot, RobotContract, RobotError, RobotState, Stamp, Stream, Task, World};
+use surefoot_core::{Robot, RobotContract, RobotError, RobotState, Stamp, Task, World};
 use surefoot_safety::SafeCommand;
 
 /// Puts the scene back between two episodes.
 pub trait Scene: Send {
     /// Whether the robot must be disarmed meanwhile.
     fn wants_disarmed(&self) -> bool;
-    /// Begins to put it back; `seed` draws the initial state where it is drawn.
+    /// Begins to put it back; `seed` draws the initial state where it is drawn, and is the one that the control loop's task is drawn from.
     fn reset(&mut self, seed: u64);
     /// Whether it is done.
     fn is_ready(&self) -> bool;
@@ -112,7 +112,7 @@ impl Scene for SimulatedScene {
     }
 
     fn reset(&mut self, seed: u64) {
-        self.task.reset(&mut Stream::new(seed, "reset", 0), &mut self.initial);
+        self.task.begin_episode(seed, &mut self.initial);
         // A full ring means that an order is under way already: then that one counts.
         if self.orders.push(self.initial.clone()).is_ok() {
             self.asked += 1;

@@ -291,7 +291,7 @@ impl Session {
         self.order = Some(order.clone());
         // Whoever begins to drive, and by whichever way, does it like this.
         self.run.next_drive(order.seeds.noise, order.mode, order.scope);
-        self.waiting.push_back(Request::SpeedPercent(order.speed_percent));
+        self.waiting.extend([Request::Seed(order.seeds.reset), Request::SpeedPercent(order.speed_percent)]);
         let since = self.tick;
         loop {
             if self.quit || interrupt.requested() {
@@ -483,7 +483,6 @@ impl Session {
         let e = &mut driven.episode;
         match &self.order {
             Some(order) => {
-                e.seed = Some(order.seeds.reset);
                 e.name.clone_from(&order.name);
                 if !self.ordered.is_empty() {
                     e.name = format!("{}_{}", order.name, self.ordered.len() + 1);
@@ -491,6 +490,7 @@ impl Session {
             }
             None => {
                 self.unordered_drives += 1;
+                // Nobody has put the scene back.
                 e.seed = None;
                 e.name = format!("unordered_{}", self.unordered_drives);
             }
@@ -593,6 +593,11 @@ impl Session {
 const fn is_a_persons(request: Request) -> bool {
     !matches!(
         request,
-        Request::Arm | Request::Disarm | Request::Run | Request::Hold | Request::SpeedPercent(_)
+        Request::Arm
+            | Request::Disarm
+            | Request::Run
+            | Request::Hold
+            | Request::SpeedPercent(_)
+            | Request::Seed(_)
     )
 }

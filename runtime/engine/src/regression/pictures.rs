@@ -2,7 +2,7 @@
 //!
 //! The golden file holds states and no pictures: a world is put into each and drawn, so the pictures cost nothing in the repository.
 
-use surefoot_core::{Frame, RobotState, Stream};
+use surefoot_core::{Frame, RobotState};
 
 use super::episode::{EpisodeRecord, Stage};
 use super::golden::Recorded;
@@ -152,7 +152,7 @@ fn state_at(table: &Table, row: usize) -> Option<RobotState> {
 fn draw(parts: &dyn Parts, seed: u64, state: &RobotState) -> Option<Frame> {
     let (mut task, mut world) = parts.env().ok()?.into_robot()?;
     let mut initial = RobotState::zeros(world.contract());
-    task.reset(&mut Stream::new(seed, "reset", 0), &mut initial);
+    task.begin_episode(seed, &mut initial);
     world.reset(state).ok()?;
     world.render(&task.markers(), WIDTH, HEIGHT)
 }

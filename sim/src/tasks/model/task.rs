@@ -314,7 +314,10 @@ impl Task for NamedTask {
     }
 
     fn reset(&mut self, stream: &mut Stream, initial: &mut RobotState) {
-        initial.clone_from(&self.start);
+        // Row by row, into the room that is there: this runs in a control tick.
+        initial.position.clone_from(&self.start.position);
+        initial.velocity.clone_from(&self.start.velocity);
+        initial.channels.clone_from(&self.start.channels);
         let [position_noise, velocity_noise] = self.noise;
         for position in &mut initial.position {
             *position += stream.uniform(-position_noise, position_noise);
