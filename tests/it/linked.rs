@@ -423,7 +423,7 @@ fn a_person_at_a_panel_records_an_episode_over_the_link() {
 fn a_frozen_sensor_is_found_over_the_link() {
     let workplace = Workplace::new();
     workplace.train("run");
-    let faults = "[[faults]]\nfrom = 400\nuntil = 1000000\nfault = \"frozen_observations\"\n";
+    let faults = "[[faults]]\nfrom = 60\nuntil = 1000000\nfault = \"frozen_observations\"\n";
     std::fs::write(workplace.path("faults.toml"), faults).unwrap();
     let served = Served::start(&workplace, &["--faults", "faults.toml"]);
     let rollout = ["rollout", "run", "--robot", "served.toml", "--episodes", "1000"];

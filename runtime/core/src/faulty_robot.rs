@@ -51,7 +51,7 @@ pub enum Fault {
     LostWrites,
 }
 
-/// A fault between two control ticks (`from` included, `until` not), counted from the first read.
+/// A fault between two control ticks (`from` included, `until` not), counted from the first read since the last reset.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduledFault {
@@ -73,6 +73,7 @@ struct Sample {
 pub struct FaultyRobot<R> {
     inner: R,
     faults: Vec<ScheduledFault>,
+    seed: u64,
     noise: Stream,
     ticks: u64,
     history: Vec<Sample>,
@@ -131,6 +132,7 @@ impl<R: Robot> FaultyRobot<R> {
         Self {
             inner,
             faults,
+            seed,
             noise: Stream::new(seed, "faults", 0),
             ticks: 0,
             history: Vec::with_capacity(HISTORY),
@@ -149,8 +151,10 @@ impl<R: Robot> FaultyRobot<R> {
     pub const fn inner_mut(&mut self) -> &mut R {
         &mut self.inner
     }
-    /// Begins the schedule anew, with other luck: nothing of what came before is remembered.
+    /// Begins the schedule anew, with other luck, which every [`reset`](World::reset) from here on repeats: nothing of what came before is
+    /// remembered.
     pub fn restart(&mut self, seed: u64) {
+        self.seed = seed;
         self.noise = Stream::new(seed, "faults", 0);
         self.ticks = 0;
         self.history.clear();
@@ -158,7 +162,7 @@ impl<R: Robot> FaultyRobot<R> {
         self.onset = None;
         self.spare.extend(self.on_the_way.drain(..));
     }
-    /// Ticks so far.
+    /// Ticks since the schedule began.
     pub const fn ticks(&self) -> u64 {
         self.ticks
     }
@@ -335,6 +339,7 @@ impl<W: World> World for FaultyRobot<W> {
     }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
+        self.restart(self.seed);
         self.inner.reset(initial)
     }
 
@@ -348,6 +353,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::IdealRobot;
 
     const JOINT: &str =
         "name = \"one\"\ncontrol_hz = 50.0\npolicy_hz = 10.0\n[[joints]]\nname = \"j\"\nunit = \"rad\"
@@ -451,6 +457,31 @@ min_position = -9.0\nmax_position = 9.0\nmax_velocity = 2.0\nmax_acceleration = 
             commands.iter().map(Option::is_some).collect::<Vec<_>>()
         };
         assert_eq!(heard(&second), heard(&again));
+    }
+
+    #[test]
+    fn a_reset_begins_the_schedule_anew_with_the_same_luck() {
+        let contract = RobotContract::parse(JOINT, Path::new("one.toml")).unwrap();
+        let noisy = ScheduledFault { from: 3, until: 6, fault: Fault::NoisyObservations(0.1) };
+        let mut robot = FaultyRobot::new(IdealRobot::new(contract.clone()), vec![noisy], 5);
+        let initial = RobotState::zeros(&contract);
+        let episode = |robot: &mut FaultyRobot<IdealRobot>| {
+            robot.reset(&initial).unwrap();
+            let mut state = initial.clone();
+            let seen = (0..10).map(|_| {
+                robot.read(&mut state).unwrap();
+                state.position[0]
+            });
+            seen.collect::<Vec<_>>()
+        };
+        let first = episode(&mut robot);
+        let faulty: Vec<usize> = (0..10).filter(|t| first[*t] != 0.0).collect();
+        assert_eq!(faulty, [3, 4, 5]);
+        assert_eq!(episode(&mut robot), first, "an episode does not depend on the one before");
+        robot.restart(6);
+        let other = episode(&mut robot);
+        assert_ne!(other, first);
+        assert_eq!(episode(&mut robot), other);
     }
 
     #[test]
