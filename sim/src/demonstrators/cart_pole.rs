@@ -6,7 +6,7 @@ use surefoot_core::Stream;
 use surefoot_core::policy::{Policy, PolicyError};
 
 use super::scripted::{Script, Scripted};
-use super::{DemonstratorContext, check_range};
+use super::{DemonstratorContext, check_manner};
 
 /// Feedback of cart position and velocity, pole angle and velocity, in units of the action.
 const GAINS: [f64; 4] = [0.1, 0.3, 3.0, 0.8];
@@ -34,8 +34,7 @@ impl CartPoleDemonstratorConfig {
     /// When the environment is not `cart_pole`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, failure_share } = self;
-        check_range("action_noise", *action_noise, 0.0, 10.0)?;
-        check_range("failure_share", *failure_share, 0.0, 1.0)?;
+        check_manner(*action_noise, None, *failure_share)?;
         Ok(Box::new(Scripted::<Slot, 4, 1>::new(self, context)?))
     }
 }

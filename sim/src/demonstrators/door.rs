@@ -7,7 +7,7 @@ use surefoot_core::Stream;
 use surefoot_core::policy::{Policy, PolicyError};
 
 use super::scripted::{Script, Scripted};
-use super::{DemonstratorContext, check_range};
+use super::{DemonstratorContext, check_manner};
 
 /// Height over the lever at which it is approached, m: the stick's tip reaches 12 mm below the tool.
 const OVER: f64 = 0.045;
@@ -46,10 +46,7 @@ impl DoorDemonstratorConfig {
     /// When the environment is not `door`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, pace, failure_share } = self;
-        check_range("action_noise", *action_noise, 0.0, 10.0)?;
-        check_range("pace[0]", pace[0], 0.0, pace[1])?;
-        check_range("pace[1]", pace[1], pace[0], 1.0)?;
-        check_range("failure_share", *failure_share, 0.0, 1.0)?;
+        check_manner(*action_noise, Some(*pace), *failure_share)?;
         Ok(Box::new(Scripted::<Slot, 5, 3>::new(self, context)?))
     }
 }

@@ -13,7 +13,7 @@ use surefoot_core::Stream;
 use surefoot_core::policy::{Policy, PolicyError};
 
 use super::scripted::{Script, Scripted};
-use super::{DemonstratorContext, check_range};
+use super::{DemonstratorContext, check_manner};
 
 /// Strides a second.
 const STRIDE_HZ: f64 = 2.85;
@@ -55,8 +55,7 @@ impl HalfCheetahDemonstratorConfig {
     /// When the environment is not `half_cheetah`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, failure_share } = self;
-        check_range("action_noise", *action_noise, 0.0, 10.0)?;
-        check_range("failure_share", *failure_share, 0.0, 1.0)?;
+        check_manner(*action_noise, None, *failure_share)?;
         Ok(Box::new(Scripted::<Slot, 12, 6>::new(self, context)?))
     }
 }

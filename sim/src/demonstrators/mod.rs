@@ -87,6 +87,16 @@ fn check_shapes(
     Ok(())
 }
 
+/// Refuses settings of how an episode is demonstrated that are out of range.
+fn check_manner(action_noise: f64, pace: Option<[f64; 2]>, failure_share: f64) -> Result<(), PolicyError> {
+    check_range("action_noise", action_noise, 0.0, 10.0)?;
+    if let Some([slowest, fastest]) = pace {
+        check_range("pace[0]", slowest, 0.0, fastest)?;
+        check_range("pace[1]", fastest, slowest, 1.0)?;
+    }
+    check_range("failure_share", failure_share, 0.0, 1.0)
+}
+
 /// Refuses a setting outside `low..=high`.
 fn check_range(key: &'static str, value: f64, low: f64, high: f64) -> Result<(), PolicyError> {
     if value >= low && value <= high {

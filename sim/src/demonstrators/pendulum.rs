@@ -7,7 +7,7 @@ use surefoot_core::Stream;
 use surefoot_core::policy::{Policy, PolicyError};
 
 use super::scripted::{Script, Scripted};
-use super::{DemonstratorContext, check_range};
+use super::{DemonstratorContext, check_manner};
 
 /// `m g l` and the inertia about the pivot, over the largest torque: as in the model.
 const WEIGHT: f64 = 4.905 / 1.5;
@@ -41,8 +41,7 @@ impl PendulumDemonstratorConfig {
     /// When the environment is not `pendulum`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, failure_share } = self;
-        check_range("action_noise", *action_noise, 0.0, 10.0)?;
-        check_range("failure_share", *failure_share, 0.0, 1.0)?;
+        check_manner(*action_noise, None, *failure_share)?;
         Ok(Box::new(Scripted::<Slot, 3, 1>::new(self, context)?))
     }
 }

@@ -6,7 +6,7 @@ use surefoot_core::Stream;
 use surefoot_core::policy::{Policy, PolicyError};
 
 use super::scripted::{Script, Scripted};
-use super::{DemonstratorContext, check_range};
+use super::{DemonstratorContext, check_manner, check_range};
 
 /// Distance from the puck's centre at which it is rounded, m.
 const ROUNDING_RADIUS: f64 = 0.085;
@@ -41,11 +41,8 @@ impl PushDemonstratorConfig {
     /// When the environment is not `push`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, pace, aim_error_rad, failure_share } = self;
-        check_range("action_noise", *action_noise, 0.0, 10.0)?;
-        check_range("pace[0]", pace[0], 0.0, pace[1])?;
-        check_range("pace[1]", pace[1], pace[0], 1.0)?;
+        check_manner(*action_noise, Some(*pace), *failure_share)?;
         check_range("aim_error_rad", *aim_error_rad, 0.0, std::f64::consts::PI)?;
-        check_range("failure_share", *failure_share, 0.0, 1.0)?;
         Ok(Box::new(Scripted::<Slot, 4, 2>::new(self, context)?))
     }
 }

@@ -12,7 +12,7 @@ use surefoot_core::Stream;
 use surefoot_core::policy::{Policy, PolicyError};
 
 use super::scripted::{Script, Scripted};
-use super::{DemonstratorContext, check_range};
+use super::{DemonstratorContext, check_manner};
 use crate::tasks::quadruped::{REACH, STANCE};
 
 /// Lengths of hip, thigh and shank, m, and where the hips are; as in the model.
@@ -60,8 +60,7 @@ impl QuadrupedDemonstratorConfig {
     /// When the environment is not `quadruped`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, failure_share } = self;
-        check_range("action_noise", *action_noise, 0.0, 10.0)?;
-        check_range("failure_share", *failure_share, 0.0, 1.0)?;
+        check_manner(*action_noise, None, *failure_share)?;
         Ok(Box::new(Scripted::<Slot, 6, 12>::new(self, context)?))
     }
 }
