@@ -34,6 +34,7 @@ fn episode(env: &mut dyn Env, seed: u64, steps: usize) -> Vec<Vec<f32>> {
 fn the_same_seed_draws_the_same_world_and_another_seed_another() {
     for env in [
         "push randomisation = { mass_scale = [0.5, 2.0], friction_scale = [0.3, 1.5] }",
+        "pen randomisation = { mass_scale = [0.5, 2.0], gain_scale = [0.8, 1.2] }",
         "pendulum randomisation = { mass_scale = [0.5, 2.0] }",
         "pendulum randomisation = { gain_scale = [0.5, 1.5] }",
         "hopper randomisation = { damping_scale = [0.1, 5.0], mass_scale = [0.8, 1.2] }",

@@ -1,12 +1,12 @@
 //! Tasks with a scripted controller that solves them, and the contacts that make them what they are: a latch that holds, a rim that stops, a
-//! grip that carries, feet that walk.
+//! grip that carries, fingers that turn, feet that walk.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use surefoot_core::{ActMode, Env, Policy, ResetScope, RobotState, Rows, RowsMut, StepEnd, Stream};
 use surefoot_sim::{DemonstratorConfig, DemonstratorContext, EnvConfig, EnvContext};
 
-const TASKS: [&str; 4] = ["door", "peg_insert", "relocate", "quadruped"];
+const TASKS: [&str; 5] = ["door", "peg_insert", "relocate", "pen", "quadruped"];
 
 fn build(text: &str) -> Box<dyn Env> {
     let config: EnvConfig = toml::from_str(text).unwrap();
@@ -229,6 +229,80 @@ fn a_grip_carries_the_ball_and_does_not_lose_it_for_three_seconds() {
     assert!(slipped < 0.002 && held.iter().all(|x| x.abs() < 0.02), "{held:?}, then {last:?}");
 }
 
+/// Largest change of the pen's place (m) and axis in an episode.
+fn pen_moves(env: &dyn Env, seen: &[Vec<f32>]) -> (f32, f32) {
+    let most = |from: usize| {
+        let change =
+            |o: &Vec<f32>| (0..3).map(|i| (o[from + i] - seen[0][from + i]).abs()).fold(0.0, f32::max);
+        seen.iter().map(change).fold(0.0, f32::max)
+    };
+    (most(index(env, "pen_x")), most(index(env, "axis_x")))
+}
+
+#[test]
+fn fingers_that_wave_over_the_pen_leave_it_where_it_is_and_those_that_take_it_turn_it() {
+    let mut env = build("pen = {}");
+    for seed in 0..3 {
+        let mut random = Stream::new(seed, "waving", 0);
+        let seen = driven(&mut *env, seed, 80, |step, _, action| {
+            for finger in action.chunks_mut(3) {
+                let mut draw = |size: f64| random.uniform(-size, size) as f32;
+                // Up first, beside the pen; then over it, 2 cm higher than its surface.
+                let over = if step < 5 { [0.0, 0.84, 0.97] } else { [draw(1.0), 0.84, 0.29 + draw(0.1)] };
+                finger.copy_from_slice(&over);
+            }
+        });
+        let waved = pen_moves(&*env, &seen);
+        assert!(seen.len() > 80 && waved.0 < 1e-3 && waved.1 < 1e-2, "seed {seed}: {waved:?}");
+        let dims = (env.spec().observation_dim(), env.spec().action_dim());
+        let mut turn = controller("pen = { failure_share = 0.0 }", &*env);
+        turn.reset(0, ResetScope::Task, seed);
+        let seen = driven(&mut *env, seed, 80, |_, o, action| {
+            turn.act(Rows::new(o, dims.0), ActMode::Exploit, RowsMut::new(action, dims.1)).unwrap();
+        });
+        let taken = pen_moves(&*env, &seen);
+        assert!(taken.1 > 0.2, "seed {seed}: {taken:?}");
+    }
+}
+
+#[test]
+fn fingertips_hold_the_pen_over_the_palm_for_three_seconds() {
+    // Nothing counts as there, so that the episode goes on.
+    let mut env = build("pen = { tolerance_rad = 1e-3, still_rad_per_sec = 1e-3 }");
+    let dims = (env.spec().observation_dim(), env.spec().action_dim());
+    let (center, axis) = (index(&*env, "pen_x"), index(&*env, "axis_x"));
+    let mut lifted = 0;
+    for seed in 0..4 {
+        let mut turn = controller("pen = { failure_share = 0.0, action_noise = 0.0 }", &*env);
+        turn.reset(0, ResetScope::Task, seed);
+        let seen = driven(&mut *env, seed, 100, |step, o, action| {
+            if step < 35 {
+                turn.act(Rows::new(o, dims.0), ActMode::Exploit, RowsMut::new(action, dims.1)).unwrap();
+            }
+        });
+        let (held, last) = (&seen[40], seen.last().unwrap());
+        let change =
+            |from: usize| (0..3).map(|i| (held[from + i] - last[from + i]).abs()).fold(0.0, f32::max);
+        let (slipped, turned) = (change(center), change(axis));
+        assert!(seen.len() > 100 && slipped < 0.002 && turned < 0.02, "seed {seed}: {slipped} m, {turned}");
+        lifted += usize::from(last[center + 2] > 0.02);
+    }
+    assert!(lifted >= 2, "{lifted} of 4 are off the palm");
+}
+
+#[test]
+fn a_pen_that_is_pushed_off_the_palm_ends_the_episode_and_costs_as_much_as_never_turning_it() {
+    let mut env = build("pen = { max_steps = 60 }");
+    let mut fails = controller("pen = { failure_share = 1.0 }", &*env);
+    let mut dropped = 0;
+    for seed in 0..10 {
+        let (sum, success, steps) = episode(&mut *env, &mut *fails, seed);
+        assert!(success || sum <= -60.0, "seed {seed}: {sum} in {steps} steps");
+        dropped += usize::from(!success && steps < 60);
+    }
+    assert!(dropped >= 2, "{dropped} of 10");
+}
+
 #[test]
 fn unusable_configurations_are_refused_by_key() {
     for (text, key) in [
@@ -242,6 +316,13 @@ fn unusable_configurations_are_refused_by_key() {
         ("peg_insert = { workspace_high_m = [2.0, 0.28, 0.26] }", "cannot be put at"),
         ("relocate = { target_low_m = [0.4, 0.0, 0.03] }", "over the table by more than the ball"),
         ("relocate = { tolerance_m = 0.0 }", "tolerance_m must be greater than zero"),
+        (
+            "pen = { target_yaw_rad = [0.2, 1.0] }",
+            "target_yaw_rad[0] must be above start_yaw_rad + tolerance_rad",
+        ),
+        ("pen = { target_tilt_rad = -0.1 }", "target_tilt_rad must be between"),
+        ("pen = { start_offset_m = 0.02 }", "start_offset_m must be between"),
+        ("pen = { dropped_height_m = 0.1 }", "dropped_height_m must be between"),
         ("quadruped = { forward_m_per_sec = [0.5, -0.5] }", "forward_m_per_sec must be [low, high]"),
         ("quadruped = { fallen_height_m = 0.4 }", "fallen_height_m must be between"),
         (

@@ -5,6 +5,7 @@ pub mod cart_pole;
 pub mod door;
 pub mod half_cheetah;
 pub mod peg_insert;
+pub mod pen;
 pub mod pendulum;
 pub mod push;
 pub mod quadruped;
@@ -37,6 +38,8 @@ surefoot_core::registry! {
         PegInsert(peg_insert::PegInsertDemonstratorConfig) = "peg_insert",
         /// Grips the ball and brings it to the target.
         Relocate(relocate::RelocateDemonstratorConfig) = "relocate",
+        /// Takes the pen between its fingertips and turns it.
+        Pen(pen::PenDemonstratorConfig) = "pen",
         /// Trots after the command.
         Quadruped(quadruped::QuadrupedDemonstratorConfig) = "quadruped",
         /// Pumps energy until the pendulum is up, then balances it.

@@ -8,6 +8,7 @@ pub mod hopper;
 mod locomotion;
 pub mod model;
 pub mod peg_insert;
+pub mod pen;
 pub mod pendulum;
 pub mod push;
 pub mod quadruped;
@@ -46,6 +47,8 @@ surefoot_core::registry! {
         PegInsert(peg_insert::PegInsertConfig) = "peg_insert",
         /// A seven-joint arm with two fingers brings a ball to a place over the table; sparse or dense reward.
         Relocate(relocate::RelocateConfig) = "relocate",
+        /// A four-fingered hand turns a pen that lies on its palm; sparse or dense reward.
+        Pen(pen::PenConfig) = "pen",
         /// A four-legged robot follows a commanded velocity; dense or sparse reward.
         Quadruped(quadruped::QuadrupedConfig) = "quadruped",
         /// Run with a planar cheetah; dense reward, as Gymnasium's HalfCheetah-v5.
