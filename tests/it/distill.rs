@@ -84,6 +84,23 @@ fn arms_stand_side_by_side() {
 }
 
 #[test]
+fn an_arm_that_names_histories_of_its_own_does_not_learn_from_those_of_the_arm_before() {
+    let workplace = workplace();
+    let arm = "[[arm]]\nname = \"brief\"\noverrides = [\"histories.lived.episodes=3\"]\n";
+    std::fs::write(workplace.path("room.toml"), format!("{ROOM}{arm}")).unwrap();
+    let few = ["optimizer.updates=2", "evaluation.every_updates=2", "optimizer.warm_up_updates=1"];
+    let arms = ["distill", "room.toml", "--arms", "--to", "out", "--threads", "2"];
+    let args: Vec<&str> = arms.iter().chain(&few).copied().collect();
+    let table = workplace.succeed(&args);
+    assert!(table.contains("| brief | 1 |"), "{table}");
+    let steps = |run: &str| -> u64 {
+        let json = std::fs::read(workplace.path(run).join("results.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&json).unwrap()["steps"].as_u64().unwrap()
+    };
+    assert_eq!(2 * steps("out/brief-s0"), steps("out/ad-s0"));
+}
+
+#[test]
 fn each_seed_can_have_a_split_of_the_tasks_of_its_own() {
     let workplace = workplace();
     let arms =

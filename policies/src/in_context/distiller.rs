@@ -323,6 +323,7 @@ impl HistoryLearner for Distiller {
         let mut metrics = Metrics::new();
         metrics.push("train/loss", loss);
         metrics.push("train/accuracy", sums.right / sums.weight.max(1.0));
+        metrics.push("train/accuracy_of_changes", sums.changed_right / sums.changed.max(f64::MIN_POSITIVE));
         metrics.push("train/gradient_norm", norm);
         metrics.push("train/learning_rate", rate);
         Ok(metrics)

@@ -5,7 +5,7 @@ use super::config::{ModelConfig, TokenPart};
 use super::kernels::{cross_entropy, layer_norm};
 use super::products::{View, product};
 use super::shape::{Layout, LinearAt, NormAt, TokenShape};
-use super::tokens::{Token, Tokens};
+use super::tokens::{Before, Token, Tokens};
 use super::windows::Window;
 use crate::nn::kernels::{self, Norm};
 
@@ -92,6 +92,10 @@ pub struct LossSums {
     pub weight: f64,
     /// Weight of the predictions whose target was the most likely one.
     pub right: f64,
+    /// Weight of the predictions whose target is another one than the step before: those that are not right by copying it.
+    pub changed: f64,
+    /// Weight of these whose target was the most likely one.
+    pub changed_right: f64,
 }
 
 impl LossSums {
@@ -100,6 +104,8 @@ impl LossSums {
         self.loss += other.loss;
         self.weight += other.weight;
         self.right += other.right;
+        self.changed += other.changed;
+        self.changed_right += other.changed_right;
     }
 }
 
@@ -209,7 +215,11 @@ impl Network {
                 continue;
             }
             let mut rest = row;
-            for (bins, target) in self.shape.action.iter().zip(window.target(i)) {
+            let before = match window.token(i).before {
+                Before::Step { action, .. } => action,
+                Before::Nothing => &[],
+            };
+            for (dim, (bins, target)) in self.shape.action.iter().zip(window.target(i)).enumerate() {
                 let (logits, after) = rest.split_at_mut(bins.count());
                 rest = after;
                 let (loss, right) =
@@ -218,6 +228,10 @@ impl Network {
                 sums.loss += weight * f64::from(loss);
                 sums.right += if right { weight } else { 0.0 };
                 sums.weight += weight;
+                if before.get(dim).is_some_and(|b| b != target) {
+                    sums.changed += weight;
+                    sums.changed_right += if right { weight } else { 0.0 };
+                }
             }
         }
         sums

@@ -7,12 +7,14 @@ use surefoot_core::{
     StepEnd, Stream,
 };
 use surefoot_policies::in_context::data::{Draw, EpisodeOrder, TrainingData};
+use surefoot_policies::in_context::network::{Network, Pass};
 use surefoot_policies::in_context::shape::TokenShape;
 use surefoot_policies::in_context::tokens::Before;
 use surefoot_policies::in_context::windows::Window;
 use surefoot_policies::in_context::{Distiller, DistillerConfig, ModelConfig, OptimizerConfig, WindowConfig};
 
 use super::bandit::{chances, histories};
+use super::gradients::{random_theta, shape, window};
 
 fn config(updates: u64) -> DistillerConfig {
     DistillerConfig {
@@ -239,4 +241,35 @@ fn a_trained_transformer_finds_the_best_arm_of_new_tasks_and_only_by_rewards() {
     assert!(before < 0.5, "{before}");
     assert!(after > 0.7, "{after}");
     assert!(blind < 0.5, "{blind}");
+}
+
+/// 95 % of the actions may be predicted by who copies the last one, and knows nothing.
+#[test]
+fn what_is_right_by_copying_the_action_before_is_no_change_that_was_predicted() {
+    let network = Network::new(config(1).model, shape());
+    let mut theta = random_theta(&network, 1);
+    // The first bin of both dimensions, whatever is seen.
+    let head = network.layout.head;
+    head.weight.of_mut(&mut theta).fill(0.0);
+    for (i, x) in head.bias.of_mut(&mut theta).iter_mut().enumerate() {
+        *x = if i == 0 || i == 4 { 1.0 } else { 0.0 };
+    }
+    let window = window(&network.shape, 40, 1, false);
+    let mut pass = Pass::default();
+    network.forward(&theta, &window, &mut pass);
+    let found = network.loss(&window, 0.0, 1.0, &mut pass);
+    let (mut changed, mut right) = (0.0, 0.0);
+    for i in 0..window.len() {
+        let Before::Step { action, .. } = window.token(i).before else { continue };
+        for (_, target) in action.iter().zip(window.target(i)).filter(|(b, t)| b != t) {
+            let weight = f64::from(window.weight(i)) / 2.0;
+            changed += weight;
+            right += if *target == 0 { weight } else { 0.0 };
+        }
+    }
+    assert!(
+        (found.changed - changed).abs() < 1e-9 && (found.changed_right - right).abs() < 1e-9,
+        "{found:?}"
+    );
+    assert!(0.0 < right && right < changed && changed < found.weight, "{found:?}");
 }

@@ -20,7 +20,7 @@ use super::eval::read_policy;
 use super::train::{identity, on_interrupt};
 use crate::args::DistillArgs;
 use crate::composition::{Learnt, kept_back, learnt, unfit};
-use crate::config::{DistillConfig, LoadedDistill, arms, load_distill, parse_distill};
+use crate::config::{DistillConfig, HistoriesConfig, LoadedDistill, arms, load_distill, parse_distill};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -113,8 +113,8 @@ pub struct Work<'a> {
     pub output: Output,
 }
 
-/// Histories that were lived, and for which seed.
-pub type Lived = Option<(u64, Learnt)>;
+/// Histories that were lived, for which seed and by which settings.
+pub type Lived = Option<(u64, HistoriesConfig, Learnt)>;
 
 fn one(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let (path, config, histories) = if args.what.join("run.json").is_file() {
@@ -163,7 +163,7 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
     let of_ad = every.first().map_or(&[][..], |(_, runs)| runs);
     let mut references: Vec<ArmEvidence> = Vec::new();
     for (_, loaded) in &of_ad[..if args.splits { of_ad.len() } else { of_ad.len().min(1) }] {
-        let found = work.references(&config, of_seed(&mut histories, &loaded.config, work)?)?;
+        let found = work.references(&config, lived(&mut histories, &loaded.config, work)?)?;
         for arm in found {
             match references.iter_mut().find(|a| a.name == arm.name) {
                 Some(known) => known.models.extend(arm.models),
@@ -172,16 +172,16 @@ fn side_by_side(args: &DistillArgs, work: &Work<'_>) -> CommandResult {
         }
     }
     all.extend(references);
-    let histories = of_seed(&mut histories, &config, work)?;
+    let histories = lived(&mut histories, &config, work)?;
     work.write(&config, histories, &all, &directory)
 }
 
 /// The histories that a run learns from: those of the run before it where they are the same.
-fn of_seed<'a>(held: &'a mut Lived, config: &DistillConfig, work: &Work<'_>) -> Result<&'a Learnt, Failure> {
-    let seed = config.seed;
-    let (_, histories) = match held.take().filter(|(of, _)| *of == seed) {
+fn lived<'a>(held: &'a mut Lived, config: &DistillConfig, work: &Work<'_>) -> Result<&'a Learnt, Failure> {
+    let (seed, how) = (config.seed, &config.histories);
+    let (.., histories) = match held.take().filter(|(of, by, _)| *of == seed && by == how) {
         Some(same) => held.insert(same),
-        None => held.insert((seed, learnt(&config.histories, seed, work.interrupt)?)),
+        None => held.insert((seed, how.clone(), learnt(how, seed, work.interrupt)?)),
     };
     Ok(histories)
 }
@@ -202,7 +202,7 @@ impl Work<'_> {
         if path.join(RESULTS).exists() {
             return Ok(());
         }
-        let histories = of_seed(histories, &loaded.config, self)?;
+        let histories = lived(histories, &loaded.config, self)?;
         self.output.note(&format!("run {}", path.display()));
         if path.exists() {
             self.go_on(&loaded.config, path, histories)
@@ -447,9 +447,10 @@ impl Said {
         let left = (planned - updates) as f64 * *tokens as f64 / per_sec.max(1e-9);
         let figure = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
         let mut line = format!(
-            "  {updates}/{planned} updates  loss {:.3}  accuracy {:.1} %  {:.0} k tokens/s  {:.0} s left",
+            "  {updates}/{planned} updates  loss {:.3}  accuracy {:.1} % ({:.1} % where an action changes)  {:.0} k tokens/s  {:.0} s left",
             figure("train/loss"),
             100.0 * figure("train/accuracy"),
+            100.0 * figure("train/accuracy_of_changes"),
             per_sec / 1000.0,
             left
         );
