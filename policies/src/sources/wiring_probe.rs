@@ -3,6 +3,9 @@
 //! For tasks that see what each joint lacks (rad) and then how fast it moves (rad/s), and do as many velocities (rad/s) of evenly spaced values,
 //! of actuators of which nobody knows what they move. A proportional controller closes the gaps of the joints whose actuator is known; the other
 //! actuators hold still. An actuator that seems to move nothing, at the end of a joint's range for one, is tried again the other way.
+//!
+//! What it tries next follows from what it has seen, unless lots are to decide: a policy that draws each actuator's velocity apart from the
+//! others' cannot imitate "one of them, whichever".
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,17 +19,31 @@ const APPROACH_STEPS: f64 = 1.5;
 /// A joint has moved whose speed is at least this share of what was tried.
 const MOVED_SHARE: f64 = 0.3;
 
+/// Which actuator is tried next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeOrder {
+    /// The first one that is not known, forward and then backward.
+    #[default]
+    InTurn,
+    /// Any, either way. A policy that draws each actuator's choice apart, and tries each of four in one step of four, tries exactly one of them in 42 %
+    /// of the steps.
+    Random,
+}
+
 /// Settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WiringProbeConfig {
     /// Actuators that are found out in one episode, at most.
     pub per_episode: usize,
+    /// Which one is tried next.
+    pub order: ProbeOrder,
 }
 
 impl Default for WiringProbeConfig {
     fn default() -> Self {
-        Self { per_episode: 64 }
+        Self { per_episode: 64, order: ProbeOrder::InTurn }
     }
 }
 
@@ -36,7 +53,7 @@ impl WiringProbeConfig {
     /// # Errors
     /// When a setting is out of range, or the task has no such joints and actuators.
     pub fn build(&self, context: &SourceContext) -> Result<Box<dyn SourceAlgorithm>, SourceError> {
-        let Self { per_episode } = *self;
+        let Self { per_episode, order } = *self;
         within(NAME, "per_episode", per_episode as f64, [1.0, 1e6])?;
         let spec = context.spec();
         if !fits(spec) {
@@ -50,6 +67,7 @@ impl WiringProbeConfig {
         let actuators = spec.action.len();
         Ok(Box::new(WiringProbe {
             per_episode,
+            probe_order: order,
             action: spec.action.clone(),
             approach_secs: APPROACH_STEPS * spec.step_secs,
             moves: vec![None; actuators],
@@ -81,6 +99,7 @@ fn nearest(field: &Field, velocity: f64) -> usize {
 
 struct WiringProbe {
     per_episode: usize,
+    probe_order: ProbeOrder,
     action: Vec<Field>,
     approach_secs: f64,
     /// The joint that each actuator moves, and the sign, where that is known.
@@ -100,9 +119,11 @@ impl SourceAlgorithm for WiringProbe {
         self.stream = Stream::new(seed, NAME, 0);
         self.moves.fill(None);
         (self.trying, self.found, self.updates) = (None, 0, 0);
-        self.order = (0..self.action.len()).collect();
-        for i in (1..self.order.len()).rev() {
-            self.order.swap(i, self.stream.below(i + 1));
+        self.order = (0..self.action.len()).rev().collect();
+        if self.probe_order == ProbeOrder::Random {
+            for i in (1..self.order.len()).rev() {
+                self.order.swap(i, self.stream.below(i + 1));
+            }
         }
     }
 
@@ -111,7 +132,7 @@ impl SourceAlgorithm for WiringProbe {
             let backwards = match self.trying {
                 // It was tried just now, and nothing moved.
                 Some((_, velocity)) => velocity > 0.0,
-                None => self.stream.below(2) == 0,
+                None => self.probe_order == ProbeOrder::Random && self.stream.below(2) == 0,
             };
             let field = &self.action[actuator];
             let last = field.choices.unwrap_or(1) as usize - 1;
@@ -158,21 +179,24 @@ impl SourceAlgorithm for WiringProbe {
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_finds_out_each_actuator_and_turns_around_at_the_end_of_a_range() {
-        let action: Vec<Field> =
-            (0..2).map(|i| Field::bins(format!("a{i}"), "rad/s", -1.0, 1.0, 5)).collect();
-        let mut source = WiringProbe {
+    fn probe(actuators: usize, probe_order: ProbeOrder) -> WiringProbe {
+        WiringProbe {
             per_episode: 64,
-            action,
+            probe_order,
+            action: (0..actuators).map(|i| Field::bins(format!("a{i}"), "rad/s", -1.0, 1.0, 5)).collect(),
             approach_secs: 0.1,
-            moves: vec![None; 2],
+            moves: vec![None; actuators],
             order: Vec::new(),
             trying: None,
             found: 0,
             stream: Stream::new(0, NAME, 0),
             updates: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn it_finds_out_each_actuator_and_turns_around_at_the_end_of_a_range() {
+        let mut source = probe(2, ProbeOrder::Random);
         for seed in 0..8 {
             source.reset(seed);
             let mut action = [0.0; 2];
@@ -187,5 +211,30 @@ mod tests {
             source.act(&[0.5, -0.5, 0.0, 0.0], &mut action);
             assert_eq!(action, [4.0, 4.0], "both at full speed to where they should be");
         }
+    }
+
+    /// The choices of three actuators, each of which moves the joint of its number, in this many steps.
+    fn choices(source: &mut WiringProbe, seed: u64, steps: usize) -> Vec<[f32; 3]> {
+        source.reset(seed);
+        let mut all = Vec::new();
+        for _ in 0..steps {
+            let mut action = [0.0; 3];
+            source.act(&[0.5, -0.5, 0.0, 0.0, 0.0, 0.0], &mut action);
+            let rates = action.map(|choice| choice / 2.0 - 1.0);
+            let seen = [0.5, -0.5, 0.0, rates[0], rates[1], rates[2]];
+            source.observe(&seen, &Outcome::default());
+            all.push(action);
+        }
+        all
+    }
+
+    /// A policy that draws each actuator apart cannot imitate which one of several it is to try, if lots decide.
+    #[test]
+    fn which_actuator_is_tried_is_told_by_what_was_seen_and_not_by_lots() {
+        let tried = vec![[4.0, 2.0, 2.0], [2.0, 4.0, 2.0], [2.0, 2.0, 4.0], [4.0, 0.0, 2.0]];
+        let mut in_turn = probe(3, ProbeOrder::InTurn);
+        let mut random = probe(3, ProbeOrder::Random);
+        assert!((0..8).all(|seed| choices(&mut in_turn, seed, 4) == tried));
+        assert!((0..8).any(|seed| choices(&mut random, seed, 4) != tried));
     }
 }
