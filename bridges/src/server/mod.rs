@@ -239,6 +239,7 @@ impl Robot for RealRobot {
 }
 
 impl World for RealRobot {
+    fn vary(&mut self, _seed: u64) {}
     fn reset(&mut self, _initial: &RobotState) -> Result<(), RobotError> {
         let reason = "it is no simulation: a person puts its scene back".into();
         Err(RobotError::Reset { robot: self.0.contract().name.clone(), reason })

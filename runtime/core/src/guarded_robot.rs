@@ -281,6 +281,7 @@ mod tests {
     use crate::{Fault, FaultyRobot, IdealRobot, ScheduledFault};
 
     impl World for IdealRobot {
+        fn vary(&mut self, _seed: u64) {}
         fn reset(&mut self, _: &RobotState) -> Result<(), RobotError> {
             Ok(())
         }

@@ -138,8 +138,9 @@ pub trait Robot: Send {
 
 /// A robot whose surroundings can be put into a given state: a simulation. [`Robot::write`] advances it one control period.
 pub trait World: Robot {
-    /// Draws what an episode's world is like (masses, friction) from its seed, before [`reset`](Self::reset); most draw nothing.
-    fn vary(&mut self, _seed: u64) {}
+    /// Draws what an episode's world is like (masses, friction) from its seed, before [`reset`](Self::reset); most draw nothing. Without a
+    /// default, so that what stands around a world cannot forget to pass it on.
+    fn vary(&mut self, seed: u64);
     /// Says how far training has come, in env steps, for what [`vary`](Self::vary) draws wider with it; `None`: all of it.
     fn set_progress(&mut self, _env_steps: Option<u64>) {}
     /// Sets positions, velocities and channels; time starts at zero. The result must not depend on what came before.

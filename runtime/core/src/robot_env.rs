@@ -233,6 +233,7 @@ mod tests {
     }
 
     impl World for OneJoint {
+        fn vary(&mut self, _seed: u64) {}
         fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
             self.state.clone_from(initial);
             Ok(())

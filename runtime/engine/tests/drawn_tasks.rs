@@ -112,6 +112,7 @@ impl Robot for Slider {
 }
 
 impl World for Slider {
+    fn vary(&mut self, _seed: u64) {}
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.0 = IdealRobot::new(contract()).at(&initial.position);
         Ok(())

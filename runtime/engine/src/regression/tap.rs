@@ -107,6 +107,12 @@ impl Robot for Tap {
 }
 
 impl World for Tap {
+    fn vary(&mut self, seed: u64) {
+        self.world.vary(seed);
+    }
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.world.set_progress(env_steps);
+    }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.world.reset(initial)?;
         self.world.read(&mut self.state)?;
@@ -150,6 +156,12 @@ impl Robot for Faulted {
 }
 
 impl World for Faulted {
+    fn vary(&mut self, seed: u64) {
+        self.robot.vary(seed);
+    }
+    fn set_progress(&mut self, env_steps: Option<u64>) {
+        self.robot.set_progress(env_steps);
+    }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         let seed = self.shared.lock().fault_seed;
         self.robot.restart(seed);

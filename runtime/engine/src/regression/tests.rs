@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use surefoot_core::safety::SafeCommand;
 use surefoot_core::{
-    ActMode, Env, EnvSpec, IdealRobot, JointVelocityTask, Policy, PolicyError, ResetScope, Robot,
-    RobotContract, RobotEnv, RobotError, RobotState, Rows, RowsMut, Stamp, Stream, World,
+    ActMode, Env, EnvSpec, Fault, IdealRobot, JointVelocityTask, Policy, PolicyError, ResetScope, Robot,
+    RobotContract, RobotEnv, RobotError, RobotState, Rows, RowsMut, ScheduledFault, Stamp, Stream, World,
 };
 
+use super::tap::tapped;
 use super::*;
 use crate::{EngineError, Interrupt};
 
@@ -27,12 +28,15 @@ enum Trouble {
     Leap,
     /// The elbow is a little elsewhere.
     Off(f64),
+    /// Nothing; where the elbow seems to be is drawn for every episode.
+    Drawn,
 }
 
 struct Troubled {
     robot: IdealRobot,
     trouble: Trouble,
     ticks: usize,
+    drawn: f64,
 }
 
 impl Robot for Troubled {
@@ -41,9 +45,10 @@ impl Robot for Troubled {
     }
     fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
         let stamp = self.robot.read(state)?;
+        state.position[1] += self.drawn;
         if self.ticks >= 30 {
             match self.trouble {
-                Trouble::No => {}
+                Trouble::No | Trouble::Drawn => {}
                 Trouble::Nan => state.velocity[1] = f64::NAN,
                 Trouble::Panic => panic!("the broad phase has lost a body"),
                 Trouble::Leap => state.position[1] = 1.5,
@@ -65,6 +70,11 @@ impl Robot for Troubled {
 }
 
 impl World for Troubled {
+    fn vary(&mut self, seed: u64) {
+        if matches!(self.trouble, Trouble::Drawn) {
+            self.drawn = Stream::new(seed, "drawn", 0).uniform(0.0, 0.1);
+        }
+    }
     fn reset(&mut self, _: &RobotState) -> Result<(), RobotError> {
         self.ticks = 0;
         self.robot = IdealRobot::new(self.robot.contract().clone());
@@ -99,7 +109,8 @@ impl Parts for Arm {
         self.built.fetch_add(1, Ordering::Relaxed);
         let contract = RobotContract::parse(ARM, Path::new("arm.toml")).unwrap();
         let task = JointVelocityTask::new(&contract, STEPS).unwrap();
-        let robot = Troubled { robot: IdealRobot::new(contract), trouble: self.trouble, ticks: 0 };
+        let robot =
+            Troubled { robot: IdealRobot::new(contract), trouble: self.trouble, ticks: 0, drawn: 0.0 };
         Ok(Box::new(RobotEnv::new(Box::new(task), Box::new(robot), 1e-9)?))
     }
     fn policy(&self, _: &EnvSpec) -> Result<Box<dyn Policy>, EngineError> {
@@ -232,4 +243,22 @@ fn worlds_are_built_once_a_thread_and_kept_episodes_need_none() {
     assert!((1..=3).contains(&built.swap(0, Ordering::Relaxed)));
     judge(&arms, &to, false);
     assert_eq!(built.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn worlds_are_drawn_for_each_episode_behind_a_tap_and_behind_faults() {
+    let arm = side(Trouble::Drawn).0.parts;
+    let first = |env: &mut dyn Env, seed: u64| {
+        let mut observation = vec![0.0; env.spec().observation_dim()];
+        env.reset(seed, &mut observation).unwrap();
+        observation
+    };
+    let mut plain = arm.env().unwrap();
+    let late = ScheduledFault { from: 50, until: 60, fault: Fault::LostWrites };
+    for faults in [&[][..], &[late]] {
+        let mut tapped = tapped(arm.env().unwrap(), faults).unwrap().env;
+        let [one, two] = [1, 2].map(|seed| first(&mut *tapped, seed));
+        assert_ne!(one, two);
+        assert_eq!([one, two], [1, 2].map(|seed| first(&mut *plain, seed)));
+    }
 }
