@@ -182,6 +182,8 @@ fn a_memory_is_refused_where_there_is_none_or_it_is_of_other_weights() {
     let wiring = ["rollout", "policy", "--episodes", "1", "env.actuator_scramble.wiring=[1,1,2,3]"];
     workplace.fail(&wiring, 1, &["wiring", "each of 1, 2, 3, 4 once"]);
     let unknown = ["rollout", "policy", "--episodes", "1", "env.actuator_scramble.wirng=[1,2,3,4]"];
+    let backwards = ["rollout", "run", "--handover-secs=-1"];
+    workplace.fail(&backwards, 2, &["--handover-secs -1", "expected 0 to 60"]);
     workplace.fail(&unknown, 2, &["wirng", "wiring"]);
 }
 

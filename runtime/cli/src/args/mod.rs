@@ -38,7 +38,7 @@ Results go to stdout, everything else to stderr.
 
 Examples:
   surefoot demo                                 the whole journey in a few minutes
-  surefoot demo --adapt                         a frozen policy finds out mass and friction by trying
+  surefoot demo --adapt                         a frozen policy finds out how an arm is wired by trying
   surefoot train configs/push.toml seed=3       any key of the file can be overridden
   surefoot data verify recordings/door.hdf5     is this worth learning from?")]
 pub struct Cli {
@@ -132,8 +132,8 @@ pub struct DemoArgs {
     /// Where the demonstrations are recorded.
     #[arg(long, default_value = "data")]
     pub data: PathBuf,
-    /// The other journey: learning histories -> a transformer -> pucks of unknown mass on boards of unknown friction, which it finds out
-    /// by its shots, with frozen weights. Exit code 1 when it does not.
+    /// The other journey: learning histories -> a transformer -> arms whose actuators are plugged in anew, which it finds out by trying, through the
+    /// control loop and with frozen weights. Exit code 1 when it does not.
     #[arg(long)]
     pub adapt: bool,
     /// Overrides, as in `learner.awac.temperature=0.5`; with --adapt as in `optimizer.updates=500`.
@@ -277,6 +277,10 @@ pub struct RolloutArgs {
     /// Fail (exit code 1) when a tick was lost on the way to its file; what could be kept is kept all the same.
     #[arg(long)]
     pub strict: bool,
+    /// Time over which the policy's motion sets in when an episode begins, s. It holds back what a policy tries out in short episodes, and keeps
+    /// the safety chain from having to.
+    #[arg(long, value_name = "SECS", default_value_t = 0.3)]
+    pub handover_secs: f64,
     /// What a policy that learns in context remembers.
     #[command(flatten)]
     pub memory: MemoryArgs,

@@ -1,5 +1,5 @@
-//! `surefoot demo --adapt`: a puck of unknown mass on a board of unknown friction, played by a frozen policy that finds out by its shots,
-//! beside one that remembers the last shot alone. Tasks whose robot a control loop can command are driven through it.
+//! `surefoot demo --adapt`: an arm whose actuators are plugged in anew, driven through the control loop by a frozen policy that finds out which joint each
+//! of them moves, beside one without memory. Tasks that have no robot for a control loop to command are lived in their environment.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,10 @@ use crate::failure::{CommandResult, Failure};
 use crate::output::Output;
 
 /// The experiment; it is also a file to learn from.
-const CONFIG: &str = include_str!("../../../../configs/distill/shuffleboard.toml");
-const ORIGIN: &str = "configs/distill/shuffleboard.toml";
+const CONFIG: &str = include_str!("../../../../configs/distill/actuator_scramble.toml");
+const ORIGIN: &str = "configs/distill/actuator_scramble.toml";
 /// Arms of the experiment, and what they are called here; the first one learns.
-const ARMS: [(&str, &str); 2] = [("ad", "learns in context"), ("last_shot", "almost no memory")];
+const ARMS: [(&str, &str); 2] = [("ad", "learns in context"), ("memoryless", "no memory")];
 /// What the late tries must bring on new tasks, as a share of what somebody gets who knows what is hidden.
 const BAR: f64 = 0.75;
 /// Of the lives that are shown.

@@ -3,7 +3,7 @@
 use crate::config::EnvConfig;
 use anyhow::anyhow;
 use surefoot_engine::EvalConfig;
-use surefoot_engine::control::Versioned;
+use surefoot_engine::control::{ControlConfig, Versioned};
 use surefoot_engine::live::{LiveClock, TickSink};
 
 use crate::args::{OperatorInput, RecordRobotArgs};
@@ -35,7 +35,8 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     // What moves the robot is the person alone.
     let policy = HoldStill::new(&composition::env_spec(&env)?);
     let policy = Versioned { version: 1, policy: Box::new(policy) };
-    let orders = Orders { name: "recorded", seeds: &seeds, goes_on: false, forgets: true };
+    let ControlConfig { handover_secs, .. } = ControlConfig::default();
+    let orders = Orders { name: "recorded", seeds: &seeds, goes_on: false, forgets: true, handover_secs };
     let driven = drive(parts, LiveClock::Real, policy, &orders, &interrupt, output)?;
     let DrivenAll { episodes, stopped, gone, end, interrupted, .. } = driven;
     let report = link.report();

@@ -22,6 +22,9 @@ use crate::ticks::{self, TickRecorder};
 /// Runs the verb.
 pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     check_episodes(args.episodes)?;
+    if !(0.0..=60.0).contains(&args.handover_secs) {
+        return Err(usage(anyhow!("--handover-secs {}: expected 0 to 60", args.handover_secs)));
+    }
     let attended = args.operator != OperatorInput::None;
     let realtime = args.realtime || args.robot.is_some();
     if attended && !realtime {
@@ -45,7 +48,8 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let policy = Versioned { version: 1, policy };
     let goes_on = in_context.as_ref().is_some_and(InContext::goes_on);
     let forgets = args.memory.forget_between_episodes;
-    let orders = Orders { name: "rollout", seeds: &seeds, goes_on, forgets };
+    let orders =
+        Orders { name: "rollout", seeds: &seeds, goes_on, forgets, handover_secs: args.handover_secs };
     let driven = drive(parts, clock, policy, &orders, &interrupt, output);
     let link = link.map(|status| status.report());
     if let Some(link) = &link {
@@ -130,6 +134,8 @@ pub struct Orders<'a> {
     pub goes_on: bool,
     /// Whether each episode is a new task to it.
     pub forgets: bool,
+    /// Time over which its motion sets in when an episode begins, s.
+    pub handover_secs: f64,
 }
 
 /// Drives one episode for each seed, and brings the robot to rest. To a policy that learns in context they are episodes of one task,
@@ -146,10 +152,11 @@ pub fn drive(
     output: Output,
 ) -> Result<DrivenAll, Failure> {
     let recorded = usize::try_from(parts.recorded).unwrap_or(usize::MAX);
-    let config = LiveConfig { clock, control: ControlConfig::default(), ..LiveConfig::default() };
+    let Orders { name, seeds, goes_on, forgets, handover_secs } = orders;
+    let control = ControlConfig { handover_secs: *handover_secs, ..ControlConfig::default() };
+    let config = LiveConfig { clock, control, ..LiveConfig::default() };
     let mut session = Session::new(parts, &config, policy)?;
     let (mut episodes, mut ended_by, mut interrupted) = (Vec::new(), Vec::new(), false);
-    let Orders { name, seeds, goes_on, forgets } = orders;
     for (index, seeds) in seeds.iter().enumerate() {
         let new_task = *forgets || (index == 0 && !goes_on);
         let order = Order {

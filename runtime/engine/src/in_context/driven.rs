@@ -8,7 +8,7 @@ use surefoot_core::{
 use surefoot_safety::SafetyCounts;
 
 use super::lives::{Judged, LifeConfig};
-use crate::control::Versioned;
+use crate::control::{ControlConfig, Versioned};
 use crate::live::{
     Driven, LiveClock, LiveConfig, LiveError, Order, Session, SessionParts, Unattended, resettable,
 };
@@ -73,7 +73,10 @@ pub fn judge_driven(
 ) -> Result<DrivenLives, EngineError> {
     // A life on a robot is told of by its episodes.
     let LifeConfig { episodes, lives, seed, curve: _ } = config;
-    let live_config = LiveConfig { clock: LiveClock::Simulated, ..LiveConfig::default() };
+    // A try begins with the robot at rest, so there is no other driver's motion to blend from: over the first 0.3 s of a try of 1.2 s it would take
+    // away most of what the policy tries out.
+    let control = ControlConfig { handover_secs: 0.0, ..ControlConfig::default() };
+    let live_config = LiveConfig { clock: LiveClock::Simulated, control, ..LiveConfig::default() };
     let of_task = |task: &FamilyTask| {
         let mut all = DrivenLives { tasks: Vec::new(), safety: SafetyCounts::default(), cut_short: 0 };
         let mut sums = vec![0.0; episodes];
