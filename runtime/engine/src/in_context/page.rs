@@ -143,7 +143,8 @@ fn chart(arms: &[&SplitEvidence], ceiling: Option<&[f32]>, point: &str) -> Chart
     }
     let ticks = nice_ticks(0.0, episodes as f64, 8)
         .into_iter()
-        .filter(|v| *v >= 1.0 && *v <= episodes as f64)
+        // There is no half an episode, and a life of a few would have marks for them.
+        .filter(|v| *v >= 1.0 && *v <= episodes as f64 && v.fract() == 0.0)
         .map(|v| (x(v as usize - 1), number(v)));
     Chart {
         title: format!("Score by {point}"),
