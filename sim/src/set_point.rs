@@ -4,6 +4,31 @@
 //! so after the `n` ticks of a policy step a part `1 - (1 - 1/n)^n` of the way is done: a first-order lag with the step as its time
 //! constant. That is turned around exactly to say which target an executed motion amounts to, whatever the safety chain made of it.
 
+use surefoot_core::contract::ChannelContract;
+use surefoot_core::safety::Scaling;
+use surefoot_core::{EnvError, RobotContract};
+
+use crate::model::{DerivedLimits, Model};
+use crate::tasks::build_error;
+
+/// The contract of a robot whose joints have servos of their own: one that brakes does not slow the others. Channels are named `prefix_component`.
+pub(crate) fn servo_contract(
+    env: &str,
+    model: &Model,
+    limits: &DerivedLimits,
+    prefix: &str,
+    components: &[(&str, &str)],
+) -> Result<RobotContract, EnvError> {
+    let channel = |(component, unit): &(&str, &str)| ChannelContract {
+        name: format!("{prefix}_{component}"),
+        unit: (*unit).to_owned(),
+    };
+    let channels = components.iter().map(channel).collect();
+    let mut contract = model.contract(env, limits, channels).map_err(|e| build_error(env, e))?;
+    contract.scaling = Scaling::PerJoint;
+    Ok(contract)
+}
+
 /// The lag of set-points of one robot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SetPoint {

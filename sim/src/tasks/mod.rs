@@ -105,6 +105,16 @@ pub(crate) fn check_ranges(env: &str, max_steps: usize, ranges: &[(&str, [f64; 2
     Ok(())
 }
 
+/// Refuses a number that is not within its bounds: key, value, lowest, highest.
+pub(crate) fn check_bounds(env: &str, numbers: &[(&str, f64, f64, f64)]) -> Result<(), EnvError> {
+    for (key, value, low, high) in numbers {
+        if !(low <= value && value <= high) {
+            return Err(build_error(env, format!("{key} must be between {low} and {high}, found {value}")));
+        }
+    }
+    Ok(())
+}
+
 /// Wraps what went wrong in building `env`.
 pub(crate) fn build_error(env: &str, error: impl std::fmt::Display) -> EnvError {
     EnvError::Build { env: env.to_owned(), reason: error.to_string() }

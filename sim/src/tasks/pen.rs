@@ -18,8 +18,7 @@ use std::sync::Arc;
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::contract::ChannelContract;
-use surefoot_core::safety::{CommandState, Scaling};
+use surefoot_core::safety::CommandState;
 use surefoot_core::{
     Env, EnvError, EnvSpec, Field, Marker, MarkerShape, RobotContract, RobotEnv, RobotState, Stream, Task,
     TaskOutcome,
@@ -28,8 +27,8 @@ use surefoot_core::{
 use crate::model::{DerivedLimits, Model};
 use crate::randomisation::Randomisation;
 use crate::render::View;
-use crate::set_point::SetPoint;
-use crate::tasks::{EnvContext, Shaping, build_error, check_ranges};
+use crate::set_point::{SetPoint, servo_contract};
+use crate::tasks::{EnvContext, Shaping, build_error, check_bounds, check_ranges};
 use crate::world::{RapierWorld, Softness, Stepping};
 
 const MODEL: &str = include_str!("../../models/pen.xml");
@@ -148,7 +147,7 @@ impl PenConfig {
             randomisation: _,
         } = self;
         check_ranges("pen", *max_steps, &[("target_yaw_rad", *target_yaw_rad)])?;
-        for (key, value, low, high) in [
+        let bounds = [
             ("tolerance_rad", *tolerance_rad, 1e-3, 1.0),
             ("still_rad_per_sec", *still_rad_per_sec, 1e-3, 100.0),
             ("target_yaw_rad[1]", target_yaw_rad[1], 0.0, std::f64::consts::PI),
@@ -156,12 +155,8 @@ impl PenConfig {
             ("start_yaw_rad", *start_yaw_rad, 0.0, MOST_YAW),
             ("start_offset_m", *start_offset_m, 0.0, MOST_OFFSET),
             ("dropped_height_m", *dropped_height_m, -0.1, 0.0),
-        ] {
-            if !(low <= value && value <= high) {
-                let what = format!("{key} must be between {low} and {high}, found {value}");
-                return Err(build_error("pen", what));
-            }
-        }
+        ];
+        check_bounds("pen", &bounds)?;
         let nearest = start_yaw_rad + tolerance_rad;
         if target_yaw_rad[0] <= nearest {
             let what = format!(
@@ -176,18 +171,9 @@ impl PenConfig {
 }
 
 fn contract(model: &Model) -> Result<RobotContract, EnvError> {
-    let error = |e: &dyn std::fmt::Display| build_error("pen", e);
     let limits =
         DerivedLimits { control_hz: 100.0, policy_hz: 20.0, max_velocity: 6.0, max_acceleration: 150.0 };
-    let channel = |(component, unit): (&str, &str)| ChannelContract {
-        name: format!("pen_{component}"),
-        unit: unit.to_owned(),
-    };
-    let channels = PEN.map(channel).to_vec();
-    let mut contract = model.contract("pen", &limits, channels).map_err(|e| error(&e))?;
-    // A finger that brakes must not slow the others.
-    contract.scaling = Scaling::PerJoint;
-    Ok(contract)
+    servo_contract("pen", model, &limits, "pen", &PEN)
 }
 
 /// The pen as the channels have it, in world axes.

@@ -18,8 +18,7 @@ use std::sync::Arc;
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::contract::ChannelContract;
-use surefoot_core::safety::{CommandState, Scaling};
+use surefoot_core::safety::CommandState;
 use surefoot_core::{
     Env, EnvError, EnvSpec, Field, Marker, MarkerShape, RobotContract, RobotEnv, RobotState, Stream, Task,
     TaskOutcome,
@@ -28,8 +27,8 @@ use surefoot_core::{
 use crate::model::{DerivedLimits, JointActuator, Model};
 use crate::randomisation::Randomisation;
 use crate::render::View;
-use crate::set_point::SetPoint;
-use crate::tasks::{EnvContext, Shaping, build_error, check_ranges};
+use crate::set_point::{SetPoint, servo_contract};
+use crate::tasks::{EnvContext, Shaping, build_error, check_bounds, check_ranges};
 use crate::world::{RapierWorld, Stepping};
 
 const MODEL: &str = include_str!("../../models/quadruped.xml");
@@ -153,36 +152,23 @@ impl QuadrupedConfig {
             ("turning_rad_per_sec", *turning_rad_per_sec),
         ];
         check_ranges("quadruped", *max_steps, &ranges)?;
-        for (key, value, low, high) in [
+        let bounds = [
             ("tolerance_m_per_sec", *tolerance_m_per_sec, 1e-3, 10.0),
             ("tolerance_rad_per_sec", *tolerance_rad_per_sec, 1e-3, 10.0),
             ("settling_secs", *settling_secs, 0.0, 60.0),
             ("effort_cost_weight", *effort_cost_weight, 0.0, 1.0),
             ("fallen_height_m", *fallen_height_m, 0.0, HEIGHT - 0.05),
             ("start_noise_rad", *start_noise_rad, 0.0, 0.5),
-        ] {
-            if !(low <= value && value <= high) {
-                let what = format!("{key} must be between {low} and {high}, found {value}");
-                return Err(build_error("quadruped", what));
-            }
-        }
+        ];
+        check_bounds("quadruped", &bounds)?;
         Ok(())
     }
 }
 
 fn contract(model: &Model) -> Result<RobotContract, EnvError> {
-    let error = |e: &dyn std::fmt::Display| build_error("quadruped", e);
     let limits =
         DerivedLimits { control_hz: 100.0, policy_hz: 50.0, max_velocity: 20.0, max_acceleration: 1000.0 };
-    let channel = |(component, unit): (&str, &str)| ChannelContract {
-        name: format!("torso_{component}"),
-        unit: unit.to_owned(),
-    };
-    let channels = TORSO.map(channel).to_vec();
-    let mut contract = model.contract("quadruped", &limits, channels).map_err(|e| error(&e))?;
-    // A leg that brakes must not slow the others.
-    contract.scaling = Scaling::PerJoint;
-    Ok(contract)
+    servo_contract("quadruped", model, &limits, "torso", &TORSO)
 }
 
 /// The torso as the channels have it.

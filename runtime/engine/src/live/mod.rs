@@ -8,15 +8,19 @@
 //! The control loop decides what moves; a session only asks. It never clears a stop: a person does, or the session ends.
 
 pub mod config;
+pub mod error;
 pub mod operator;
 pub mod running_loop;
 pub mod scene;
 pub mod session;
 pub mod session_thread;
+pub mod tick_sink;
 
 pub use config::{LiveClock, LiveConfig, Start};
+pub use error::LiveError;
 pub use operator::{Operator, OperatorEvent, Unattended};
 pub use running_loop::{LoopEnd, RunningLoop};
 pub use scene::{ResettableRobot, Scene, SimulatedScene, StandingScene, resettable};
-pub use session::{Driven, LiveError, Order, Session, SessionParts, TickSink};
+pub use session::{Driven, Order, Session, SessionParts};
 pub use session_thread::SessionThread;
+pub use tick_sink::TickSink;

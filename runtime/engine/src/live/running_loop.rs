@@ -10,7 +10,7 @@ use crate::control::{
     Mode, PolicyThread, Request, Tick, Versioned,
 };
 use crate::live::config::{LiveClock, LiveConfig};
-use crate::live::session::LiveError;
+use crate::live::error::LiveError;
 
 /// Ticks that may wait for their reader.
 const TICK_QUEUE: usize = 4096;

@@ -2,19 +2,18 @@
 
 use std::collections::VecDeque;
 
-use surefoot_core::{
-    ActMode, ContractError, DataError, Episode, EpisodeSink, ResetScope, Robot, RobotContract, Task,
-};
+use surefoot_core::{ActMode, EpisodeSink, ResetScope, Robot, RobotContract, Task};
 
 use crate::Interrupt;
 use crate::control::{
-    Cause, ControlError, DrivenEpisode, Driver, EpisodesFromTicks, Mode, Progress, Refusal, Request, Rest,
-    Tick, Versioned,
+    Cause, DrivenEpisode, Driver, EpisodesFromTicks, Mode, Refusal, Request, Rest, Tick, Versioned,
 };
 use crate::live::config::{LiveConfig, Start};
+use crate::live::error::LiveError;
 use crate::live::operator::{Operator, OperatorEvent};
 use crate::live::running_loop::{LoopEnd, RunningLoop};
 use crate::live::scene::Scene;
+use crate::live::tick_sink::TickSink;
 use crate::rollout::EpisodeSeeds;
 
 /// Ticks that show the robot before anything is asked of it.
@@ -33,98 +32,6 @@ const EARLY_SECS: f64 = 1.0;
 const FRESH_PERIODS: f64 = 3.0;
 /// Drives that end before their first step, in a row, before the session gives up.
 const EMPTY_DRIVES: u32 = 3;
-
-/// Why a session cannot go on. The robot is brought to rest in any case.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LiveError {
-    /// Robot, task and settings do not fit together.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The robot's contract is unusable.
-    #[error(transparent)]
-    Contract(#[from] ContractError),
-    /// The system gives no thread.
-    #[error("cannot start a thread: {source}")]
-    Thread {
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The control thread has ended by itself; the robot was stopped.
-    #[error("the control loop ended by itself: the robot was stopped")]
-    Ended,
-    /// The control loop gives no sign of life.
-    #[error(
-        "the control loop gave no sign for {secs} s: the robot's link hangs\n\nhint: look at the robot; its own watchdog brakes it when commands stay away"
-    )]
-    Silent {
-        /// For how long.
-        secs: f64,
-    },
-    /// The robot, or what is kept of it, could not be set up.
-    #[error("{reason}")]
-    Parts {
-        /// Why.
-        reason: String,
-    },
-    /// The robot cannot be made ready.
-    #[error("the robot could not be driven: it is {mode:?}{}", refusal.map_or(String::new(), |(what, why)| format!(", and {what:?} was refused: {why}")))]
-    NotReady {
-        /// The mode that it stays in.
-        mode: Mode,
-        /// What was refused last.
-        refusal: Option<(Request, Refusal)>,
-    },
-    /// The robot tells nothing of itself.
-    #[error(
-        "the robot has not told its state for more than {secs} s\n\nhint: its link is down, or its own side has ended; when it is back, look at it: that side may be in a latched stop"
-    )]
-    Unseen {
-        /// For how long.
-        secs: f64,
-    },
-    /// A finished episode could not be kept.
-    #[error("a finished episode could not be kept: {source}")]
-    Record {
-        /// What the recorder says.
-        #[from]
-        source: DataError,
-    },
-    /// A tick could not be kept.
-    #[error("a tick could not be kept: {source}")]
-    Tick {
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
-
-/// Where ticks are kept.
-pub trait TickSink: Send {
-    /// Keeps a tick, perhaps in memory at first, and what came of it.
-    ///
-    /// # Errors
-    /// When it could not be kept.
-    fn keep(&mut self, tick: &Tick, progress: &Progress<'_>) -> std::io::Result<()>;
-    /// Keeps what an episode is as a whole, when it has ended with the tick that was kept last.
-    ///
-    /// # Errors
-    /// When it could not be kept.
-    fn episode(&mut self, _episode: &Episode) -> std::io::Result<()> {
-        Ok(())
-    }
-    /// Writes down what is in memory.
-    ///
-    /// # Errors
-    /// When it could not be written.
-    fn flush(&mut self) -> std::io::Result<()>;
-    /// Says that no tick is to follow. What ends without it may read as incomplete.
-    ///
-    /// # Errors
-    /// When that could not be written.
-    fn finish(&mut self) -> std::io::Result<()> {
-        self.flush()
-    }
-}
 
 /// What a session is made of.
 pub struct SessionParts {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use crate::Interrupt;
 use crate::control::Versioned;
 use crate::live::config::{LiveClock, LiveConfig};
+use crate::live::error::LiveError;
 use crate::live::running_loop::LoopEnd;
-use crate::live::session::{Driven, LiveError, Order, Session, SessionParts};
+use crate::live::session::{Driven, Order, Session, SessionParts};
 
 /// Between two looks at a person's wish to end, while waiting.
 const LOOK: Duration = Duration::from_millis(50);
