@@ -180,6 +180,17 @@ fn a_trained_policy_is_evaluated_as_training_said_and_refused_elsewhere() {
         &["trained for something else", "expected", "found"],
     );
     workplace.fail(&["eval", "run", "--env", "psh"], 2, &["unknown environment", "did you mean `push`?"]);
+    workplace.fail(
+        &["eval", "run", "env.push.max_step=9"],
+        2,
+        &["env.push.max_step", "did you mean `max_steps`?"],
+    );
+    workplace.fail(
+        &["data", "record", "push", "env.reach.max_steps=9", "--to", "x.hdf5"],
+        2,
+        &["chooses [env.push]"],
+    );
+    workplace.fail(&["serve", "psh"], 2, &["unknown environment", "did you mean `push`?"]);
     workplace.fail(&["eval", "run", "--episodes", "5", "--min-success", "1.0"], 1, &["below the required"]);
     workplace.fail(&["eval", "run", "--min-success", "nan"], 2, &["between 0 and 1"]);
     workplace.fail(&["eval", "run", "--episodes", "10000000000000"], 2, &["--episodes"]);

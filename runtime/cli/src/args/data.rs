@@ -113,6 +113,8 @@ pub struct VerifyArgs {
 pub struct RecordArgs {
     /// The demonstrator and its environment (see `surefoot list`).
     pub demonstrator: String,
+    /// The environment's settings, as in `env.door.randomisation.friction_scale=[0.8,1.2]`.
+    pub overrides: Vec<String>,
     /// The file to write; it must not exist.
     #[arg(long)]
     pub to: PathBuf,

@@ -183,6 +183,8 @@ pub struct ResumeArgs {
 pub struct EvalArgs {
     /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
     pub policy: PathBuf,
+    /// Overrides of the environment, as in `env.push.max_steps=30`.
+    pub overrides: Vec<String>,
     /// Environment, where it cannot be taken from the run's config.
     #[arg(long)]
     pub env: Option<String>,
@@ -312,6 +314,8 @@ Example:
 pub struct ServeArgs {
     /// The environment whose robot is served.
     pub env: String,
+    /// Its settings, as in `env.push.randomisation.friction_scale=[0.8,1.2]`.
+    pub overrides: Vec<String>,
     /// Names, timeouts and dialect are those of this contract's [link].
     #[arg(long)]
     pub robot: Option<PathBuf>,
@@ -359,6 +363,8 @@ Example:
 pub struct RecordRobotArgs {
     /// The environment whose task is recorded.
     pub env: String,
+    /// Its settings, as in `env.push.max_steps=600`.
+    pub overrides: Vec<String>,
     /// The contract (with [link]) of the robot.
     #[arg(long)]
     pub robot: PathBuf,

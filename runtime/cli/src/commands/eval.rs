@@ -9,7 +9,7 @@ use surefoot_engine::{EngineError, EvalConfig, MAX_EPISODES, Watch, evaluate, fi
 use crate::args::EvalArgs;
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{self, EnvConfig, RunConfig, nearest};
+use crate::config::{self, EnvConfig, RunConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -28,6 +28,7 @@ pub fn run(args: &EvalArgs, output: Output) -> CommandResult {
         return Err(usage(anyhow!("--episodes {}: expected 1 to {MAX_EPISODES}", args.episodes)));
     }
     let Trained { artifact, env, mut eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
+    let env = config::env_with(env, &args.overrides)?;
     let film_file = args.film.as_deref().map(NewFile::create).transpose()?;
     let interrupt = on_interrupt()?;
     let mut envs = composition::worlds(&env, WORLDS)?;
@@ -108,14 +109,7 @@ pub fn environment(
     match (named, own) {
         (None, Some(env)) => Ok(env),
         (Some(name), Some(env)) if env.name() == name => Ok(env),
-        (Some(name), _) => EnvConfig::default_of(name).ok_or_else(|| {
-            let hint = nearest(name, EnvConfig::names().into_iter())
-                .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-            usage(anyhow!(
-                "unknown environment {name:?}: expected one of {}{hint}",
-                EnvConfig::names().join(", ")
-            ))
-        }),
+        (Some(name), _) => config::env(name, &[]),
         (None, None) => {
             let own = card.map_or("", |card| card.spec.name.as_str());
             EnvConfig::default_of(own).ok_or_else(|| {

@@ -1,6 +1,5 @@
 //! `surefoot record`: what a person does with a robot over a link, in a crash-safe recording.
 
-use crate::config::EnvConfig;
 use anyhow::anyhow;
 use surefoot_engine::EvalConfig;
 use surefoot_engine::control::{ControlConfig, Versioned};
@@ -10,6 +9,7 @@ use crate::args::{OperatorInput, RecordRobotArgs};
 use crate::commands::rollout::{DrivenAll, Orders, check_episodes, drive};
 use crate::commands::train::on_interrupt;
 use crate::composition::{self, Around};
+use crate::config;
 use crate::failure::{CommandResult, Failure, usage};
 use crate::hold_still::HoldStill;
 use crate::output::Output;
@@ -21,10 +21,7 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     if args.operator == OperatorInput::None {
         return Err(usage(anyhow!("--operator none: nobody would drive\n\nhint: keyboard or panel")));
     }
-    let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
-        let names = EnvConfig::local_names().join(", ");
-        usage(anyhow!("unknown environment {:?}: expected one of {names}", args.env))
-    })?;
+    let env = config::local_env(&args.env, &args.overrides)?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed }.seeds();
     let interrupt = on_interrupt()?;
     let episodes = Some(composition::recorder(&args.to, &env)?);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::config::EnvConfig;
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 use surefoot_bridges::wire::SafetyStatus;
@@ -15,7 +14,7 @@ use surefoot_sim::arm::TRACKING_TOLERANCE_RAD;
 use crate::args::{DialectName, ServeArgs};
 use crate::commands::train::on_interrupt;
 use crate::composition::{self, link_failure};
-use crate::config::nearest;
+use crate::config;
 use crate::failure::{CommandResult, Failure, usage};
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -34,12 +33,7 @@ struct Faults {
 
 /// Runs the verb.
 pub fn run(args: &ServeArgs, output: Output) -> CommandResult {
-    let env = EnvConfig::default_of(&args.env).ok_or_else(|| {
-        let hint = nearest(&args.env, EnvConfig::local_names().iter().copied())
-            .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-        let names = EnvConfig::local_names().join(", ");
-        usage(anyhow!("unknown environment {:?}: expected one of {names}{hint}", args.env))
-    })?;
+    let env = config::local_env(&args.env, &args.overrides)?;
     let (_, world) = composition::robot_parts(&env)?;
     let link = link_of(args, world.contract())?;
     let world: Box<dyn World> = match &args.faults {

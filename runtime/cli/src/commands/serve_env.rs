@@ -9,19 +9,13 @@ use surefoot_bridges::lockstep::{LockstepServer, ServeConfig};
 use crate::args::ServeEnvArgs;
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{self, EnvConfig, nearest};
+use crate::config::{self, EnvConfig};
 use crate::failure::{CommandResult, usage};
 use crate::output::Output;
 
 /// Runs the verb.
 pub fn run(args: &ServeEnvArgs, output: Output) -> CommandResult {
     let ServeEnvArgs { env, overrides, envs, listen, connect, id, namespace, exit_with_stdin } = args;
-    if !EnvConfig::names().contains(&env.as_str()) {
-        let hint = nearest(env, EnvConfig::names().into_iter())
-            .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-        let names = EnvConfig::names().join(", ");
-        return Err(usage(anyhow!("unknown environment {env:?}: expected one of {names}{hint}")));
-    }
     let env_config = config::env(env, overrides)?;
     let EnvConfig::Local(_) = &env_config else {
         return Err(usage(anyhow!(

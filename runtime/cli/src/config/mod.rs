@@ -257,7 +257,26 @@ struct ChosenEnv {
 /// # Errors
 /// `Failure::Usage` with the override's key path.
 pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    one_of(name, EnvConfig::names())?;
     chosen_env(&format!("[env.{name}]\n"), overrides)
+}
+
+/// An environment of this process by name, with such overrides put in.
+///
+/// # Errors
+/// `Failure::Usage` with the names that there are, or with the override's key path.
+pub fn local_env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
+    one_of(name, EnvConfig::local_names().to_vec())?;
+    env(name, overrides)
+}
+
+fn one_of(name: &str, names: Vec<&'static str>) -> Result<(), Failure> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let hint = nearest(name, names.iter().copied())
+        .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
+    Err(usage(anyhow!("unknown environment {name:?}: expected one of {}{hint}", names.join(", "))))
 }
 
 /// An environment with such overrides put in.

@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::EnvConfig;
 use anyhow::{Context, anyhow};
 use surefoot_bridges::fleet::wire::Refusal;
 use surefoot_bridges::fleet::{ActingPolicy, ActorConfig, ActorLink, Situation};
@@ -18,7 +17,7 @@ use surefoot_engine::{EpisodeCost, EpisodeSeeds, Interrupt, MAX_WORLDS};
 
 use crate::args::{ActArgs, OperatorInput};
 use crate::composition;
-use crate::config::nearest;
+use crate::config::{self, EnvConfig};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -32,7 +31,7 @@ const LAST_DRAIN: Duration = Duration::from_secs(10);
 /// Runs the verb.
 pub fn run(args: &ActArgs, output: Output) -> CommandResult {
     check(args)?;
-    let named = args.env.as_deref().map(env_of_name).transpose()?;
+    let named = args.env.as_deref().map(|name| config::local_env(name, &[])).transpose()?;
     let spec = named.as_ref().map(composition::env_spec);
     let interrupt = super::train::on_interrupt()?;
     let link = ActorLink::start(ActorConfig {
@@ -74,14 +73,6 @@ fn check(args: &ActArgs) -> CommandResult {
 /// Robots know no other time.
 const fn in_real_time(args: &ActArgs) -> bool {
     args.realtime || args.robot.is_some()
-}
-
-fn env_of_name(name: &str) -> Result<EnvConfig, Failure> {
-    EnvConfig::default_of(name).ok_or_else(|| {
-        let hint = nearest(name, EnvConfig::local_names().iter().copied())
-            .map_or(String::new(), |n| format!("\n\nhint: did you mean `{n}`?"));
-        usage(anyhow!("--env {name}: there is no such environment{hint}"))
-    })
 }
 
 /// Why acting ended.

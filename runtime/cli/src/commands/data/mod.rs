@@ -19,7 +19,7 @@ use surefoot_sim::DemonstratorConfig;
 use crate::args::{DataCommand, RecordArgs};
 use crate::commands::train::on_interrupt;
 use crate::composition;
-use crate::config::{EnvConfig, RecordConfig, nearest};
+use crate::config::{self, EnvConfig, RecordConfig, nearest};
 use crate::failure::{CommandResult, Failure, usage};
 use crate::output::Output;
 
@@ -117,7 +117,7 @@ fn record(args: &RecordArgs, output: Output) -> CommandResult {
         usage(anyhow!("unknown demonstrator {name:?}: expected one of {}{hint}", own.join(", ")))
     };
     let demonstrator = DemonstratorConfig::default_of(name).ok_or_else(unknown)?;
-    let env = EnvConfig::default_of(name).ok_or_else(unknown)?;
+    let env = config::env(name, &args.overrides)?;
     if args.to.exists() {
         return Err(anyhow!(
             "{} exists and is not overwritten\n\nhint: choose another name",
