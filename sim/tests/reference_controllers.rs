@@ -60,6 +60,30 @@ fn the_reference_controllers_solve_their_tasks_and_random_actions_do_not() {
     }
 }
 
+/// Standing still is worth 1000 in them, which is where a search ends that counts the reward for being healthy.
+#[test]
+fn the_learned_gaits_are_worth_more_than_standing_still_and_random_actions_fall() {
+    for (name, least) in [("hopper", 2500.0), ("walker2d", 1400.0)] {
+        let mut env = build(&format!("{name} = {{}}"));
+        let mut gait = controller(&format!("{name} = {{ failure_share = 0.0 }}"), &*env);
+        let mut random = controller("random = {}", &*env);
+        let walked: Vec<_> = (0..6).map(|seed| episode(&mut *env, &mut *gait, seed)).collect();
+        let mean = walked.iter().map(|(sum, _, _)| sum).sum::<f64>() / 6.0;
+        assert!(mean > least && walked.iter().any(|(_, far, _)| *far), "{name}: {walked:?}");
+        let by_chance: Vec<_> = (0..6).map(|seed| episode(&mut *env, &mut *random, seed)).collect();
+        assert!(by_chance.iter().all(|(sum, far, _)| *sum < 500.0 && !far), "{name}: {by_chance:?}");
+    }
+}
+
+/// A gait of another robot is refused by the name of what it does not find.
+#[test]
+fn a_gait_of_another_walker_is_refused() {
+    let env = build("hopper = {}");
+    let config: DemonstratorConfig = toml::from_str("walker2d = {}").unwrap();
+    let refused = config.build(&DemonstratorContext { spec: env.spec().clone(), slots: 1 }).err().unwrap();
+    assert!(refused.to_string().contains("none of that name"), "{refused}");
+}
+
 #[test]
 fn dense_rewards_rank_the_reference_above_random_actions_and_sparse_ones_count_steps() {
     for name in TASKS {

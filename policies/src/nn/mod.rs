@@ -1,6 +1,7 @@
 //! Parts of learners: seeded parameters, networks, an optimiser that can be saved, and the forward pass that acts.
 
 pub mod actor;
+pub mod actor_critic;
 pub mod adam;
 pub mod behaviour_clone;
 pub mod behaviour_vae;

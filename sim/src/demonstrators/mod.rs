@@ -4,6 +4,8 @@
 pub mod cart_pole;
 pub mod door;
 pub mod half_cheetah;
+pub mod hopper;
+pub mod linear_gait;
 pub mod peg_insert;
 pub mod pen;
 pub mod pendulum;
@@ -13,6 +15,7 @@ pub mod random;
 pub mod reach;
 pub mod relocate;
 mod scripted;
+pub mod walker2d;
 
 use surefoot_core::{EnvSpec, Policy, PolicyError, Rows, RowsMut, SpecDifference};
 
@@ -48,6 +51,10 @@ surefoot_core::registry! {
         CartPole(cart_pole::CartPoleDemonstratorConfig) = "cart_pole",
         /// Gallops by a gait of sines.
         HalfCheetah(half_cheetah::HalfCheetahDemonstratorConfig) = "half_cheetah",
+        /// Hops by a linear gait that was learned.
+        Hopper(hopper::HopperDemonstratorConfig) = "hopper",
+        /// Walks by one.
+        Walker2d(walker2d::Walker2dDemonstratorConfig) = "walker2d",
         /// Acts without a thought, in any environment.
         Random(random::RandomDemonstratorConfig) = "random",
     }
@@ -56,16 +63,22 @@ surefoot_core::registry! {
 /// Indices of named observations.
 fn observation_indices<const N: usize>(spec: &EnvSpec, names: [&str; N]) -> Result<[usize; N], PolicyError> {
     let mut indices = [0; N];
-    for (index, name) in indices.iter_mut().zip(names) {
-        *index = spec.observation.iter().position(|f| f.name == name).ok_or_else(|| {
+    indices.copy_from_slice(&indices_of(spec, &names)?);
+    Ok(indices)
+}
+
+/// The same of any number of them.
+fn indices_of(spec: &EnvSpec, names: &[&str]) -> Result<Vec<usize>, PolicyError> {
+    let find = |name: &&str| {
+        spec.observation.iter().position(|f| f.name == *name).ok_or_else(|| {
             PolicyError::Contract(SpecDifference {
                 what: format!("observation of {}", spec.name),
-                expected: name.to_owned(),
+                expected: (*name).to_owned(),
                 found: "none of that name".to_owned(),
             })
-        })?;
-    }
-    Ok(indices)
+        })
+    };
+    names.iter().map(find).collect()
 }
 
 /// Refuses rows of other shapes.

@@ -257,7 +257,7 @@ struct ChosenEnv {
 /// # Errors
 /// `Failure::Usage` with the override's key path.
 pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
-    one_of(name, EnvConfig::names())?;
+    one_of(name, &EnvConfig::names())?;
     chosen_env(&format!("[env.{name}]\n"), overrides)
 }
 
@@ -266,11 +266,11 @@ pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
 /// # Errors
 /// `Failure::Usage` with the names that there are, or with the override's key path.
 pub fn local_env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
-    one_of(name, EnvConfig::local_names().to_vec())?;
+    one_of(name, EnvConfig::local_names())?;
     env(name, overrides)
 }
 
-fn one_of(name: &str, names: Vec<&'static str>) -> Result<(), Failure> {
+fn one_of(name: &str, names: &[&'static str]) -> Result<(), Failure> {
     if names.contains(&name) {
         return Ok(());
     }
