@@ -2,6 +2,7 @@
 //!
 //! Deterministic: the same world gives the same bytes.
 
+pub(crate) mod round_room;
 mod scene;
 mod solid;
 

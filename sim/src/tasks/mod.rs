@@ -77,6 +77,8 @@ surefoot_core::registry! {
         ActuatorScramble(families::actuator_scramble::ActuatorScrambleConfig) = "actuator_scramble",
         /// Slide a puck to a target; what its mass and the board's friction are is not seen.
         Shuffleboard(families::shuffleboard::ShuffleboardConfig) = "shuffleboard",
+        /// Find an invisible platform in a round pool that is seen in first person, as pixels.
+        Watermaze(families::watermaze::WatermazeConfig) = "watermaze",
     }
 }
 
