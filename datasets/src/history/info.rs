@@ -10,6 +10,9 @@ use surefoot_core::{DataError, HistorySource, TaskSplit};
 use super::read::HistoryFile;
 use crate::table::{number, plain, write_table};
 
+/// Fields of a row that are told by name.
+const MOST_FIELDS: usize = 48;
+
 /// Tasks of a split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitLine {
@@ -146,7 +149,12 @@ impl fmt::Display for HistoryInfo {
             let one = |(name, choices): &(String, Option<u32>)| {
                 choices.map_or_else(|| name.clone(), |n| format!("{name} (one of {n})"))
             };
-            fields.iter().map(one).collect::<Vec<_>>().join(", ")
+            // A picture has thousands of them.
+            let mut told: Vec<String> = fields.iter().take(MOST_FIELDS).map(one).collect();
+            if fields.len() > MOST_FIELDS {
+                told.push(format!("and {} more", fields.len() - MOST_FIELDS));
+            }
+            told.join(", ")
         };
         writeln!(f, "{}", plain(&path.display().to_string()))?;
         for (label, value) in [

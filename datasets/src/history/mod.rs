@@ -7,7 +7,8 @@
 //!   params        [P] f32        what is hidden
 //! /histories/<n>        attrs: task_id, algo, algo_config_json, seed, stream, n_steps, n_episodes, complete, score_improvement,
 //!                              score_stability
-//!   obs           [T, O]         u8 where every field is one of at most 256 choices, otherwise f32
+//!   obs           [T, O]         u8 where every field is one of at most 256 choices or a quantity within 0 to 255, and every number is a
+//!                                whole one (a picture); otherwise f32
 //!   action        [T, A]         likewise
 //!   reward        [T] f32        terminated, truncated [T] u8
 //!   episode       [T] u32        counts from 0; step [T] u32: within its episode
@@ -17,7 +18,7 @@
 //!   ep_start      [E] u64        ep_len [E] u32, ep_return [E] f32, final_obs [E, O]
 //! ```
 //!
-//! Arrays of 4096 rows and more are in chunks of that many rows, shuffled and deflated. Texts of `histories` are of fixed length. A file appears under its
+//! Arrays of 4096 rows and more are in chunks of that many rows, shuffled and deflated; of a megabyte where that is fewer. Texts of `histories` are of fixed length. A file appears under its
 //! name only when it is whole, see [`write_histories`]; it is read one history at a time, see [`HistoryFile`].
 
 mod foreign;
@@ -38,9 +39,18 @@ pub(crate) const VERSION: u32 = 1;
 
 use surefoot_core::Field;
 
-/// Whether rows of these fields are written as bytes.
-fn are_bytes(fields: &[Field]) -> bool {
-    !fields.is_empty() && fields.iter().all(|f| f.choices.is_some_and(|n| n <= 256))
+/// Rows of these fields as bytes, where they are that to the bit: indices of few choices, and pictures.
+fn as_bytes(fields: &[Field], rows: &[f32]) -> Option<Vec<u8>> {
+    let of_bytes = |f: &Field| match (f.choices, f.low, f.high) {
+        (Some(n), ..) => n <= 256,
+        (None, Some(low), Some(high)) => low >= 0.0 && high <= 255.0,
+        _ => false,
+    };
+    if fields.is_empty() || !fields.iter().all(of_bytes) {
+        return None;
+    }
+    let byte = |x: &f32| Some(*x as u8).filter(|b| f32::from(*b).to_bits() == x.to_bits());
+    rows.iter().map(byte).collect()
 }
 
 #[cfg(test)]

@@ -104,6 +104,41 @@ fn histories_come_back_as_they_were_whatever_the_batches() {
 }
 
 #[test]
+fn a_picture_takes_a_byte_for_each_number_and_comes_back_to_the_bit() {
+    let directory = tempfile::tempdir().unwrap();
+    // The description of so many numbers is longer than the 64 KB that an attribute may have in its object's header.
+    let width = 40 * 40;
+    let mut header = header(false);
+    header.meta.spec.observation =
+        (0..width).map(|i| Field::bounded(format!("red_{i}_of_the_picture"), "1", 0.0, 255.0)).collect();
+    let mut seen = history(0, &[20], false);
+    seen.observations = (0..20 * width).map(|i| (i % 256) as f32).collect();
+    seen.final_observations = vec![255.0; width];
+    let mut bytes = Vec::new();
+    for (name, number) in [("whole", 7.0), ("half", 7.5), ("negative zero", -0.0)] {
+        seen.observations[3] = number;
+        let path = directory.path().join(name);
+        bytes.push(write_histories(&path, &header, |w| w.append(&seen)).unwrap().bytes);
+        let file = HistoryFile::open(&path).unwrap();
+        assert_eq!(file.meta().spec, header.meta.spec);
+        assert_eq!(file.history(0).unwrap().digest(), seen.digest(), "{name}");
+    }
+    let info = history_info(&directory.path().join("whole")).unwrap().to_string();
+    assert!(info.contains("red_47_of_the_picture, and 1552 more\n") && !info.contains("red_48"), "{info}");
+    // A number that is no byte needs four, and so do all beside it; where an array begins is a multiple of eight.
+    let more = 3 * 20 * width as u64;
+    assert!(bytes[1..].iter().all(|b| (more..more + 64).contains(&(b - bytes[0]))), "{bytes:?}");
+    // A life is longer than a megabyte soon, and pictures in a row are much alike.
+    let mut long = history(0, &[20; 40], false);
+    long.observations = vec![7.0; 800 * width];
+    long.final_observations = vec![7.0; 40 * width];
+    let path = directory.path().join("long");
+    let written = write_histories(&path, &header, |w| w.append(&long)).unwrap().bytes;
+    assert!(written < 800 * width as u64 / 4, "{written} bytes");
+    assert_eq!(HistoryFile::open(&path).unwrap().history(0).unwrap().digest(), long.digest());
+}
+
+#[test]
 fn a_file_says_what_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("histories.hdf5");

@@ -6,7 +6,7 @@ use hdf5_pure::{AttrValue, DatasetBuilder, File, FileBuilder, GroupBuilder};
 use surefoot_core::{DataError, HistoryError, HistoryMeta, HistorySource, LearningHistory, StepEnd};
 
 use super::read::HistoryFile;
-use super::{FORMAT, VERSION, are_bytes};
+use super::{FORMAT, VERSION, as_bytes};
 use crate::durable::{exists, put_with};
 use crate::encode::{EncodeError, int, text};
 use crate::input::hash_file;
@@ -14,8 +14,9 @@ use crate::writer::io_cause;
 
 /// Histories on their way to the disk are held up to this many bytes.
 const BATCH_BYTES: usize = 16 << 20;
-/// Rows of a chunk; shorter arrays are in one piece.
+/// Rows of a chunk, or fewer where they are more than so many bytes, as pictures are; shorter arrays are in one piece.
 const CHUNK_ROWS: usize = 4096;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a file says of all its histories.
 #[derive(Clone, Debug, PartialEq)]
@@ -255,23 +256,30 @@ fn fill(group: &mut GroupBuilder, meta: &HistoryMeta, history: &LearningHistory)
     group.set_attr("score_stability", AttrValue::F32(history.score_stability(described)));
 
     let n = history.len();
-    let shaped = |dataset: &mut DatasetBuilder, rows: usize, width: Option<usize>| {
-        let shape: Vec<u64> = std::iter::once(rows).chain(width).map(|x| x as u64).collect();
-        dataset.with_shape(&shape);
-        if rows >= CHUNK_ROWS {
-            let chunk: Vec<u64> = std::iter::once(CHUNK_ROWS).chain(width).map(|x| x as u64).collect();
-            dataset.with_chunks(&chunk).with_shuffle().with_deflate(1);
+    // `bytes` of a row.
+    let chunked = |dataset: &mut DatasetBuilder, rows: usize, width: Option<usize>, bytes: usize| {
+        let shape = |rows: usize| std::iter::once(rows).chain(width).map(|x| x as u64).collect::<Vec<u64>>();
+        dataset.with_shape(&shape(rows));
+        let most = (CHUNK_BYTES / bytes.max(1)).clamp(1, CHUNK_ROWS);
+        if rows >= most {
+            dataset.with_chunks(&shape(most)).with_shuffle().with_deflate(1);
         }
     };
+    let shaped = |dataset: &mut DatasetBuilder, rows: usize| chunked(dataset, rows, None, 1);
     let spec = &meta.spec;
     let mut rows = |name: &str, fields: &[surefoot_core::Field], numbers: &[f32], rows: usize| {
         let dataset = group.create_dataset(name);
-        if are_bytes(fields) {
-            dataset.with_u8_data(&numbers.iter().map(|x| *x as u8).collect::<Vec<u8>>());
-        } else {
-            dataset.with_f32_data(numbers);
-        }
-        shaped(dataset, rows, Some(fields.len()));
+        let bytes = match as_bytes(fields, numbers) {
+            Some(bytes) => {
+                dataset.with_u8_data(&bytes);
+                fields.len()
+            }
+            None => {
+                dataset.with_f32_data(numbers);
+                4 * fields.len()
+            }
+        };
+        chunked(dataset, rows, Some(fields.len()), bytes);
     };
     rows("obs", &spec.observation, observations, n);
     rows("action", &spec.action, actions, n);
@@ -280,24 +288,24 @@ fn fill(group: &mut GroupBuilder, meta: &HistoryMeta, history: &LearningHistory)
         rows("expert_action", &spec.action, expert, n);
     }
     let flags = |is: StepEnd| ends.iter().map(|e| u8::from(*e == is)).collect::<Vec<u8>>();
-    shaped(group.create_dataset("reward").with_f32_data(rewards), n, None);
-    shaped(group.create_dataset("terminated").with_u8_data(&flags(StepEnd::Terminated)), n, None);
-    shaped(group.create_dataset("truncated").with_u8_data(&flags(StepEnd::Truncated)), n, None);
+    shaped(group.create_dataset("reward").with_f32_data(rewards), n);
+    shaped(group.create_dataset("terminated").with_u8_data(&flags(StepEnd::Terminated)), n);
+    shaped(group.create_dataset("truncated").with_u8_data(&flags(StepEnd::Truncated)), n);
     let codes: Vec<u8> = phases.iter().map(|p| p.code()).collect();
-    shaped(group.create_dataset("phase").with_u8_data(&codes), n, None);
-    shaped(group.create_dataset("update").with_u32_data(updates), n, None);
+    shaped(group.create_dataset("phase").with_u8_data(&codes), n);
+    shaped(group.create_dataset("update").with_u32_data(updates), n);
     let numbers = |f: &dyn Fn(usize, usize) -> usize| -> Vec<u32> {
         let each = episodes.iter().enumerate().flat_map(|(e, range)| range.clone().map(move |t| (e, t)));
         each.map(|(e, t)| f(e, t) as u32).collect()
     };
-    shaped(group.create_dataset("episode").with_u32_data(&numbers(&|e, _| e)), n, None);
-    shaped(group.create_dataset("step").with_u32_data(&numbers(&|e, t| t - episodes[e].start)), n, None);
+    shaped(group.create_dataset("episode").with_u32_data(&numbers(&|e, _| e)), n);
+    shaped(group.create_dataset("step").with_u32_data(&numbers(&|e, t| t - episodes[e].start)), n);
     let starts: Vec<u64> = episodes.iter().map(|e| e.start as u64).collect();
     let lengths: Vec<u32> = episodes.iter().map(|e| e.len() as u32).collect();
-    shaped(group.create_dataset("ep_start").with_u64_data(&starts), episodes.len(), None);
-    shaped(group.create_dataset("ep_len").with_u32_data(&lengths), episodes.len(), None);
+    shaped(group.create_dataset("ep_start").with_u64_data(&starts), episodes.len());
+    shaped(group.create_dataset("ep_len").with_u32_data(&lengths), episodes.len());
     let returns = history.episode_returns();
-    shaped(group.create_dataset("ep_return").with_f32_data(&returns), episodes.len(), None);
+    shaped(group.create_dataset("ep_return").with_f32_data(&returns), episodes.len());
 }
 
 fn unencodable(path: &Path, error: &EncodeError) -> DataError {
