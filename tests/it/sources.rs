@@ -211,6 +211,22 @@ fn a_small_network_learns_small_rooms_by_q_learning() {
 }
 
 #[test]
+fn a_small_network_learns_a_pool_from_pixels() {
+    let pool = r#"{"family": {"watermaze": {"rows": 6, "columns": 8, "train_tasks": 4, "test_tasks": 1}}}"#;
+    let family = family(pool);
+    let tasks = family.tasks(TaskSplit::Train);
+    let histories = learn(&family, &tasks, &source(r#"{"source": {"dqn": {"steps_per_update": 2}}}"#), 100);
+    let (curve, solved) = curve(&tasks, &histories);
+    let (early, late) = (mean(&curve, 0..20), mean(&curve, 90..100));
+    assert!(early < 0.15 && late > 0.7, "{early} to {late}; {curve:?}");
+    assert!(solved >= 0.5, "{solved}");
+    // Whoever knows the platform finds out by sight where random actions have led.
+    let histories = learn(&family, &tasks, &source(r#"{"source": {"noisy_oracle": {}}}"#), 12);
+    let (curve, _) = self::curve(&tasks, &histories);
+    assert!(curve[0] < 0.3 && curve[8] > 0.6 && curve[11] == 1.0, "{curve:?}");
+}
+
+#[test]
 fn each_actor_of_an_actor_critic_has_a_history_of_its_own() {
     let family = family(SMALL_ROOM);
     let tasks = family.tasks(TaskSplit::TestIn);

@@ -16,7 +16,7 @@
 //! | inputs | `[batch, inputs]`: a choice is one 1 among zeros, a bounded quantity from -1 to 1 |
 //! | `Q`, `Qt` | `[batch, actions]`: one number for each combination of an action's choices |
 //!
-//! Other than in the papers: one actor and a perceptron instead of pixels; Adam instead of RMSProp; steps that were cut off by the clock
+//! Other than in the papers: one actor and a perceptron instead of convolutions; Adam instead of RMSProp; steps that were cut off by the clock
 //! bootstrap. Algorithm distillation (arXiv 2210.14215, table 4) learns its watermaze by a *distributed* DQN with Q(lambda), 16 actors, batches of 8
 //! sequences of 40 steps, a buffer of 1e5, lambda 0.75, discount 0.9, target period 50, Adam at 1e-4 and gradients clipped to 10; of these, discount
 //! and clipping are the defaults here.

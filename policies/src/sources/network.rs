@@ -8,8 +8,8 @@ use crate::nn::mlp::{MlpShape, Workspace};
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
-/// Inputs of a network at most: a choice takes one for each of its values.
-const MAX_INPUTS: usize = 1 << 12;
+/// Inputs of a network at most: a choice takes one for each of its values, a picture of 72 x 96 pixels 20 736.
+const MAX_INPUTS: usize = 1 << 15;
 /// Layers, and numbers in one, at most.
 const MAX_LAYERS: usize = 16;
 const MAX_WIDTH: f64 = 4096.0;
@@ -35,7 +35,7 @@ impl Inputs {
         Err(SourceError::Family {
             source_name,
             family: family.to_owned(),
-            needs: "something to see, of at most 4096 choices and quantities together",
+            needs: "something to see, of at most 32768 choices and quantities together",
             found: len.to_string(),
         })
     }
@@ -175,7 +175,7 @@ mod tests {
         let mut row = Vec::new();
         inputs.append(&[2.0, 1.5, -7.0], &mut row);
         assert_eq!((inputs.len(), row), (5, vec![0.0, 0.0, 1.0, -0.5, -7.0]));
-        let said = Inputs::new("dqn", "test", &[Field::choice("x", 5000)]).unwrap_err().to_string();
+        let said = Inputs::new("dqn", "test", &[Field::choice("x", 40_000)]).unwrap_err().to_string();
         assert!(said.starts_with("dqn cannot learn test: it needs something to see"), "{said}");
         assert!(Inputs::new("dqn", "test", &[]).is_err());
     }
