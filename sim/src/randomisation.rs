@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rapier3d::pipeline::PhysicsWorld;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::{Env, EnvError, EnvSpec, Frame, Outcome, Stream, Task, World};
+use surefoot_core::{AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, Stream, Task, World};
 
 use crate::model::Model;
 use crate::tasks::build_error;
@@ -363,6 +363,16 @@ impl Env for VariedEnv {
         self.ranges = self.stated.after(env_steps);
         self.observation_std = Self::observation_std(self.inner.spec(), &self.ranges);
         self.inner.set_progress(env_steps);
+    }
+
+    fn tracking_tolerance(&self) -> Option<f64> {
+        self.inner.tracking_tolerance()
+    }
+
+    fn around_robot(self: Box<Self>, around: AroundWorld<'_>) -> Result<Box<dyn Env>, EnvError> {
+        let mut env = *self;
+        env.inner = env.inner.around_robot(around)?;
+        Ok(Box::new(env))
     }
 
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {

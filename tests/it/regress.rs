@@ -1,6 +1,12 @@
 //! `surefoot regress` as a user meets it: verdicts and their exit codes, golden files, shards, bad input.
 
 use serde_json::Value;
+use surefoot_core::{
+    ActMode, Env, EnvSpec, Fault, Policy, PolicyError, ResetScope, Rows, RowsMut, ScheduledFault,
+};
+use surefoot_engine::regression::{Parts, Stage, Trace};
+use surefoot_engine::{EngineError, EpisodeSeeds, Interrupt};
+use surefoot_sim::{EnvConfig, EnvContext};
 
 use crate::program::Workplace;
 use crate::resume::signal_at;
@@ -277,6 +283,16 @@ fn a_suite_that_cannot_be_run_is_refused_before_anything_runs() {
         ),
         &["faults[0]", "joint 4"],
     );
+    let driven = |with: &str| {
+        SUITE.replace("seeds = { seed = 1,", &format!("control_loop = {{ {with} }}\nseeds = {{ seed = 1,"))
+    };
+    refused(&driven(""), &["scenario \"pendulum\"", "takes efforts"]);
+    refused(
+        &driven("must_end = { in = \"holding\", within_ticks = 4 }"),
+        &["control_loop.must_end", "expected a fault or a silent_policy"],
+    );
+    refused(&driven("must_end = { in = \"stopped\" }"), &["unknown variant `stopped`", "protective_stop"]);
+    refused(&driven("control = { startup_secs = -1.0 }"), &["control_loop.control.startup_secs"]);
     refused(
         &SUITE.replace(
             "{ demonstrator = { pendulum = { failure_share = 0.0 } } }",
@@ -290,4 +306,109 @@ fn a_suite_that_cannot_be_run_is_refused_before_anything_runs() {
     workplace.fail(&["regress", "suite.toml", "--to", "file/out"], 1, &["file/out", "--to"]);
     workplace.fail(&["regress", "suite.toml", "--only", "walker"], 2, &["--only walker", "pendulum"]);
     workplace.fail(&["regress", "none.toml"], 2, &["none.toml", "configs/suites/"]);
+}
+
+#[test]
+fn a_fault_through_the_control_loop_says_in_which_mode_and_how_soon_the_robot_stopped() {
+    let workplace = workplace();
+    let suite = |control: &str, cause: &str| {
+        format!(
+            r#"
+name = "driven"
+[[scenario]]
+name = "push_frozen_sensor"
+level = {{ bit_exact = {{}} }}
+env = {{ push = {{}} }}
+policy = {{ demonstrator = {{ push = {{ failure_share = 0.0 }} }} }}
+seeds = {{ seed = 12, episodes = 2 }}
+faults = [{{ from = 45, until = 195, fault = "frozen_observations" }}]
+control_loop = {{ control = {{ {control} }}, must_end = {{ in = "protective_stop", cause = "{cause}", within_ticks = 20, at_rest_within_ticks = 30 }} }}
+"#
+        )
+    };
+    write(&workplace, &suite("", "tracking_error"));
+    let said = workplace.succeed(&["regress", "suite.toml", "--bless", "--to", "out", "--threads", "1"]);
+    let line = "driven: 2 protective_stop by tracking_error, ";
+    assert!(said.contains("golden: new") && said.contains(line), "{said}");
+    let said = workplace.succeed(&["regress", "suite.toml", "--to", "again", "--threads", "2"]);
+    assert!(said.contains(line) && said.contains("control periods after the fault, at rest after"), "{said}");
+    let found = report(&workplace, "again/report.json");
+    let now = &found["scenarios"][0]["now"];
+    assert_eq!((now["safety"]["violations"].as_u64(), now["lost"].as_u64()), (Some(0), Some(0)));
+    assert!(
+        read(&workplace, "again/report.html").contains(line)
+            && read(&workplace, "again/junit.xml").contains(line)
+    );
+    let golden: Value =
+        serde_json::from_str(&read(&workplace, "golden/driven/push_frozen_sensor.json")).unwrap();
+    let drive = &golden["episodes"][0]["drive"];
+    assert_eq!((&drive["end"], &drive["cause"]), (&"protective_stop".into(), &"tracking_error".into()));
+    // Another expectation is judged over the episodes that are kept.
+    write(&workplace, &suite("", "observation_stale"));
+    let run = ["regress", "suite.toml", "--to", "again", "--threads", "2"];
+    workplace.fail(&run, 1, &["1 REGRESSED"]);
+    let said = read(&workplace, "again/report.md");
+    assert!(
+        said.contains("2 of 2 drives did not end as they must")
+            && said.contains("by observation_stale, found"),
+        "{said}"
+    );
+    // Another loop is another scenario.
+    write(&workplace, &suite("max_tracking_error = 0.2", "tracking_error"));
+    workplace.fail(&["regress", "suite.toml", "--to", "other"], 5, &["1 not comparable"]);
+    assert!(read(&workplace, "other/report.md").contains("scenario: the golden file is of"));
+}
+
+/// A world of ours, in which nobody does anything but ask for full speed.
+struct Reach(&'static str);
+
+impl Parts for Reach {
+    fn env(&self) -> Result<Box<dyn Env>, EngineError> {
+        let config: EnvConfig = toml::from_str(self.0).unwrap();
+        Ok(config.build(&EnvContext::default())?)
+    }
+    fn policy(&self, _: &EnvSpec) -> Result<Box<dyn Policy>, EngineError> {
+        Ok(Box::new(FullSpeed))
+    }
+}
+
+struct FullSpeed;
+
+impl Policy for FullSpeed {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn reset(&mut self, _: usize, _: ResetScope, _: u64) {}
+    fn act(&mut self, _: Rows<'_>, _: ActMode, mut actions: RowsMut<'_>) -> Result<(), PolicyError> {
+        actions.row(0).fill(1.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn delays_and_noise_of_a_world_stay_where_it_is_listened_to_and_has_faults() {
+    let late = "reach = { max_steps = 6, randomisation = { action_delay_steps = [2, 2], observation_noise = { tool_x = 0.1 } } }";
+    let trace = |env: &'static str, faults: &[ScheduledFault]| {
+        let stage = Stage::new(&Reach(env), faults, None).unwrap();
+        let signals = stage.signals();
+        let (_, trace, _) = stage.run(0, EpisodeSeeds { reset: 1, noise: 2 }, &Interrupt::new()).unwrap();
+        assert_eq!(signals, [trace.ticks.signals.as_slice(), &trace.steps.signals].concat());
+        trace
+    };
+    let column = |trace: &Trace, name: &str| -> Vec<f32> {
+        let signal = trace.steps.signals.iter().position(|s| s == name).unwrap();
+        trace.steps.column(signal).collect()
+    };
+    // On the way to the robot, which the fault leaves alone until the episode is over.
+    let fault = ScheduledFault { from: 1000, until: 1001, fault: Fault::LostWrites };
+    let plain = trace("reach = { max_steps = 6 }", &[]);
+    for faults in [&[][..], &[fault]] {
+        let varied = trace(late, faults);
+        assert_eq!(varied.ticks.rows(), plain.ticks.rows());
+        let [soon, later] = [&plain, &varied].map(|t| column(t, "action/tool_velocity_x"));
+        assert!(soon[0] > 0.1 && later[2] > 0.1, "{soon:?} {later:?}");
+        assert!(later[..2].iter().all(|a| a.abs() < 0.02), "nothing arrives for two steps: {later:?}");
+        let [exact, noisy] = [&plain, &varied].map(|t| column(t, "observation/tool_x"));
+        assert!((exact[0] - noisy[0]).abs() > 1e-3, "{exact:?} {noisy:?}");
+    }
 }

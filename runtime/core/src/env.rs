@@ -86,6 +86,9 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// Puts something around a world.
+pub type AroundWorld<'a> = &'a mut dyn FnMut(Box<dyn World>) -> Result<Box<dyn World>, EnvError>;
+
 /// A Markov decision process. Between the action given to [`step`](Env::step) and the world stands a safety chain wherever
 /// a robot is behind it.
 pub trait Env: Send {
@@ -132,6 +135,14 @@ pub trait Env: Send {
     /// environment without a robot.
     fn tracking_tolerance(&self) -> Option<f64> {
         None
+    }
+
+    /// The same environment with something around its robot, such as a fault or a witness; what stands between robot and policy stays.
+    ///
+    /// # Errors
+    /// What `around` says, and when there is no robot.
+    fn around_robot(self: Box<Self>, _around: AroundWorld<'_>) -> Result<Box<dyn Env>, EnvError> {
+        Err(EnvError::Build { env: self.spec().name.clone(), reason: "it has no robot".into() })
     }
 
     /// Task and world apart, for a control loop of their own; `None` for an environment without a robot.

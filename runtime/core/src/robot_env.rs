@@ -4,7 +4,8 @@ use surefoot_safety::{LimitMonitor, SafetyChain, Verdict};
 
 use crate::env::check_row;
 use crate::{
-    ActionDelay, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Task, World,
+    ActionDelay, AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Task,
+    World,
 };
 
 /// `Task` over `World` with a chain that every command goes through.
@@ -178,6 +179,12 @@ impl Env for RobotEnv {
 
     fn tracking_tolerance(&self) -> Option<f64> {
         Some(self.tracking_tolerance)
+    }
+
+    fn around_robot(self: Box<Self>, around: AroundWorld<'_>) -> Result<Box<dyn Env>, EnvError> {
+        let mut env = *self;
+        env.world = around(env.world)?;
+        Ok(Box::new(env))
     }
 
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {

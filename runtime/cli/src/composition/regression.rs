@@ -8,7 +8,7 @@ use surefoot_core::{
     VecEnv,
 };
 use surefoot_engine::EngineError;
-use surefoot_engine::regression::{Parts, Provenance, Scenario, Side, Suite};
+use surefoot_engine::regression::{ControlLoopConfig, Parts, Provenance, Scenario, Side, Suite};
 use surefoot_sim::{DemonstratorConfig, DemonstratorContext};
 
 use super::{local_env, worlds};
@@ -40,7 +40,7 @@ pub fn check_suite(suite: &Suite) -> Result<(), Failure> {
 }
 
 fn build(config: &ScenarioConfig, beside: &Path) -> Result<Scenario, Failure> {
-    let ScenarioConfig { name, level, env, policy, baseline, seeds, faults } = config;
+    let ScenarioConfig { name, level, env, policy, baseline, seeds, faults, control_loop } = config;
     let in_scenario = |failure: Failure| match failure {
         Failure::Usage(e) | Failure::Request(e) => usage(anyhow!("scenario {name:?}: {e:#}")),
         other => other,
@@ -53,8 +53,12 @@ fn build(config: &ScenarioConfig, beside: &Path) -> Result<Scenario, Failure> {
         (None, _) => return Err(in_scenario(usage(anyhow!("env: expected a world")))),
     };
     let spec = super::env_spec(&env).map_err(|e| in_scenario(usage(e)))?;
-    let scenario_hash =
-        hash(&serde_json::to_vec(&serde_json::json!({ "env": env, "seed": seeds.seed, "faults": faults }))?);
+    let mut made_of = serde_json::json!({ "env": env, "seed": seeds.seed, "faults": faults });
+    if let Some(ControlLoopConfig { control, silent_policy, must_end: _ }) = control_loop {
+        // How a drive must end is how it is judged, and not what is run.
+        made_of["control_loop"] = serde_json::json!({ "control": control, "silent_policy": silent_policy });
+    }
+    let scenario_hash = hash(&serde_json::to_vec(&made_of)?);
     let side = |policy: &SuitePolicyConfig| -> Result<Side, Failure> {
         let (acts, words, policy_hash) = acting(policy, beside, &spec).map_err(in_scenario)?;
         let provenance = Provenance {
@@ -77,6 +81,7 @@ fn build(config: &ScenarioConfig, beside: &Path) -> Result<Scenario, Failure> {
         level: level.clone(),
         seeds: *seeds,
         faults: faults.clone(),
+        control_loop: control_loop.clone(),
         now: side(policy)?,
         baseline: baseline.as_ref().map(side).transpose()?,
     })

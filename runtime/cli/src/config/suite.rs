@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::ScheduledFault;
 use surefoot_engine::MAX_EPISODES;
-use surefoot_engine::regression::{LevelConfig, NoiseConfig, SeedsConfig, StatisticalConfig};
+use surefoot_engine::regression::{
+    ControlLoopConfig, LevelConfig, NoiseConfig, SeedsConfig, StatisticalConfig,
+};
 use surefoot_sim::DemonstratorConfig;
 
 use super::{EnvConfig, suggest};
@@ -48,6 +50,9 @@ pub struct ScenarioConfig {
     /// What goes wrong in each episode, by its control periods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<ScheduledFault>,
+    /// Drives the robot through the control loop, with its modes and latched stops; absent: an episode is a task's, as in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_loop: Option<ControlLoopConfig>,
 }
 
 /// What acts.
@@ -94,7 +99,7 @@ fn check(suite: &SuiteConfig) -> anyhow::Result<()> {
         wrong.push("[[scenario]]: at least one is needed".into());
     }
     let mut names = BTreeSet::new();
-    for ScenarioConfig { name, level, env, policy, baseline, seeds, faults } in scenario {
+    for ScenarioConfig { name, level, env, policy, baseline, seeds, faults, control_loop } in scenario {
         let mut say = |what: String| wrong.push(format!("scenario {name:?}: {what}"));
         if !names.insert(name) {
             say("another one has the same name".into());
@@ -125,6 +130,9 @@ fn check(suite: &SuiteConfig) -> anyhow::Result<()> {
             if let Err(why) = fault.check(usize::MAX) {
                 say(format!("faults[{i}]: {why}"));
             }
+        }
+        if let Some(Err(why)) = control_loop.as_ref().map(|c| c.check(faults)) {
+            say(why.to_string());
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(anyhow!("{}", wrong.join("\n  "))) }

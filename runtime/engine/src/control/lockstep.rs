@@ -107,13 +107,19 @@ impl Lockstep {
         (self.control, self.acting.into_policy())
     }
 
-    /// One period in which the policy says nothing: it hangs, or has died.
+    /// One period in which the policy says nothing: it hangs, or has died. What it missed it knows of if it speaks again.
     pub fn period_without_policy(&mut self) {
         self.begin();
         while let Some(input) = self.ports.observations.receive() {
+            self.acting.hear(&input);
+            if input.first {
+                self.acting.begin(self.next.take());
+            }
+            self.acting.see(&input);
             self.ports.observations.give_back(input);
         }
         self.control.command();
+        self.hear();
     }
 
     fn begin(&mut self) {

@@ -12,6 +12,7 @@
 //! Stops are latched: no measurement, no time and no policy clears one, only a person's request does. Braking never ends in a
 //! milder mode than the worst condition that was met on the way.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::numbers::number;
@@ -80,7 +81,7 @@ impl Mode {
 }
 
 /// Why a mode was entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A person asked for it.

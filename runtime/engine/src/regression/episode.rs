@@ -1,18 +1,14 @@
-//! One episode of a scenario: run, recorded, summarised.
-
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! One episode of a scenario: on what it is run, and what is kept of it.
 
 use serde::{Deserialize, Serialize};
 use surefoot_core::safety::SafetyCounts;
-use surefoot_core::{
-    ActMode, EnvError, EnvSpec, Feedback, Policy, ResetScope, RobotError, Rows, RowsMut, ScheduledFault,
-    StepEnd, Stream,
-};
+use surefoot_core::{EnvSpec, ScheduledFault};
 
+use super::drive::{ControlLoopConfig, DriveRecord};
+use super::driven::DrivenStage;
 use super::scenario::Parts;
-use super::tap::{TappedEnv, tapped};
-use super::trace::{Table, Trace};
+use super::stepped::SteppedStage;
+use super::trace::Trace;
 use crate::{EngineError, EpisodeSeeds, Interrupt};
 
 /// How an episode ended.
@@ -21,7 +17,7 @@ use crate::{EngineError, EpisodeSeeds, Interrupt};
 pub enum EpisodeEnd {
     /// By its task.
     Terminated,
-    /// By its time limit.
+    /// By its time limit, or by the control loop's coming to rest.
     #[default]
     Truncated,
     /// The robot was lost, or refused.
@@ -44,7 +40,7 @@ pub struct EpisodeRecord {
     pub end: EpisodeEnd,
     /// Whether it was solved.
     pub success: bool,
-    /// When it was, s.
+    /// When it was, s; where a control loop drives, of the drive and at its end.
     pub success_secs: Option<f64>,
     /// Sum of rewards.
     pub episode_return: f64,
@@ -56,152 +52,81 @@ pub struct EpisodeRecord {
     pub failure: Option<String>,
     /// blake3 of its signals.
     pub trace: String,
+    /// What the control loop did, where one drove.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drive: Option<DriveRecord>,
 }
 
-/// A world with a policy in it, ready for one episode after another. Each is a function of its own seeds.
-pub struct Stage {
-    env: TappedEnv,
-    policy: Box<dyn Policy>,
-    spec: EnvSpec,
-    faulted: bool,
-    /// A panic left it in a state that nobody knows.
-    broken: bool,
+/// A world with a policy in it, ready for an episode. Each is a function of its own seeds.
+pub struct Stage(Kind);
+
+enum Kind {
+    Stepped(Box<SteppedStage>),
+    Driven(Box<DrivenStage>),
 }
 
 impl Stage {
-    /// Builds both.
+    /// Builds both, as an environment or, with `control_loop`, as a robot that its control loop drives.
     ///
     /// # Errors
     /// When one cannot be built.
-    pub fn new(parts: &dyn Parts, faults: &[ScheduledFault]) -> Result<Self, EngineError> {
-        let env = tapped(parts.env()?, faults)?;
-        let spec = env.env.spec().clone();
-        let policy = parts.policy(&spec)?;
-        Ok(Self { env, policy, spec, faulted: !faults.is_empty(), broken: false })
+    pub fn new(
+        parts: &dyn Parts,
+        faults: &[ScheduledFault],
+        control_loop: Option<&ControlLoopConfig>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self(match control_loop {
+            None => Kind::Stepped(Box::new(SteppedStage::new(parts, faults)?)),
+            Some(config) => Kind::Driven(Box::new(DrivenStage::new(parts, faults, config)?)),
+        }))
     }
 
     /// What the policy sees and does.
-    pub const fn spec(&self) -> &EnvSpec {
-        &self.spec
-    }
-
-    /// Whether another one must be built for the next episode.
-    pub const fn is_broken(&self) -> bool {
-        self.broken
+    #[must_use]
+    pub fn spec(&self) -> &EnvSpec {
+        match &self.0 {
+            Kind::Stepped(stage) => stage.spec(),
+            Kind::Driven(stage) => stage.spec(),
+        }
     }
 
     /// Names of all signals.
+    #[must_use]
     pub fn signals(&self) -> Vec<String> {
-        let ticks = self.env.tap.iter().flat_map(|(_, names, _)| names.iter().cloned());
-        ticks.chain(step_signals(&self.spec)).collect()
+        match &self.0 {
+            Kind::Stepped(stage) => stage.signals(),
+            Kind::Driven(stage) => stage.signals(),
+        }
     }
 
-    fn robot_is_finite(&self) -> bool {
-        self.env.tap.as_ref().is_some_and(|(shared, signals, _)| {
-            let tapped = shared.lock();
-            tapped.rows.iter().rev().take(signals.len()).all(|x| x.is_finite())
-        })
-    }
-
-    /// Runs one.
+    /// Runs one, and gives the stage back where another one can follow on it.
     ///
     /// # Errors
     /// What the policy says, a world of another shape or process, and [`EngineError::Interrupted`]. A robot that is lost and a world that
     /// diverges end the episode.
     pub fn run(
-        &mut self,
+        self,
         episode: usize,
         seeds: EpisodeSeeds,
         interrupt: &Interrupt,
-    ) -> Result<(EpisodeRecord, Trace), EngineError> {
-        let (observation_dim, action_dim) = (self.spec.observation_dim(), self.spec.action_dim());
-        let mut record = EpisodeRecord { episode, seed: seeds.reset, ..EpisodeRecord::default() };
-        let mut steps =
-            Table { period_secs: self.spec.step_secs, signals: step_signals(&self.spec), values: Vec::new() };
-        let mut observation = vec![0.0; observation_dim];
-        let (mut action, mut executed) = (vec![0.0; action_dim], vec![0.0; action_dim]);
-        if let Some((shared, ..)) = &self.env.tap {
-            shared.lock().fault_seed = Stream::new(seeds.reset, "regression faults", 0).bits();
-        }
-        self.policy.reset(0, ResetScope::Task, seeds.noise);
-        let mut result = self.env.env.reset(seeds.reset, &mut observation).map(|()| StepEnd::Running);
-        while matches!(result, Ok(StepEnd::Running)) {
-            if interrupt.requested() {
-                return Err(EngineError::Interrupted);
+    ) -> Result<(EpisodeRecord, Trace, Option<Self>), EngineError> {
+        match self.0 {
+            Kind::Stepped(mut stage) => {
+                let (record, trace) = stage.run(episode, seeds, interrupt)?;
+                let again = (!stage.is_broken()).then_some(Self(Kind::Stepped(stage)));
+                Ok((record, trace, again))
             }
-            let rows = Rows::new(&observation, observation_dim);
-            self.policy.act(rows, ActMode::Exploit, RowsMut::new(&mut action, action_dim))?;
-            // Physics that explodes may panic before anybody reads a state.
-            let step = AssertUnwindSafe(|| self.env.env.step(&action, &mut observation, &mut executed));
-            let stepped = catch_unwind(step).unwrap_or_else(|panic| {
-                self.broken = true;
-                let what = format!("the simulation gave up: {}", panic_words(&*panic));
-                Err(EnvError::Diverged { env: self.spec.name.clone(), step: record.steps + 1, what })
-            });
-            result = stepped.and_then(|outcome| {
-                record.steps += 1;
-                if !outcome.reward.is_finite() {
-                    let what = format!("the reward is {}", outcome.reward);
-                    return Err(EnvError::Diverged { env: self.spec.name.clone(), step: record.steps, what });
-                }
-                record.episode_return += f64::from(outcome.reward);
-                record.path += outcome.figures.path;
-                record.safety.add(&outcome.safety);
-                if outcome.success {
-                    record.success = true;
-                    let secs = record.steps as f64 * self.spec.step_secs;
-                    record.success_secs.get_or_insert(secs);
-                }
-                steps.values.extend(executed.iter().chain(&observation));
-                steps.values.push(outcome.reward);
-                self.policy.observe(&[Feedback { slot: 0, outcome, executed: Some(&executed) }]);
-                let time_is_up = record.steps >= self.spec.max_steps.max(1);
-                Ok(if outcome.end == StepEnd::Running && time_is_up {
-                    StepEnd::Truncated
-                } else {
-                    outcome.end
-                })
-            });
-        }
-        record.end = match result {
-            Ok(StepEnd::Terminated) => EpisodeEnd::Terminated,
-            Ok(_) => EpisodeEnd::Truncated,
-            Err(error) => {
-                let end = match &error {
-                    // A number that a fault took away on the way from a sound robot.
-                    EnvError::Diverged { .. } if self.faulted && !self.broken && self.robot_is_finite() => {
-                        EpisodeEnd::RobotLost
-                    }
-                    EnvError::Diverged { .. } | EnvError::Robot(RobotError::NotFinite { .. }) => {
-                        EpisodeEnd::Diverged
-                    }
-                    EnvError::Robot(_) | EnvError::Safety(_) => EpisodeEnd::RobotLost,
-                    _ => return Err(error.into()),
-                };
-                record.failure = Some(error.to_string());
-                record.success = false;
-                record.success_secs = None;
-                end
+            // What a loop does depends on all that it has seen: each episode has one of its own.
+            Kind::Driven(stage) => {
+                let (record, trace) = stage.run(episode, seeds, interrupt)?;
+                Ok((record, trace, None))
             }
-        };
-        let mut trace = Trace { ticks: Table::default(), steps };
-        if let Some((shared, signals, period_secs)) = &self.env.tap {
-            let mut tapped = shared.lock();
-            record.safety.violations = tapped.violations;
-            let values = std::mem::take(&mut tapped.rows);
-            trace.ticks = Table { period_secs: *period_secs, signals: signals.clone(), values };
         }
-        record.trace = trace.hash();
-        Ok((record, trace))
     }
 }
 
-fn panic_words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
-}
-
-fn step_signals(spec: &EnvSpec) -> Vec<String> {
+/// Names of what is recorded of an env step.
+pub fn step_signals(spec: &EnvSpec) -> Vec<String> {
     let actions = spec.action.iter().map(|f| format!("action/{}", f.name));
     let observations = spec.observation.iter().map(|f| format!("observation/{}", f.name));
     actions.chain(observations).chain(["reward".to_owned()]).collect()

@@ -42,6 +42,7 @@ pub fn junit(report: &SuiteReport) -> Result<String, quick_junit::SerializeError
             case.add_property(Property::new(name, value));
         }
         let mut out = scenario.reasons.clone();
+        out.extend(scenario.drives());
         out.extend(scenario.notes.iter().map(|n| format!("note: {n}")));
         case.set_system_out(out.join("\n"));
         suite.add_test_case(case);

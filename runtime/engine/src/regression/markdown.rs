@@ -36,6 +36,9 @@ pub fn terminal(report: &SuiteReport) -> String {
         for reason in &scenario.reasons {
             let _ = writeln!(text, "  {reason}");
         }
+        if let Some(drives) = scenario.drives() {
+            let _ = writeln!(text, "  {drives}");
+        }
         for note in blessing_lines(scenario) {
             let _ = writeln!(text, "  {note}");
         }
@@ -89,8 +92,8 @@ pub fn markdown(report: &SuiteReport) -> String {
     text += "\n<details><summary>Seeds, hashes, statistics</summary>\n\n";
     for scenario in &report.scenarios {
         let _ = writeln!(text, "* **{}**: {}", escape(&scenario.name), escape(&made_of(scenario)));
-        let statistics = scenario.statistics.as_ref().map(statistics_words);
-        for line in statistics.iter().chain(&scenario.notes) {
+        let said = [scenario.drives(), scenario.statistics.as_ref().map(statistics_words)];
+        for line in said.iter().flatten().chain(&scenario.notes) {
             let _ = writeln!(text, "  * {}", escape(line));
         }
     }

@@ -2,8 +2,11 @@
 //!
 //! A scenario is a world, a policy, seeds and faults. Its episodes run through the same safety chain as everything else, and are compared
 //! with a golden file or with a baseline policy at one of three levels ([`LevelConfig`]). The verdict is one of four ([`Verdict`]),
-//! and a single limit violation makes it *regressed* whatever else.
+//! and a single limit violation makes it *regressed* whatever else. Episodes are a task's, as in training, or drives through the control
+//! loop with its modes and stops ([`ControlLoopConfig`]).
 
+mod drive;
+mod driven;
 mod episode;
 mod golden;
 mod junit;
@@ -13,12 +16,14 @@ mod pictures;
 mod runner;
 mod scenario;
 mod statistics;
+mod stepped;
 mod suite;
 mod tap;
 mod tolerance;
 mod trace;
 mod verdict;
 
+pub use drive::{ControlLoopConfig, DriveEnd, DriveRecord, DriveSummary, ModeChange, MustEndConfig, Periods};
 pub use episode::{EpisodeEnd, EpisodeRecord, Stage};
 pub use golden::{FORMAT, GoldenDamage, Provenance, Recorded, short};
 pub use junit::junit;

@@ -79,6 +79,7 @@ fn section(s: &ScenarioReport, pictures: &Pictures) -> Result<Markup, EngineErro
             h2 { span.badge.(class(s.verdict)) { (s.verdict.words().to_lowercase()) } (s.name) }
             @for reason in &s.reasons { p.notice.(class(s.verdict)) { (reason) } }
             @for line in blessing_lines(s) { p.notice { (line) } }
+            @if let Some(drives) = s.drives() { p { (drives) } }
             @if let Some(statistics) = &s.statistics {
                 div.wide { (intervals(&proportions(s))) }
                 p.soft.small { (statistics_words(statistics)) }

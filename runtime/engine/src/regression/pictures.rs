@@ -4,7 +4,7 @@
 
 use surefoot_core::{Frame, RobotState};
 
-use super::episode::{EpisodeRecord, Stage};
+use super::episode::EpisodeRecord;
 use super::golden::Recorded;
 use super::runner::{Episodes, Role, episode_seeds};
 use super::scenario::{Parts, Scenario};
@@ -81,11 +81,13 @@ impl Evidences {
         let mut pictures = Pictures::default();
         if let Some((seed, divergence, golden, now)) = self.diverged {
             // Of the action that a step begins with: what comes of it is seen at the step's end.
-            let ticks = now.ticks.rows().min(golden.ticks.rows());
-            let per_step = ticks / now.steps.rows().min(golden.steps.rows()).max(1);
-            let parts_at = divergence
-                .as_ref()
-                .map_or(0, |d| if d.unit == "tick" { d.at } else { (d.at + 1) * per_step });
+            let (ticks, steps) = (&now.ticks, &now.steps);
+            let tick = |step: usize| {
+                let secs = steps.begins_secs + step as f64 * steps.period_secs;
+                (secs / ticks.period_secs).round() as usize
+            };
+            let parts_at =
+                divergence.as_ref().map_or(0, |d| if d.unit == "tick" { d.at } else { tick(d.at + 1) });
             let last = golden.ticks.rows().max(now.ticks.rows()).saturating_sub(1);
             let parts_at = parts_at.min(last);
             let mut moments =
@@ -103,8 +105,8 @@ impl Evidences {
         }
         for (episode, seed) in self.lost {
             let end = |role: Role, parts: &dyn Parts| -> Result<Option<Frame>, EngineError> {
-                let mut stage = Stage::new(parts, &scenario.faults)?;
-                let (_, trace) = stage.run(episode, episode_seeds(scenario, role, episode), interrupt)?;
+                let stage = scenario.stage(parts)?;
+                let (_, trace, _) = stage.run(episode, episode_seeds(scenario, role, episode), interrupt)?;
                 let last = trace.ticks.rows().saturating_sub(1);
                 Ok(state_at(&trace.ticks, last).and_then(|s| draw(parts, seed, &s)))
             };

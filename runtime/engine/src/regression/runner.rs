@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use surefoot_core::{ScheduledFault, Stream};
+use surefoot_core::Stream;
 
 use super::episode::{EpisodeEnd, EpisodeRecord, Stage};
 use super::golden::Recorded;
@@ -121,7 +121,7 @@ impl Runner<'_> {
             None => {
                 let seeds: Vec<(usize, EpisodeSeeds)> =
                     (first..first + count).map(|i| (i, episode_seeds(scenario, role, i))).collect();
-                let ran = run_block(side, &scenario.faults, &seeds, stages, self.interrupt)?;
+                let ran = run_block(scenario, side, &seeds, stages, self.interrupt)?;
                 for (record, trace) in &ran {
                     if record.end == EpisodeEnd::Diverged {
                         self.dump_last_states(&scenario.name, role, record, trace)?;
@@ -269,8 +269,8 @@ pub fn episode_seeds(scenario: &Scenario, role: Role, episode: usize) -> Episode
 
 /// Runs episodes on as many threads as there are stages. The first error by place is the one that is told.
 fn run_block(
+    scenario: &Scenario,
     side: &Side,
-    faults: &[ScheduledFault],
     seeds: &[(usize, EpisodeSeeds)],
     Stages(stages): &mut Stages,
     interrupt: &Interrupt,
@@ -282,11 +282,15 @@ fn run_block(
             let i = next.fetch_add(1, Ordering::Relaxed);
             seeds.get(i).map(|s| (i, *s))
         } {
-            let ran = match stage.take().filter(|s| !s.is_broken()) {
+            let ran = match stage.take() {
                 Some(ready) => Ok(ready),
-                None => Stage::new(&*side.parts, faults),
+                None => scenario.stage(&*side.parts),
             }
-            .and_then(|ready| stage.insert(ready).run(episode, seeds, interrupt));
+            .and_then(|ready| ready.run(episode, seeds, interrupt));
+            let ran = ran.map(|(record, trace, again)| {
+                *stage = again;
+                (record, trace)
+            });
             let failed = ran.is_err();
             if let Some(place) = results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(i) {
                 *place = Some(ran);

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{Env, EnvSpec, Policy, ScheduledFault, Stream};
 
+use super::drive::ControlLoopConfig;
+use super::episode::Stage;
 use super::golden::Provenance;
 use super::tolerance::ToleranceConfig;
 use crate::{EngineError, EpisodeSeeds};
@@ -175,8 +177,20 @@ pub struct Scenario {
     pub seeds: SeedsConfig,
     /// What goes wrong in each of them.
     pub faults: Vec<ScheduledFault>,
+    /// Through the control loop, where not as in training.
+    pub control_loop: Option<ControlLoopConfig>,
     /// What is judged.
     pub now: Side,
     /// What it is compared with; the golden file where absent.
     pub baseline: Option<Side>,
+}
+
+impl Scenario {
+    /// What an episode of one side is run on.
+    ///
+    /// # Errors
+    /// When a world or a policy cannot be built.
+    pub fn stage(&self, parts: &dyn Parts) -> Result<Stage, EngineError> {
+        Stage::new(parts, &self.faults, self.control_loop.as_ref())
+    }
 }

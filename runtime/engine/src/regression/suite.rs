@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::episode::{EpisodeEnd, EpisodeRecord, Stage};
+use super::drive::MustEndConfig;
+use super::episode::{EpisodeEnd, EpisodeRecord};
 use super::golden::{Recorded, short};
 use super::pictures::{Evidences, Pictures};
 use super::runner::{BLOCK, Episodes, Role, Runner, blocks};
@@ -45,9 +46,9 @@ pub fn check(scenario: &Scenario) -> Result<(), EngineError> {
         found: why,
     };
     // Whatever a world, its faults or a policy have against each other is said here.
-    let stage = Stage::new(&*scenario.now.parts, &scenario.faults)?;
+    let stage = scenario.stage(&*scenario.now.parts)?;
     if let Some(baseline) = &scenario.baseline {
-        let baseline = Stage::new(&*baseline.parts, &scenario.faults)?;
+        let baseline = scenario.stage(&*baseline.parts)?;
         if let Some(difference) = baseline.spec().first_difference(stage.spec()) {
             return Err(refuse("baseline", difference.to_string()));
         }
@@ -242,6 +243,10 @@ impl<'a> Judging<'a> {
             );
             self.report.say(Verdict::Regressed, why);
         }
+        let must_end = self.scenario.control_loop.as_ref().and_then(|c| c.must_end.as_ref());
+        if let Some(why) = must_end.and_then(|must_end| not_ended_as_they_must(must_end, &episodes)) {
+            self.report.say(Verdict::Regressed, why);
+        }
         self.report.now = Some(summary);
     }
 
@@ -423,6 +428,19 @@ impl<'a> Judging<'a> {
     }
 }
 
+/// How many drives did not end as they must, and the first of them.
+fn not_ended_as_they_must(must_end: &MustEndConfig, episodes: &[&EpisodeRecord]) -> Option<String> {
+    let broken = |e: &&&EpisodeRecord| e.drive.as_ref().and_then(|drive| must_end.broken_by(drive));
+    let count = episodes.iter().filter(|e| broken(e).is_some()).count();
+    let (first, why) = episodes.iter().find_map(|e| Some((e, broken(&e)?)))?;
+    Some(format!(
+        "{count} of {} drives did not end as they must, the first is episode {} (seed {}): {why}",
+        episodes.len(),
+        first.episode,
+        first.seed
+    ))
+}
+
 /// An episode that is another one.
 pub struct Different {
     /// Its place in both.
@@ -448,12 +466,18 @@ fn differences(
             let failure = failure.as_ref().map_or(String::new(), |f| format!(" ({f})"));
             format!("{end:?}{}{failure}", if *success { ", solved" } else { "" }).to_lowercase()
         };
-        let why = match &divergence {
-            Some(d) => d.words(),
-            None if outcome(old) != outcome(new) => {
+        let modes = match (&old.drive, &new.drive) {
+            (Some(old), Some(new)) => old.first_difference(new, bands.is_none()),
+            _ => None,
+        };
+        let why = match (&modes, &divergence) {
+            (Some(modes), None) => format!("episode {index}: {modes}"),
+            (Some(modes), Some(d)) => format!("{}; {modes}", d.words()),
+            (None, Some(d)) => d.words(),
+            (None, None) if outcome(old) != outcome(new) => {
                 format!("episode {index}: golden {}, now {}", outcome(old), outcome(new))
             }
-            None => continue,
+            (None, None) => continue,
         };
         found.push((Different { index, divergence }, why));
     }

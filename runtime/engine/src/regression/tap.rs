@@ -6,34 +6,80 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::{LimitMonitor, SafeCommand};
 use surefoot_core::{
-    Env, EnvError, FaultyRobot, Frame, GuardedRobot, Marker, Robot, RobotContract, RobotEnv, RobotError,
-    RobotState, ScheduledFault, Stamp, World,
+    Env, EnvError, FaultyRobot, Frame, GuardedRobot, Marker, Robot, RobotContract, RobotError, RobotState,
+    ScheduledFault, Stamp, Task, World,
 };
+
+use super::trace::Table;
 
 /// What a tap has seen since the last reset.
 #[derive(Debug, Default)]
-pub struct Tapped {
+struct Tapped {
     /// `[ticks, signals]`.
-    pub rows: Vec<f32>,
+    rows: Vec<f32>,
+    /// Rows.
+    ticks: usize,
+    /// The row of the first command that reached the robot.
+    first_command: Option<usize>,
+    /// Limit violations at the robot itself.
+    violations: u64,
+    /// Where the next episode's faults come from.
+    fault_seed: u64,
+}
+
+/// What a tap has seen of an episode.
+pub struct SeenTicks {
+    /// A row for each control tick.
+    pub table: Table,
+    /// The row of the first command that reached the robot.
+    pub first_command: Option<usize>,
     /// Limit violations at the robot itself.
     pub violations: u64,
-    /// Where the next episode's faults come from.
-    pub fault_seed: u64,
 }
 
 /// The record, from both sides.
 #[derive(Clone, Debug, Default)]
-pub struct Shared(Arc<Mutex<Tapped>>);
+struct Shared(Arc<Mutex<Tapped>>);
 
 impl Shared {
     /// The record. A thread that panicked with it left whole rows.
-    pub fn lock(&self) -> MutexGuard<'_, Tapped> {
+    fn lock(&self) -> MutexGuard<'_, Tapped> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What a tap has to tell, for whoever runs the episode.
+#[derive(Clone, Debug)]
+pub struct TickRecord {
+    shared: Shared,
+    /// Names in a row.
+    pub signals: Vec<String>,
+    /// Control period, s.
+    pub period_secs: f64,
+}
+
+impl TickRecord {
+    /// Says where the next episode's faults come from; it begins with the world's reset.
+    pub fn begin(&self, fault_seed: u64) {
+        self.shared.lock().fault_seed = fault_seed;
+    }
+
+    /// Whether the robot itself is one of numbers, whatever a link makes of it.
+    pub fn robot_is_finite(&self) -> bool {
+        self.shared.lock().rows.iter().rev().take(self.signals.len()).all(|x| x.is_finite())
+    }
+
+    /// The episode that has ended.
+    pub fn take(&self) -> SeenTicks {
+        let mut tapped = self.shared.lock();
+        let (values, signals) = (std::mem::take(&mut tapped.rows), self.signals.clone());
+        let table = Table { begins_secs: 0.0, period_secs: self.period_secs, signals, values };
+        SeenTicks { table, first_command: tapped.first_command, violations: tapped.violations }
+    }
+}
+
 /// Names of what a tap records in a row.
-pub fn signals(contract: &RobotContract) -> Vec<String> {
+fn signals(contract: &RobotContract) -> Vec<String> {
     let joints = || contract.joints.iter().map(|j| j.name.as_str());
     joints()
         .map(|j| format!("position/{j}"))
@@ -47,6 +93,8 @@ pub fn signals(contract: &RobotContract) -> Vec<String> {
 struct Tap {
     world: Box<dyn World>,
     monitor: LimitMonitor,
+    /// Counted before the first command.
+    before_command: u64,
     tracking_tolerance: f64,
     state: RobotState,
     shared: Shared,
@@ -59,7 +107,8 @@ impl Tap {
             .safety_chain()
             .map_err(|e| EnvError::Build { env: contract.name.clone(), reason: e.to_string() })?;
         let monitor = LimitMonitor::new(chain.limits(), contract.control_secs());
-        Ok(Self { monitor, tracking_tolerance, state: RobotState::zeros(contract), shared, world })
+        let state = RobotState::zeros(contract);
+        Ok(Self { monitor, before_command: 0, tracking_tolerance, state, shared, world })
     }
 
     /// A tick has gone by: its record, whether the world is still one of numbers or not.
@@ -67,7 +116,8 @@ impl Tap {
         let read = self.world.read(&mut self.state).map(drop);
         self.monitor.observe_measured(&self.state.position, self.tracking_tolerance);
         let mut shared = self.shared.lock();
-        shared.violations = self.monitor.counts().violations;
+        shared.violations = self.before_command + self.monitor.counts().violations;
+        shared.ticks += 1;
         let RobotState { position, velocity, channels } = &self.state;
         let state = position.iter().chain(velocity).chain(channels).copied();
         shared.rows.extend(state.chain((0..position.len()).map(command)).map(|x| x as f32));
@@ -85,6 +135,17 @@ impl Robot for Tap {
     }
 
     fn write(&mut self, command: SafeCommand<'_>) -> Result<(), RobotError> {
+        let first = {
+            let mut shared = self.shared.lock();
+            let (tick, first) = (shared.ticks, shared.first_command.is_none());
+            shared.first_command.get_or_insert(tick);
+            first
+        };
+        if first {
+            // Commands begin where the robot stands then, which need not be where it was put.
+            self.before_command = self.monitor.counts().violations;
+            self.monitor.arm(&self.state.position);
+        }
         self.monitor.observe(&command);
         let set_points = if command.effort().is_empty() { command.position() } else { command.effort() };
         let set_points = set_points.to_vec();
@@ -117,9 +178,9 @@ impl World for Tap {
         self.world.reset(initial)?;
         self.world.read(&mut self.state)?;
         self.monitor.arm(&self.state.position);
+        self.before_command = 0;
         let mut shared = self.shared.lock();
-        shared.rows.clear();
-        shared.violations = 0;
+        *shared = Tapped { fault_seed: shared.fault_seed, ..Tapped::default() };
         Ok(())
     }
 
@@ -176,8 +237,27 @@ impl World for Faulted {
 pub struct TappedEnv {
     /// The environment.
     pub env: Box<dyn Env>,
-    /// Its record, the names in a row of it, and its control period, s.
-    pub tap: Option<(Shared, Vec<String>, f64)>,
+    /// Its record.
+    pub ticks: Option<TickRecord>,
+}
+
+/// A task and its robot, which is listened to.
+pub struct TappedRobot {
+    /// What is to be done.
+    pub task: Box<dyn Task>,
+    /// The robot, with faults on the link to it where there are any.
+    pub world: Box<dyn World>,
+    /// Its record.
+    pub ticks: TickRecord,
+}
+
+/// What stands on the robot's own side of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RobotSide {
+    /// A filter and a watchdog where there are faults and motion is what is commanded, nothing otherwise.
+    AsFaulted,
+    /// A filter and a watchdog in any case, as a robot has that a control loop drives.
+    Guarded,
 }
 
 /// Puts a tap, and faults behind a filter and a watchdog of the robot's own side, between an environment and its robot.
@@ -185,36 +265,62 @@ pub struct TappedEnv {
 /// # Errors
 /// When there are faults and no robot, or faults that it cannot have.
 pub fn tapped(env: Box<dyn Env>, faults: &[ScheduledFault]) -> Result<TappedEnv, EnvError> {
-    let name = env.spec().name.clone();
-    let build = |reason: String| EnvError::Build { env: name.clone(), reason };
-    let tolerance = env.tracking_tolerance();
-    let Some(tolerance) = tolerance else {
+    let Some(tracking_tolerance) = env.tracking_tolerance() else {
         return match faults {
-            [] => Ok(TappedEnv { env, tap: None }),
-            _ => Err(build("faults: expected a world with a robot, found one without".into())),
+            [] => Ok(TappedEnv { env, ticks: None }),
+            _ => Err(no_robot(&env.spec().name, "faults")),
         };
     };
-    let Some((task, world)) = env.into_robot() else {
-        return Err(build("it has limits and no robot".into()));
+    let mut ticks = None;
+    let env = env.around_robot(&mut |world| {
+        let (world, record) = tapped_world(world, tracking_tolerance, faults, RobotSide::AsFaulted)?;
+        ticks = Some(record);
+        Ok(world)
+    })?;
+    Ok(TappedEnv { env, ticks })
+}
+
+/// Takes an environment apart and puts a tap between its task and its robot with a filter and a watchdog of its own, and faults around them.
+///
+/// # Errors
+/// When there is no robot, or faults that it cannot have.
+pub fn tapped_robot(env: Box<dyn Env>, faults: &[ScheduledFault]) -> Result<TappedRobot, EnvError> {
+    let name = env.spec().name.clone();
+    let tracking_tolerance = env.tracking_tolerance();
+    let Some(((task, world), tracking_tolerance)) = env.into_robot().zip(tracking_tolerance) else {
+        return Err(no_robot(&name, "control_loop"));
     };
+    let (world, ticks) = tapped_world(world, tracking_tolerance, faults, RobotSide::Guarded)?;
+    Ok(TappedRobot { task, world, ticks })
+}
+
+fn no_robot(env: &str, key: &str) -> EnvError {
+    let reason = format!("{key}: expected a world with a robot, found one without");
+    EnvError::Build { env: env.to_owned(), reason }
+}
+
+fn tapped_world(
+    world: Box<dyn World>,
+    tracking_tolerance: f64,
+    faults: &[ScheduledFault],
+    side: RobotSide,
+) -> Result<(Box<dyn World>, TickRecord), EnvError> {
     let contract = world.contract().clone();
+    let build = |reason: String| EnvError::Build { env: contract.name.clone(), reason };
     for (i, fault) in faults.iter().enumerate() {
         fault.check(contract.joints.len()).map_err(|why| build(format!("faults[{i}]: {why}")))?;
     }
     let shared = Shared::default();
-    let tap = Tap::new(world, tolerance, shared.clone())?;
-    let world: Box<dyn World> = if faults.is_empty() {
-        Box::new(tap)
-    } else {
-        // What reaches a robot over a bad link goes through its own filter, where motion is what is commanded.
-        let robot: Box<dyn World> = match contract.command {
-            CommandKind::Motion => {
-                Box::new(GuardedRobot::new(Box::new(tap), tolerance).map_err(|e| build(e.to_string()))?)
-            }
-            CommandKind::Effort => Box::new(tap),
-        };
-        Box::new(Faulted { robot: FaultyRobot::new(robot, faults.to_vec(), 0), shared: shared.clone() })
-    };
-    let env = Box::new(RobotEnv::new(task, world, tolerance)?);
-    Ok(TappedEnv { env, tap: Some((shared, signals(&contract), contract.control_secs())) })
+    let mut world: Box<dyn World> = Box::new(Tap::new(world, tracking_tolerance, shared.clone())?);
+    // What reaches a robot over a bad link goes through its own filter, where motion is what is commanded.
+    let guarded = side == RobotSide::Guarded || !faults.is_empty();
+    if guarded && contract.command == CommandKind::Motion {
+        world = Box::new(GuardedRobot::new(world, tracking_tolerance).map_err(|e| build(e.to_string()))?);
+    }
+    if !faults.is_empty() {
+        let robot = FaultyRobot::new(world, faults.to_vec(), 0);
+        world = Box::new(Faulted { robot, shared: shared.clone() });
+    }
+    let ticks = TickRecord { shared, signals: signals(&contract), period_secs: contract.control_secs() };
+    Ok((world, ticks))
 }

@@ -12,6 +12,7 @@ use surefoot_core::{
 
 use super::tap::tapped;
 use super::*;
+use crate::control::Cause;
 use crate::{EngineError, Interrupt};
 
 const ARM: &str = "name = \"arm\"\ncontrol_hz = 50.0\npolicy_hz = 10.0
@@ -24,6 +25,7 @@ const STEPS: usize = 20;
 enum Trouble {
     No,
     Nan,
+    Diverged,
     Panic,
     Leap,
     /// The elbow is a little elsewhere.
@@ -50,6 +52,10 @@ impl Robot for Troubled {
             match self.trouble {
                 Trouble::No | Trouble::Drawn => {}
                 Trouble::Nan => state.velocity[1] = f64::NAN,
+                Trouble::Diverged => {
+                    let (what, before) = ("position of joint elbow".into(), "nothing".into());
+                    return Err(RobotError::Diverged { robot: "arm".into(), secs: 0.6, what, before });
+                }
                 Trouble::Panic => panic!("the broad phase has lost a body"),
                 Trouble::Leap => state.position[1] = 1.5,
                 Trouble::Off(by) => state.position[1] += by,
@@ -130,6 +136,7 @@ fn suite(level: LevelConfig, trouble: Trouble, episodes: usize, golden: &Path) -
         level,
         seeds: SeedsConfig { seed: 1, episodes },
         faults: Vec::new(),
+        control_loop: None,
         now: side(trouble).0,
         baseline: None,
     };
@@ -217,6 +224,7 @@ fn a_world_that_explodes_says_which_joint_and_leaves_its_last_states() {
     judge(&suite(exact(), Trouble::No, 2, &golden), &directory.path().join("a"), true);
     for (trouble, words) in [
         (Trouble::Nan, "velocity of joint elbow is NaN"),
+        (Trouble::Diverged, "position of joint elbow is not finite"),
         (Trouble::Panic, "the broad phase has lost a body"),
     ] {
         let to = directory.path().join(words);
@@ -260,5 +268,127 @@ fn worlds_are_drawn_for_each_episode_behind_a_tap_and_behind_faults() {
         let [one, two] = [1, 2].map(|seed| first(&mut *tapped, seed));
         assert_ne!(one, two);
         assert_eq!([one, two], [1, 2].map(|seed| first(&mut *plain, seed)));
+    }
+}
+
+/// Both joints, slowly, always the same way.
+struct Steady;
+
+impl Policy for Steady {
+    fn slots(&self) -> usize {
+        1
+    }
+    fn reset(&mut self, _: usize, _: ResetScope, _: u64) {}
+    fn act(&mut self, _: Rows<'_>, _: ActMode, mut actions: RowsMut<'_>) -> Result<(), PolicyError> {
+        actions.row(0).copy_from_slice(&[0.4, -0.4]);
+        Ok(())
+    }
+}
+
+struct SteadyArm(Arm);
+
+impl Parts for SteadyArm {
+    fn env(&self) -> Result<Box<dyn Env>, EngineError> {
+        self.0.env()
+    }
+    fn policy(&self, _: &EnvSpec) -> Result<Box<dyn Policy>, EngineError> {
+        Ok(Box::new(Steady))
+    }
+}
+
+/// Two drives of the arm through its control loop.
+fn drives(faults: Vec<ScheduledFault>, control_loop: ControlLoopConfig, golden: &Path) -> Suite {
+    let mut suite = suite(exact(), Trouble::No, 2, golden);
+    let scenario = &mut suite.scenarios[0];
+    let built = Arc::new(AtomicUsize::new(0));
+    scenario.now.parts = Box::new(SteadyArm(Arm { trouble: Trouble::No, built }));
+    (scenario.faults, scenario.control_loop) = (faults, Some(control_loop));
+    suite
+}
+
+const FROZEN: ScheduledFault = ScheduledFault { from: 60, until: 400, fault: Fault::FrozenObservations };
+const STOPPED: MustEndConfig = MustEndConfig {
+    end: DriveEnd::ProtectiveStop,
+    cause: Some(Cause::TrackingError),
+    within_ticks: Some(20),
+    at_rest_within_ticks: Some(25),
+};
+
+#[test]
+fn a_drive_that_a_fault_stops_is_judged_by_how_the_loop_stopped_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (golden, at) = (directory.path().join("golden"), |name: &str| directory.path().join(name));
+    let stopped = ControlLoopConfig { must_end: Some(STOPPED), ..ControlLoopConfig::default() };
+    let suite = |control_loop: &ControlLoopConfig| drives(vec![FROZEN], control_loop.clone(), &golden);
+    let (blessed, _) = judge(&suite(&stopped), &at("a"), true);
+    assert_eq!(blessed.blessing, Some(Blessing::New), "{blessed:?}");
+    let (same, _) = judge(&suite(&stopped), &at("b"), false);
+    assert_eq!((same.verdict, same.reasons.as_slice()), (Verdict::Passed, &[][..]));
+    let now = same.now.unwrap();
+    let drives = now.drives.unwrap();
+    assert_eq!(drives.ends.keys().collect::<Vec<_>>(), ["protective_stop by tracking_error"]);
+    let (reaction, rest) = (drives.reaction_ticks.unwrap()[1], drives.rest_ticks.unwrap()[1]);
+    // 0.1 rad at 0.4 rad/s is 13 periods, and five in a row above that; braking from there takes two.
+    assert!((15..21).contains(&reaction) && (reaction..reaction + 5).contains(&rest), "{reaction} {rest}");
+    assert_eq!((now.safety.violations, now.solved.successes, now.lost), (0, 0, 0));
+
+    // A loop that reacts later is another one, and not what the suite asks for.
+    let mut slack = stopped.clone();
+    slack.control.max_tracking_error = 0.15;
+    let (later, _) = judge(&suite(&slack), &at("c"), false);
+    assert_eq!((later.verdict, later.differing), (Verdict::Regressed, 2));
+    let said = later.reasons.join("; ");
+    assert!(said.contains("a reaction within 20 control periods of the fault, found after"), "{said}");
+    assert!(said.contains("the control loop: golden braking (protective_stop) by tracking_error"), "{said}");
+    let (refused, _) = judge(&suite(&slack), &at("d"), true);
+    assert!(matches!(refused.blessing, Some(Blessing::Refused(_))), "{refused:?}");
+    // Where nothing is asked for, it can be made golden.
+    let (blessed, _) = judge(&suite(&ControlLoopConfig { must_end: None, ..slack }), &at("e"), true);
+    assert!(
+        matches!(&blessed.blessing, Some(Blessing::Changed(lines)) if lines[0].contains("control loop")),
+        "{blessed:?}"
+    );
+}
+
+#[test]
+fn drives_end_by_their_task_or_in_the_mode_that_the_trouble_leads_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let silence = |from, until| ControlLoopConfig {
+        silent_policy: vec![Periods { from, until }],
+        ..ControlLoopConfig::default()
+    };
+    let fault = |from, fault| vec![ScheduledFault { from, until: 400, fault }];
+    for (name, faults, control_loop, end) in [
+        ("undisturbed", Vec::new(), ControlLoopConfig::default(), "task"),
+        ("short silence", Vec::new(), silence(60, 66), "task"),
+        ("silence", Vec::new(), silence(60, 400), "holding by policy_late"),
+        ("silent from the start", Vec::new(), silence(0, 400), "holding by policy_late"),
+        ("lost", fault(60, Fault::Lost), ControlLoopConfig::default(), "fault by observation_stale"),
+        ("never seen", fault(0, Fault::LostReads), ControlLoopConfig::default(), "not_ready"),
+    ] {
+        let (report, _) = judge(&drives(faults, control_loop, &at("golden")), &at(name), true);
+        let now = report.now.unwrap();
+        let drives = now.drives.unwrap();
+        assert_eq!(drives.ends, [(end.to_owned(), 2)].into_iter().collect(), "{name}");
+        assert_eq!(now.safety.violations, 0, "{name}");
+        let steps = now.steps;
+        assert_eq!(steps == STEPS as f64, end == "task", "{name}: {steps} steps");
+        assert_eq!(now.lost, if name == "lost" { 2 } else { 0 }, "{name}");
+    }
+}
+
+#[test]
+fn a_world_that_explodes_in_a_drive_diverged() {
+    let directory = tempfile::tempdir().unwrap();
+    for (trouble, words) in
+        [(Trouble::Panic, "the broad phase has lost a body"), (Trouble::Nan, "velocity/elbow is NaN")]
+    {
+        let mut arms = drives(Vec::new(), ControlLoopConfig::default(), &directory.path().join("golden"));
+        let built = Arc::new(AtomicUsize::new(0));
+        arms.scenarios[0].now.parts = Box::new(SteadyArm(Arm { trouble, built }));
+        let (report, _) = judge(&arms, &directory.path().join(words.replace('/', " ")), true);
+        assert_eq!((report.verdict, report.now.unwrap().diverged), (Verdict::Regressed, 2));
+        assert!(report.reasons[0].contains(words), "{:?}", report.reasons);
     }
 }

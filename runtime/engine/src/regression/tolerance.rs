@@ -149,7 +149,8 @@ fn parting(
     now: &Table,
     bands: Option<&ToleranceConfig>,
 ) -> Option<Divergence> {
-    let secs = |row: usize| (row as f64 + shift) * golden.period_secs.max(now.period_secs);
+    let begins = golden.begins_secs.min(now.begins_secs);
+    let secs = |row: usize| begins + (row as f64 + shift) * golden.period_secs.max(now.period_secs);
     let looked_at = |signal: &str| actions.is_none_or(|only| signal.starts_with("action/") == only);
     let divergence = |at, signal: String, golden: f64, now: f64, allowed, signals| Divergence {
         episode,

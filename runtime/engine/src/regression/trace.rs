@@ -5,7 +5,7 @@
 //! | table | a row for each | signals |
 //! |---|---|---|
 //! | ticks (worlds with a robot) | control period | `position/JOINT`, `velocity/JOINT`, `channel/NAME`, `command/JOINT` |
-//! | steps | env step | `action/NAME` (executed), `observation/NAME` (what followed), `reward` |
+//! | steps | env step; of a drive, where a control loop drives | `action/NAME` (executed), `observation/NAME` (what followed), `reward` |
 //!
 //! The file is columns: each number XORed with the one above it, byte by byte of the numbers, deflated.
 
@@ -23,6 +23,8 @@ const MAX_NUMBERS: usize = 1 << 28;
 /// Signals in rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
+    /// When the first row begins, s of the episode.
+    pub begins_secs: f64,
     /// Time between two rows, s.
     pub period_secs: f64,
     /// Names.
@@ -87,9 +89,16 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TableHeader {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    begins_secs: f64,
     period_secs: f64,
     signals: Vec<String>,
     rows: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(secs: &f64) -> bool {
+    *secs == 0.0
 }
 
 /// Why a file of traces cannot be read.
@@ -114,6 +123,7 @@ fn damage(what: &'static str, expected: impl Into<String>, found: impl Into<Stri
 /// What the encoder says.
 pub fn encode(traces: &[Trace]) -> std::io::Result<Vec<u8>> {
     let of = |table: &Table| TableHeader {
+        begins_secs: table.begins_secs,
         period_secs: table.period_secs,
         signals: table.signals.clone(),
         rows: table.rows(),
@@ -171,7 +181,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Trace>, TraceDamage> {
     }
     let mut planes = planes.as_slice();
     let mut table = |header: TableHeader| {
-        let TableHeader { period_secs, signals, rows } = header;
+        let TableHeader { begins_secs, period_secs, signals, rows } = header;
         let width = signals.len();
         let mut values = vec![0.0; rows * width];
         for signal in 0..width {
@@ -183,7 +193,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Trace>, TraceDamage> {
                 values[row * width + signal] = f32::from_bits(bits);
             }
         }
-        Table { period_secs, signals, values }
+        Table { begins_secs, period_secs, signals, values }
     };
     Ok(header.episodes.into_iter().map(|[t, s]| Trace { ticks: table(t), steps: table(s) }).collect())
 }
@@ -196,6 +206,7 @@ pub(super) mod tests {
 
     pub fn trace(rows: usize, value: impl Fn(usize, usize) -> f32) -> Trace {
         let table = |period_secs, signals: &[&str], rows: usize| Table {
+            begins_secs: 0.0,
             period_secs,
             signals: signals.iter().map(|s| (*s).to_owned()).collect(),
             values: (0..rows * signals.len()).map(|i| value(i / signals.len(), i % signals.len())).collect(),
@@ -212,13 +223,15 @@ pub(super) mod tests {
         #[test]
         fn what_is_read_is_what_was_written_bit_for_bit(bits in prop::collection::vec(any::<u32>(), 90), rows in 0_usize..6) {
             let one = trace(rows, |r, s| f32::from_bits(bits[(r * 3 + s) % 90]));
-            let two = trace(rows / 2, |r, s| (r + s) as f32);
+            let mut two = trace(rows / 2, |r, s| (r + s) as f32);
+            two.steps.begins_secs = 0.3;
             let bytes = encode(&[one.clone(), two.clone()]).unwrap();
             let again = decode(&bytes).unwrap();
             prop_assert_eq!(again.len(), 2);
             for (a, b) in [&one, &two].into_iter().zip(&again) {
                 prop_assert_eq!(a.hash(), b.hash());
                 prop_assert_eq!(&a.ticks.signals, &b.ticks.signals);
+                prop_assert_eq!(a.steps.begins_secs, b.steps.begins_secs);
             }
         }
 

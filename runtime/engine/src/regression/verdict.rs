@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use surefoot_core::safety::SafetyCounts;
 
+use super::drive::DriveSummary;
 use super::episode::{EpisodeEnd, EpisodeRecord};
 use super::golden::Provenance;
 use super::scenario::{LevelConfig, SeedsConfig};
@@ -67,6 +68,9 @@ pub struct Summary {
     pub lost: usize,
     /// Episodes whose world left the realm of numbers.
     pub diverged: usize,
+    /// What control loops did in them, where they drove.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drives: Option<DriveSummary>,
 }
 
 impl Summary {
@@ -88,6 +92,7 @@ impl Summary {
             safety,
             lost: ended(EpisodeEnd::RobotLost),
             diverged: ended(EpisodeEnd::Diverged),
+            drives: DriveSummary::of(episodes),
         }
     }
 }
@@ -145,6 +150,12 @@ impl ScenarioReport {
     pub fn say(&mut self, verdict: Verdict, reason: String) {
         self.verdict = self.verdict.max(verdict);
         self.reasons.push(reason);
+    }
+
+    /// What control loops did in what was judged, in a line, where they drove.
+    #[must_use]
+    pub fn drives(&self) -> Option<String> {
+        self.now.as_ref().and_then(|now| now.drives.as_ref()).map(DriveSummary::line)
     }
 }
 
