@@ -2,6 +2,7 @@
 
 pub mod arm;
 pub mod arm_scene;
+pub mod curriculum;
 pub mod demonstrators;
 pub mod families;
 pub mod kinematics;

@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use rapier3d::pipeline::PhysicsWorld;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use surefoot_core::{AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, Stream, Task, World};
+use surefoot_core::{
+    AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, Stream, Task, TrainingProgress, World,
+};
 
+use crate::curriculum::Curriculum;
 use crate::model::Model;
 use crate::tasks::build_error;
 use crate::world::Handles;
@@ -43,26 +46,6 @@ pub struct Randomisation {
     pub curriculum: Option<Curriculum>,
 }
 
-/// How ranges widen in training: from `start` of their width to all of it, evenly over `env_steps`. A function of the number of env steps
-/// alone, which is part of every checkpoint. Evaluations draw from the whole ranges.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Curriculum {
-    /// Env steps of training, over all phases, after which the ranges are as wide as stated.
-    pub env_steps: u64,
-    /// Share of the width that training begins with, 0 to 1.
-    #[serde(default)]
-    pub start: f64,
-}
-
-impl Curriculum {
-    /// Share of the width after this many env steps.
-    fn share(self, env_steps: u64) -> f64 {
-        let done = env_steps as f64 / self.env_steps.max(1) as f64;
-        self.start + (1.0 - self.start) * done.min(1.0)
-    }
-}
-
 impl Default for Randomisation {
     fn default() -> Self {
         Self {
@@ -86,14 +69,16 @@ impl Randomisation {
         *self == Self::default()
     }
 
-    /// As wide as it is after this many env steps of training; `None`: as stated.
+    /// Share of the stated width that ranges have when training has come so far, where there is a curriculum; `None`: outside of training.
     #[must_use]
-    pub fn after(&self, env_steps: Option<u64>) -> Self {
-        let Some((curriculum, env_steps)) = self.curriculum.zip(env_steps) else { return self.clone() };
-        let share = curriculum.share(env_steps);
-        if share >= 1.0 {
-            return self.clone();
-        }
+    pub fn share(&self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.curriculum.zip(progress).map(|(curriculum, progress)| curriculum.share(&progress))
+    }
+
+    /// As wide as it is when training has come so far; `None`: as stated.
+    #[must_use]
+    pub fn after(&self, progress: Option<TrainingProgress<'_>>) -> Self {
+        let Some(share) = self.share(progress).filter(|share| *share < 1.0) else { return self.clone() };
         // Factors widen from 1, delays and noise from 0.
         let factor = |range: [f64; 2]| range.map(|end| 1.0 + share * (end - 1.0));
         let delay = |range: [usize; 2]| range.map(|end| (share * end as f64).floor() as usize);
@@ -165,12 +150,8 @@ impl Randomisation {
                 return refuse(format!("{key} must not be negative, found {noise}"));
             }
         }
-        if let Some(Curriculum { env_steps, start }) = curriculum
-            && !(*env_steps > 0 && (0.0..=1.0).contains(start))
-        {
-            return refuse(format!(
-                "curriculum must have env_steps above 0 and start between 0 and 1, found {env_steps} and {start}"
-            ));
+        if let Some(Err(what)) = curriculum.as_ref().map(Curriculum::check) {
+            return refuse(what);
         }
         let known = |name: &String| name == "*" || spec.observation.iter().any(|f| f.name == *name);
         if let Some(name) = observation_noise.keys().find(|name| !known(name)) {
@@ -359,10 +340,11 @@ impl Env for VariedEnv {
         self.inner.set_speed_scale(scale)
     }
 
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.ranges = self.stated.after(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.ranges = self.stated.after(progress);
         self.observation_std = Self::observation_std(self.inner.spec(), &self.ranges);
-        self.inner.set_progress(env_steps);
+        self.inner.set_progress(progress);
+        self.stated.share(progress)
     }
 
     fn tracking_tolerance(&self) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use surefoot_core::Env;
+use surefoot_core::{Env, SuccessHistory, TrainingProgress};
 use surefoot_sim::{EnvConfig, EnvContext};
 
 fn build(text: &str) -> Result<Box<dyn Env>, String> {
@@ -131,8 +131,16 @@ fn ranges_that_cannot_be_drawn_are_refused() {
         ("action_noise = -0.1", "action_noise must not be negative"),
         ("observation_noise = { tool = 0.1 }", "no observation is called tool: expected one of tool_x"),
         ("mass = [1.0, 1.0]", "unknown field `mass`"),
-        ("curriculum = { env_steps = 0 }", "curriculum must have env_steps above 0"),
-        ("curriculum = { env_steps = 10, start = 1.5 }", "start between 0 and 1"),
+        (
+            "curriculum = { env_steps = { all_after = 0 } }",
+            "curriculum.env_steps must have all_after above 0",
+        ),
+        ("curriculum = { env_steps = { all_after = 10, start = 1.5 } }", "start between 0 and 1"),
+        ("curriculum = { success = { episodes = 0 } }", "curriculum.success must have 1 to 10000 episodes"),
+        ("curriculum = { success = { widen_at = 0.0 } }", "widen_at above 0"),
+        ("curriculum = { success = { narrow_at = 0.8 } }", "narrow_at from 0 to below widen_at = 0.8"),
+        ("curriculum = { success = { step = 0.0 } }", "step between 0.001 and 1"),
+        ("curriculum = { rate = {} }", "unknown variant `rate`, expected `env_steps` or `success`"),
     ] {
         let error = build(&format!("push randomisation = {{ {settings} }}")).err().unwrap();
         assert!(error.contains(expected), "expected {expected}, found {error}");
@@ -145,10 +153,14 @@ fn a_curriculum_widens_evenly_from_nothing_to_what_is_stated_and_depends_on_env_
     let plain = build("push").unwrap();
     let wide = build(&format!("push randomisation = {{ {stated} }}")).unwrap();
     let widening = || {
-        build(&format!("push randomisation = {{ {stated}, curriculum = {{ env_steps = 1000 }} }}")).unwrap()
+        let curriculum = "curriculum = { env_steps = { all_after = 1000 } }";
+        build(&format!("push randomisation = {{ {stated}, {curriculum} }}")).unwrap()
     };
-    let after = |env: &mut dyn Env, env_steps| {
-        env.set_progress(env_steps);
+    let successes = SuccessHistory::default();
+    let after = |env: &mut dyn Env, env_steps: Option<u64>| {
+        let share =
+            env.set_progress(env_steps.map(|e| TrainingProgress { env_steps: e, successes: &successes }));
+        assert_eq!(share, env_steps.map(|e| (e as f64 / 1000.0).min(1.0)));
         episode(env, 5, 12)
     };
     let [mut plain, mut wide] = [plain, wide];
@@ -163,4 +175,32 @@ fn a_curriculum_widens_evenly_from_nothing_to_what_is_stated_and_depends_on_env_
     // Forward, backward or at once: as in a run that was resumed.
     assert_eq!(after(&mut *env, Some(500)), half);
     assert_eq!(after(&mut *other, Some(500)), half);
+}
+
+#[test]
+fn a_curriculum_by_success_draws_what_the_episodes_so_far_allow_whatever_it_was_told_before() {
+    let stated = "mass_scale = [0.5, 2.0], action_delay_steps = [0, 2], observation_noise = { \"*\" = 0.02 }";
+    let curriculum =
+        "curriculum = { success = { episodes = 4, widen_at = 0.75, narrow_at = 0.25, step = 0.5 } }";
+    let widening = || build(&format!("push randomisation = {{ {stated}, {curriculum} }}")).unwrap();
+    let after = |env: &mut dyn Env, history: &str, share: f64| {
+        let successes: SuccessHistory = history.bytes().map(|b| b == b'+').collect();
+        // However many steps they took.
+        let env_steps = 7 * history.len() as u64;
+        let found = env.set_progress(Some(TrainingProgress { env_steps, successes: &successes }));
+        assert_eq!(found, Some(share), "{history}");
+        episode(env, 5, 12)
+    };
+    let plain = episode(&mut *build("push").unwrap(), 5, 12);
+    let wide = episode(&mut *build(&format!("push randomisation = {{ {stated} }}")).unwrap(), 5, 12);
+    let (mut env, mut other) = (widening(), widening());
+    assert_eq!(after(&mut *env, "", 0.0), plain);
+    let half = after(&mut *env, "++++", 0.5);
+    assert!(half != plain && half != wide);
+    assert_eq!(after(&mut *env, "+++-+++-", 1.0), wide);
+    assert_eq!(after(&mut *env, "+++-+++-----", 0.5), half, "it narrows again");
+    // In another process, told nothing of the way there.
+    assert_eq!(after(&mut *other, "--+-+++", 0.5), half);
+    assert_eq!(other.set_progress(None), None);
+    assert_eq!(episode(&mut *other, 5, 12), wide, "outside of training");
 }

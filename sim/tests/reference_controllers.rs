@@ -350,8 +350,8 @@ fn unusable_configurations_are_refused_by_key() {
         ("quadruped = { forward_m_per_sec = [0.5, -0.5] }", "forward_m_per_sec must be [low, high]"),
         ("quadruped = { fallen_height_m = 0.4 }", "fallen_height_m must be between"),
         (
-            "quadruped = { randomisation = { curriculum = { env_steps = 0 } } }",
-            "curriculum must have env_steps",
+            "quadruped = { randomisation = { curriculum = { env_steps = { all_after = 0 } } } }",
+            "curriculum.env_steps must have all_after",
         ),
     ] {
         let config: EnvConfig = toml::from_str(text).unwrap();

@@ -1,5 +1,6 @@
 //! A run that was interrupted anywhere ends in the same bytes as one that was not.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -47,20 +48,45 @@ fn interrupted_and_resumed_runs_equal_uninterrupted_ones_bit_for_bit() {
 }
 
 #[test]
-fn a_curriculum_goes_on_where_a_run_was_cut() {
+fn a_curriculum_by_env_steps_goes_on_where_a_run_was_cut() {
+    a_curriculum_goes_on_where_a_run_was_cut("env_steps = { all_after = 400 }");
+}
+
+#[test]
+fn a_curriculum_by_success_goes_on_where_a_run_was_cut() {
+    // So easily that the few episodes of a small run widen it.
+    a_curriculum_goes_on_where_a_run_was_cut(
+        "success = { episodes = 2, widen_at = 0.5, narrow_at = 0.0, step = 0.2, start = 0.1 }",
+    );
+}
+
+fn a_curriculum_goes_on_where_a_run_was_cut(curriculum: &str) {
     let workplace = Workplace::new();
     let ranges = "friction_scale = [0.3, 2.0], observation_noise = { \"*\" = 0.01 }";
-    let given = format!("env.push.randomisation={{ {ranges}, curriculum = {{ env_steps = 400 }} }}");
+    let given = format!("env.push.randomisation={{ {ranges}, curriculum = {{ {curriculum} }} }}");
     let wide = format!("env.push.randomisation={{ {ranges} }}");
     let arguments = |given: &str, run: &str, how: &str| {
-        ["train", "tiny.toml", given, "--run-dir", run, how].map(str::to_owned)
+        // Of the places where a puck starts, some are in this goal: some episodes are solved.
+        ["train", "tiny.toml", given, "env.push.goal_size_m=[0.4, 0.6]", "--run-dir", run, how]
+            .map(str::to_owned)
     };
     let train = |given: &str, run: &str| {
         let arguments = arguments(given, run, "--quiet");
         workplace.succeed(&arguments.each_ref().map(String::as_str));
         std::fs::read(workplace.path(run).join("metrics.jsonl")).unwrap()
     };
-    assert_ne!(train(&given, "whole"), train(&wide, "wide"), "it does something");
+    let whole = train(&given, "whole");
+    assert_ne!(whole, train(&wide, "wide"), "it does something");
+    let widths: BTreeSet<String> = String::from_utf8_lossy(&whole)
+        .lines()
+        .filter_map(|line| {
+            serde_json::from_str::<serde_json::Value>(line)
+                .ok()?
+                .get("rollout/randomisation_width")
+                .map(ToString::to_string)
+        })
+        .collect();
+    assert!(widths.len() > 1, "it moves: {widths:?}");
     let cut = arguments(&given, "cut", "--json");
     assert_eq!(interrupt_at(&workplace, &cut.each_ref().map(String::as_str), "stage_started", 3), 130);
     let code = interrupt_at(&workplace, &["resume", "cut", "--json"], "\"evaluated\"", 1);

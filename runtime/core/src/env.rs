@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{EnvSpec, NotAChoice, Outcome, Task, World};
+use crate::{EnvSpec, NotAChoice, Outcome, Task, TrainingProgress, World};
 
 /// Why an environment cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -127,9 +127,11 @@ pub trait Env: Send {
         Err(EnvError::Build { env: self.spec().name.clone(), reason })
     }
 
-    /// Says how far training has come, in env steps, for what widens with it from the next episode on; `None`: all of it, as for everything
-    /// outside of training. An environment without a curriculum has nothing to change.
-    fn set_progress(&mut self, _env_steps: Option<u64>) {}
+    /// Says how far training has come, for what widens with it from the next episode on; `None`: all of it, as for everything outside of
+    /// training. Gives the share of their width that ranges have then, 0 to 1; an environment without a curriculum has none.
+    fn set_progress(&mut self, _progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        None
+    }
 
     /// How far measured positions of its robot may be beyond limits that the commanded ones keep, rad or m; `None` for an
     /// environment without a robot.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{Env, EnvError, EnvSpec, Frame, Outcome};
+use crate::{Env, EnvError, EnvSpec, Frame, Outcome, TrainingProgress};
 
 /// One world's part in a step of several.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +60,9 @@ pub trait EnvBatch: Send {
     fn set_speed_scale(&mut self, scale: f64) -> Result<(), EnvError>;
 
     /// Says to every world how far training has come, see [`Env::set_progress`].
-    fn set_progress(&mut self, _env_steps: Option<u64>) {}
+    fn set_progress(&mut self, _progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        None
+    }
 
     /// What whoever uses these worlds should know, a sentence each.
     fn notes(&self) -> Vec<String> {
@@ -123,8 +125,9 @@ impl EnvBatch for LocalWorlds {
         self.envs.iter_mut().try_for_each(|env| env.set_speed_scale(scale))
     }
 
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.envs.iter_mut().for_each(|env| env.set_progress(env_steps));
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        // They are alike, and so are the shares.
+        self.envs.iter_mut().fold(None, |_, env| env.set_progress(progress))
     }
 
     fn render(&self, world: usize, width: usize, height: usize) -> Option<Frame> {

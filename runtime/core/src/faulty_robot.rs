@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_safety::{HeldCommand, SafeCommand};
 
-use crate::{Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, Stream, World};
+use crate::{
+    Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, Stream, TrainingProgress, World,
+};
 
 /// Samples remembered and commands on their way, at least as many as the longest delay.
 const HISTORY: usize = 64;
@@ -334,8 +336,8 @@ impl<W: World> World for FaultyRobot<W> {
     fn vary(&mut self, seed: u64) {
         self.inner.vary(seed);
     }
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.inner.set_progress(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.inner.set_progress(progress)
     }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {

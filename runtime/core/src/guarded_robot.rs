@@ -12,7 +12,10 @@ use surefoot_safety::braking::velocity_toward;
 use surefoot_safety::{LimitMonitor, SafeCommand, SafetyChain, SafetyCounts};
 
 use crate::clock::MonotonicClock;
-use crate::{ContractError, Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
+use crate::{
+    ContractError, Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, TrainingProgress,
+    World,
+};
 
 /// Nearer to where a command begins than this, rad or m, the robot is there: what is left is rounding.
 const THERE: f64 = 1e-9;
@@ -256,8 +259,8 @@ impl World for GuardedRobot {
     fn vary(&mut self, seed: u64) {
         self.world.vary(seed);
     }
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.world.set_progress(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.world.set_progress(progress)
     }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {

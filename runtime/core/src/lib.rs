@@ -40,6 +40,7 @@ pub mod spec;
 pub mod step;
 pub mod task;
 pub mod task_family;
+pub mod training_progress;
 pub mod transitions;
 pub mod vec_env;
 
@@ -73,5 +74,6 @@ pub use step::{Outcome, StepEnd, StepFigures};
 pub use surefoot_safety as safety;
 pub use task::{Marker, MarkerShape, Task, TaskOutcome};
 pub use task_family::{SourceAlgorithm, TaskFamily};
+pub use training_progress::{SuccessHistory, TrainingProgress};
 pub use transitions::{Beside, Returns, TransitionSource};
 pub use vec_env::VecEnv;

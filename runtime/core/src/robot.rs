@@ -2,7 +2,7 @@
 
 use surefoot_safety::SafeCommand;
 
-use crate::{Frame, Marker, RobotContract};
+use crate::{Frame, Marker, RobotContract, TrainingProgress};
 
 /// When a state was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,8 +141,11 @@ pub trait World: Robot {
     /// Draws what an episode's world is like (masses, friction) from its seed, before [`reset`](Self::reset); most draw nothing. Without a
     /// default, so that what stands around a world cannot forget to pass it on.
     fn vary(&mut self, seed: u64);
-    /// Says how far training has come, in env steps, for what [`vary`](Self::vary) draws wider with it; `None`: all of it.
-    fn set_progress(&mut self, _env_steps: Option<u64>) {}
+    /// Says how far training has come, for what [`vary`](Self::vary) draws wider with it; `None`: all of it. Gives the share of their width that
+    /// ranges have then, 0 to 1; a world without a curriculum has none.
+    fn set_progress(&mut self, _progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        None
+    }
     /// Sets positions, velocities and channels; time starts at zero. The result must not depend on what came before.
     ///
     /// # Errors
@@ -179,8 +182,8 @@ impl<W: World + ?Sized> World for Box<W> {
     fn vary(&mut self, seed: u64) {
         (**self).vary(seed);
     }
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        (**self).set_progress(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        (**self).set_progress(progress)
     }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         (**self).reset(initial)

@@ -5,7 +5,7 @@ use surefoot_safety::{LimitMonitor, SafetyChain, Verdict};
 use crate::env::check_row;
 use crate::{
     ActionDelay, AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Task,
-    World,
+    TrainingProgress, World,
 };
 
 /// `Task` over `World` with a chain that every command goes through.
@@ -173,8 +173,8 @@ impl Env for RobotEnv {
         Ok(self.chain.set_speed_scale(scale)?)
     }
 
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.world.set_progress(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.world.set_progress(progress)
     }
 
     fn tracking_tolerance(&self) -> Option<f64> {

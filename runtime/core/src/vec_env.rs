@@ -2,7 +2,7 @@
 //! in this process and in others.
 
 use crate::env_batch::LocalWorlds;
-use crate::{Env, EnvBatch, EnvError, EnvSpec, Frame, Outcome, WorldStep};
+use crate::{Env, EnvBatch, EnvError, EnvSpec, Frame, Outcome, TrainingProgress, WorldStep};
 
 /// `n` worlds of one spec, with the rows of each one's last step.
 pub struct VecEnv {
@@ -59,8 +59,8 @@ impl VecEnv {
     }
 
     /// Says to every world how far training has come, see [`Env::set_progress`].
-    pub fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.batch.set_progress(env_steps);
+    pub fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.batch.set_progress(progress)
     }
 
     /// Starts an episode in one slot.

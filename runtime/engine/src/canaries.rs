@@ -76,7 +76,7 @@ impl Trainer {
         let acting = Acting { policy, start: &line.start, canary: true };
         let mut driven = Collected::new();
         for round in seeds.chunks(config.episodes_per_round) {
-            driven.extend(self.act(&config, acting, round, interrupt, observer)?);
+            driven.extend(self.act(&config, acting, round, interrupt, observer)?.0);
             let failed = driven.len() - successes(&driven);
             if needed.is_some_and(|needed| failed + needed > episodes) {
                 break;

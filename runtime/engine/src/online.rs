@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{
-    ActMode, Blobs, Episode, PolicyArtifact, PolicyCard, PolicyError, Stream, TransitionSource,
+    ActMode, Blobs, Episode, PolicyArtifact, PolicyCard, PolicyError, Stream, TrainingProgress,
+    TransitionSource,
 };
 use surefoot_safety::SafetyCounts;
 
@@ -117,11 +118,14 @@ impl Trainer {
         let newest = self.newest(&plan, &config)?;
         let policy = newest.as_ref().unwrap_or(&line.acting);
         let acting = Acting { policy, start: &line.start, canary: false };
-        let mut collected = self.act(&config, acting, &seeds, interrupt, observer)?;
+        let (mut collected, width) = self.act(&config, acting, &seeds, interrupt, observer)?;
         for (_, cost) in &mut collected {
             cost.of_another |= newest.is_some();
         }
         let counts = self.book(&plan, &config, &collected, true, observer)?;
+        if let Some(width) = width {
+            self.write_metrics(&[("rollout/randomisation_width".into(), width)])?;
+        }
         self.judge_episodes(&plan, &config, &collected, observer)?;
         if counts != LimitCounts::default() {
             let env_steps = self.state.counters.env_steps;
@@ -152,7 +156,7 @@ impl Trainer {
             .collect()
     }
 
-    /// Training episodes of a policy, inside the limits.
+    /// Training episodes of a policy, inside the limits, and the share of their width that the worlds' ranges had in them.
     pub(crate) fn act(
         &mut self,
         config: &OnlineConfig,
@@ -160,7 +164,7 @@ impl Trainer {
         seeds: &[EpisodeSeeds],
         interrupt: &Interrupt,
         observer: &mut dyn Observer,
-    ) -> Result<Collected, EngineError> {
+    ) -> Result<(Collected, Option<f64>), EngineError> {
         let watch = Stopwatch::start();
         let slots = self.worlds();
         let source = self.stage_plan()?.name;
@@ -180,21 +184,23 @@ impl Trainer {
             trust_region: region
                 .map(|(reference, radius)| TrustRegion { reference: &mut **reference, radius }),
         };
-        let env_steps = self.state.counters.env_steps;
+        let (env_steps, successes) = (self.state.counters.env_steps, self.state.successes.clone());
+        let mut width = None;
         let collected = self.watched(Activity::Collecting, interrupt, observer, |envs, watch| {
             envs.set_speed_scale(speed)?;
-            envs.set_progress(Some(env_steps));
+            width = envs.set_progress(Some(TrainingProgress { env_steps, successes: &successes }));
             let collected = guarded_rollout(envs, &mut *policy, mode, seeds, &source, &mut guard, watch);
             envs.set_progress(None);
             envs.set_speed_scale(1.0)?;
             collected
         })?;
         self.pace.acting_secs += watch.elapsed().as_secs_f64();
-        Ok(collected)
+        Ok((collected, width))
     }
 
     /// Keeps training episodes: replay buffer, counters, metrics, recording. Gives what limits did in them. Updates are owed only
-    /// for episodes that pay: canaries after every block of updates do not, or the two would call for each other without end.
+    /// for episodes that pay: canaries after every block of updates do not, or the two would call for each other without end; nor do they
+    /// say of a curriculum how the policy that learns fares.
     pub(crate) fn book(
         &mut self,
         plan: &StagePlan,
@@ -230,6 +236,9 @@ impl Trainer {
         p.episodes += episodes.len() as u64;
         p.safety.add(&safety);
         p.limits.add(&counts);
+        if pays {
+            episodes.iter().for_each(|e| self.state.successes.push(e.success == Some(true)));
+        }
         let c = &mut self.state.counters;
         c.env_steps += env_steps;
         c.episodes += episodes.len() as u64;

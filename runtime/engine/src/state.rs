@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use surefoot_core::{Metrics, PhaseKind};
+use surefoot_core::{Metrics, PhaseKind, SuccessHistory};
 use surefoot_safety::SafetyCounts;
 
 use crate::evaluation::{EvalConfig, Evaluation};
@@ -175,6 +175,9 @@ pub(crate) struct TrainState {
     pub metrics_bytes: u64,
     /// Rows ever pushed to the replay buffer.
     pub replay_written: u64,
+    /// Whether each training episode of the run was solved, canaries left out.
+    #[serde(default, skip_serializing_if = "SuccessHistory::is_empty")]
+    pub successes: SuccessHistory,
     /// Episodes of actors that were learned from, whole run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fleet_taken: u64,

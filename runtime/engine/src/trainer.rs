@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::clock::Stopwatch;
-use surefoot_core::{Batch, Blobs, EnvError, EnvSpec, Learner, ReplayBuffer, VecEnv};
+use surefoot_core::{Batch, Blobs, EnvError, EnvSpec, Learner, ReplayBuffer, SuccessHistory, VecEnv};
 
 use crate::checkpoint::{Checkpoints, policy_files};
 use crate::demonstrations::{DemonstrationSet, Demonstrations};
@@ -542,6 +542,7 @@ fn fresh(
         best_success: None,
         metrics_bytes: 0,
         replay_written: 0,
+        successes: SuccessHistory::default(),
         fleet_taken: 0,
         saved_learner: LearnerId::Main,
     }

@@ -18,7 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::SafeCommand;
-use surefoot_core::{Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, World};
+use surefoot_core::{
+    Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, TrainingProgress, World,
+};
 
 use crate::model::{JointActuator, Model, ModelError};
 use crate::randomisation::{DrawnPhysics, Randomisation};
@@ -382,8 +384,9 @@ impl World for RapierWorld {
         }
     }
 
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.ranges = self.randomisation.after(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.ranges = self.randomisation.after(progress);
+        self.randomisation.share(progress)
     }
 
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {

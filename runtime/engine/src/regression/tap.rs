@@ -7,7 +7,7 @@ use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::{LimitMonitor, SafeCommand};
 use surefoot_core::{
     Env, EnvError, FaultyRobot, Frame, GuardedRobot, Marker, Robot, RobotContract, RobotError, RobotState,
-    ScheduledFault, Stamp, Task, World,
+    ScheduledFault, Stamp, Task, TrainingProgress, World,
 };
 
 use super::trace::Table;
@@ -171,8 +171,8 @@ impl World for Tap {
     fn vary(&mut self, seed: u64) {
         self.world.vary(seed);
     }
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.world.set_progress(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.world.set_progress(progress)
     }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.world.reset(initial)?;
@@ -220,8 +220,8 @@ impl World for Faulted {
     fn vary(&mut self, seed: u64) {
         self.robot.vary(seed);
     }
-    fn set_progress(&mut self, env_steps: Option<u64>) {
-        self.robot.set_progress(env_steps);
+    fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
+        self.robot.set_progress(progress)
     }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         let seed = self.shared.lock().fault_seed;
