@@ -10,7 +10,7 @@ use rapier3d::pipeline::PhysicsWorld;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_core::{
-    AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, Stream, Task, TrainingProgress, World,
+    AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, Overlay, Stream, Task, TrainingProgress, World,
 };
 
 use crate::curriculum::Curriculum;
@@ -359,6 +359,10 @@ impl Env for VariedEnv {
 
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {
         self.inner.into_robot()
+    }
+
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.inner.set_overlay(overlay);
     }
 
     fn render(&self, width: usize, height: usize) -> Option<Frame> {

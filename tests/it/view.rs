@@ -36,3 +36,37 @@ fn policies_and_demonstrators_are_drawn_side_by_side() {
     }
     assert_eq!(std::fs::read_dir(workplace.path(".")).unwrap().count(), before, "nothing is left behind");
 }
+
+#[test]
+fn contacts_and_limits_are_shown_where_asked_for() {
+    let workplace = Workplace::new();
+    let view = |to: &str, show: &[&str]| {
+        let (page, pictures) = (format!("{to}.html"), to.to_owned());
+        let args = [
+            "view",
+            "demonstrator:door",
+            "--env",
+            "door",
+            "--episodes",
+            "1",
+            "--every",
+            "1000",
+            "--width",
+            "160",
+        ];
+        workplace.succeed(&[&args[..], &["--to", &page, "--pictures", &pictures], show].concat());
+        ["0-0-00000.png", "0-0-00001.png"].map(|name| std::fs::read(workplace.path(to).join(name)).unwrap())
+    };
+    let plain = view("plain", &[]);
+    let contacts = view("contacts", &["--show", "contacts"]);
+    let both = view("both", &["--show", "contacts,limits"]);
+    // At the end the arm holds the door open by the lever.
+    assert!(plain[1] != contacts[1] && plain[0] != contacts[0], "at the start it says that there are none");
+    assert!(view("limits", &["--show", "limits"])[0] == plain[0], "the arm starts far from its limits");
+    assert_eq!(both.len(), 2);
+    workplace.fail(
+        &["view", "demonstrator:door", "--env", "door", "--to", "x.html", "--show", "forces"],
+        2,
+        &["forces", "contacts, limits"],
+    );
+}

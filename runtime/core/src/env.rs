@@ -80,6 +80,15 @@ pub struct Frame {
     pub rgb: Vec<u8>,
 }
 
+/// What a picture shows beside the world itself. Nothing, unless asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// Where bodies push each other, and with what force.
+    pub contacts: bool,
+    /// Joints at a limit of position or velocity: coloured, and by name.
+    pub limits: bool,
+}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({}x{})", self.width, self.height)
@@ -151,6 +160,9 @@ pub trait Env: Send {
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {
         None
     }
+
+    /// Says what pictures show from here on beside the world; a world without contacts or limits has nothing more to show.
+    fn set_overlay(&mut self, _overlay: Overlay) {}
 
     /// Draws the world as it is, `[height, width, 3]`; `None` where there is nothing to see.
     fn render(&self, _width: usize, _height: usize) -> Option<Frame> {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{Env, EnvError, EnvSpec, Frame, Outcome, TrainingProgress};
+use crate::{Env, EnvError, EnvSpec, Frame, Outcome, Overlay, TrainingProgress};
 
 /// One world's part in a step of several.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,9 @@ pub trait EnvBatch: Send {
         Vec::new()
     }
 
+    /// Says what pictures of every world show, see [`Env::set_overlay`].
+    fn set_overlay(&mut self, _overlay: Overlay) {}
+
     /// Draws a world, see [`Env::render`].
     fn render(&self, _world: usize, _width: usize, _height: usize) -> Option<Frame> {
         None
@@ -128,6 +131,10 @@ impl EnvBatch for LocalWorlds {
     fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
         // They are alike, and so are the shares.
         self.envs.iter_mut().fold(None, |_, env| env.set_progress(progress))
+    }
+
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.envs.iter_mut().for_each(|env| env.set_overlay(overlay));
     }
 
     fn render(&self, world: usize, width: usize, height: usize) -> Option<Frame> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use surefoot_safety::{HeldCommand, SafeCommand};
 
 use crate::{
-    Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, Stream, TrainingProgress, World,
+    Frame, Marker, Overlay, Robot, RobotContract, RobotError, RobotState, Stamp, Stream, TrainingProgress,
+    World,
 };
 
 /// Samples remembered and commands on their way, at least as many as the longest delay.
@@ -343,6 +344,10 @@ impl<W: World> World for FaultyRobot<W> {
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         self.restart(self.seed);
         self.inner.reset(initial)
+    }
+
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.inner.set_overlay(overlay);
     }
 
     fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {

@@ -13,8 +13,8 @@ use surefoot_safety::{LimitMonitor, SafeCommand, SafetyChain, SafetyCounts};
 
 use crate::clock::MonotonicClock;
 use crate::{
-    ContractError, Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, TrainingProgress,
-    World,
+    ContractError, Frame, Marker, Overlay, Robot, RobotContract, RobotError, RobotState, Stamp,
+    TrainingProgress, World,
 };
 
 /// Nearer to where a command begins than this, rad or m, the robot is there: what is left is rounding.
@@ -269,6 +269,10 @@ impl World for GuardedRobot {
         self.plan.clear();
         self.missed = 0;
         self.world.read(&mut self.state).map(drop)
+    }
+
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.world.set_overlay(overlay);
     }
 
     fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {

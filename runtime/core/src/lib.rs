@@ -48,7 +48,7 @@ pub use action_delay::ActionDelay;
 pub use batch::Batch;
 pub use contract::{ContractError, RobotContract};
 pub use dataset::{DataError, DatasetMeta, EpisodeRows, EpisodeSink, EpisodeSource};
-pub use env::{AroundWorld, Env, EnvError, Frame, check_row};
+pub use env::{AroundWorld, Env, EnvError, Frame, Overlay, check_row};
 pub use env_batch::{EnvBatch, WorldStep};
 pub use episode::{Episode, EpisodeBuilder};
 pub use faulty_robot::{Fault, FaultyRobot, ScheduledFault};

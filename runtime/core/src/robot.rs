@@ -2,7 +2,7 @@
 
 use surefoot_safety::SafeCommand;
 
-use crate::{Frame, Marker, RobotContract, TrainingProgress};
+use crate::{Frame, Marker, Overlay, RobotContract, TrainingProgress};
 
 /// When a state was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +151,8 @@ pub trait World: Robot {
     /// # Errors
     /// When the state does not fit the world.
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError>;
+    /// Says what pictures show from here on beside the world; a world without contacts or limits has nothing more to show.
+    fn set_overlay(&mut self, _overlay: Overlay) {}
     /// Draws the world and a task's markers in it; `None` where there is nothing to see.
     fn render(&self, _markers: &[Marker], _width: usize, _height: usize) -> Option<Frame> {
         None
@@ -187,6 +189,9 @@ impl<W: World + ?Sized> World for Box<W> {
     }
     fn reset(&mut self, initial: &RobotState) -> Result<(), RobotError> {
         (**self).reset(initial)
+    }
+    fn set_overlay(&mut self, overlay: Overlay) {
+        (**self).set_overlay(overlay);
     }
     fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
         (**self).render(markers, width, height)

@@ -4,8 +4,8 @@ use surefoot_safety::{LimitMonitor, SafetyChain, Verdict};
 
 use crate::env::check_row;
 use crate::{
-    ActionDelay, AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, RobotState, StepEnd, StepFigures, Task,
-    TrainingProgress, World,
+    ActionDelay, AroundWorld, Env, EnvError, EnvSpec, Frame, Outcome, Overlay, RobotState, StepEnd,
+    StepFigures, Task, TrainingProgress, World,
 };
 
 /// `Task` over `World` with a chain that every command goes through.
@@ -189,6 +189,10 @@ impl Env for RobotEnv {
 
     fn into_robot(self: Box<Self>) -> Option<(Box<dyn Task>, Box<dyn World>)> {
         Some((self.task, self.world))
+    }
+
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.world.set_overlay(overlay);
     }
 
     fn render(&self, width: usize, height: usize) -> Option<Frame> {

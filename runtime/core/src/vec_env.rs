@@ -2,7 +2,7 @@
 //! in this process and in others.
 
 use crate::env_batch::LocalWorlds;
-use crate::{Env, EnvBatch, EnvError, EnvSpec, Frame, Outcome, TrainingProgress, WorldStep};
+use crate::{Env, EnvBatch, EnvError, EnvSpec, Frame, Outcome, Overlay, TrainingProgress, WorldStep};
 
 /// `n` worlds of one spec, with the rows of each one's last step.
 pub struct VecEnv {
@@ -61,6 +61,11 @@ impl VecEnv {
     /// Says to every world how far training has come, see [`Env::set_progress`].
     pub fn set_progress(&mut self, progress: Option<TrainingProgress<'_>>) -> Option<f64> {
         self.batch.set_progress(progress)
+    }
+
+    /// Says what pictures of every world show, see [`Env::set_overlay`].
+    pub fn set_overlay(&mut self, overlay: Overlay) {
+        self.batch.set_overlay(overlay);
     }
 
     /// Starts an episode in one slot.

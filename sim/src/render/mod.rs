@@ -2,13 +2,16 @@
 //!
 //! Deterministic: the same world gives the same bytes.
 
+mod overlay;
 pub(crate) mod round_room;
 mod scene;
 mod solid;
+mod text;
 
 use rapier3d::math::Vector;
 use surefoot_core::{Frame, Marker, MarkerShape};
 
+pub(crate) use overlay::{Overlay, Words};
 pub use scene::View;
 pub(crate) use solid::Solid;
 

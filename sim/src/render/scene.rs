@@ -24,6 +24,30 @@ impl Default for View {
     }
 }
 
+impl View {
+    /// Unit vectors of the picture: right, up, forward.
+    fn axes(&self) -> [Vector; 3] {
+        let forward = (Vector::from_array(self.target) - Vector::from_array(self.eye)).normalize();
+        let right = forward.cross(Vector::Z).normalize();
+        [right, right.cross(forward), forward]
+    }
+
+    /// Half the height of the picture at distance 1.
+    fn half_height(&self) -> f32 {
+        (self.field_of_view_rad / 2.0).tan()
+    }
+
+    /// Where a point is seen in a picture, in pixels from its upper left corner; `None` behind the eye.
+    pub(super) fn project(&self, point: Vector, width: usize, height: usize) -> Option<(f32, f32)> {
+        let [x, y, depth] = self.axes().map(|axis| axis.dot(point - Vector::from_array(self.eye)));
+        let half = self.half_height() * depth;
+        let aspect = width as f32 / height.max(1) as f32;
+        let place =
+            (0.5 * (1.0 + x / (half * aspect)) * width as f32, 0.5 * (1.0 - y / half) * height as f32);
+        (depth > 0.0 && place.0.is_finite() && place.1.is_finite()).then_some(place)
+    }
+}
+
 /// Cells of a plane, each with the solids whose ball may cover it.
 struct Grid {
     low: [f32; 2],
@@ -88,10 +112,7 @@ impl Scene {
     /// Gathers everything for pictures of `aspect` (width over height).
     pub fn new(mut solids: Vec<Solid>, markers: &[Marker], view: &View, aspect: f32) -> Self {
         let eye = Vector::from_array(view.eye);
-        let forward = (Vector::from_array(view.target) - eye).normalize();
-        let right = forward.cross(Vector::Z).normalize();
-        let axes = [right, right.cross(forward), forward];
-        let half_height = (view.field_of_view_rad / 2.0).tan();
+        let (axes, half_height) = (view.axes(), view.half_height());
         for marker in markers {
             if let MarkerShape::Ball(radius) = marker.shape {
                 let color = super::linear(marker.rgb.map(|c| f32::from(c) / 255.0));

@@ -235,6 +235,47 @@ impl FreeStart {
     }
 }
 
+/// Two colliders that push each other at a point.
+pub struct Push {
+    /// The first and the second.
+    pub colliders: [ColliderHandle; 2],
+    /// Where each of them is touched, m, world axes.
+    pub at: [Vector; 2],
+    /// What the second one is pushed with, N; the first one is pushed back.
+    pub force: Vector,
+}
+
+/// Looks at every contact of the last physics step that pushes. Friction is that of its last sub-step.
+pub fn each_push(physics: &PhysicsWorld, mut push: impl FnMut(Push)) {
+    let secs = physics.integration_parameters.dt;
+    let substeps = physics.integration_parameters.num_solver_iterations as f32;
+    for pair in physics.narrow_phase.contact_pairs() {
+        let Some(rigid) = pair.rigid() else { continue };
+        for manifold in rigid.solver_manifolds() {
+            let normal = manifold.data.normal;
+            for contact in &manifold.points {
+                let pressing = contact.data.impulse;
+                // Speculative contacts have a distance and do not push.
+                if pressing <= 0.0 && contact.dist > 0.0 {
+                    continue;
+                }
+                // The normal points from the first collider to the second, which is pushed along it.
+                let friction = contact.data.warmstart_tangent_world * substeps;
+                let force = (normal * pressing - friction) / secs;
+                let at = |collider, part: Option<&Pose>, local| {
+                    let pose = physics.colliders.get(collider)?.position();
+                    Some(pose * (part.copied().unwrap_or(Pose::IDENTITY) * local))
+                };
+                let first = at(pair.collider1, manifold.subshape_pos1(), contact.local_p1);
+                let second = at(pair.collider2, manifold.subshape_pos2(), contact.local_p2);
+                if let Some((first, second)) = first.zip(second) {
+                    push(Push { colliders: [pair.collider1, pair.collider2], at: [first, second], force });
+                }
+            }
+        }
+    }
+}
+
 /// What contacts did in the last physics step, by the loader's bodies.
 #[derive(Clone, Debug, Default)]
 pub struct Contacts {
@@ -261,16 +302,15 @@ impl Contacts {
         }
     }
 
-    /// Looks at every contact of the last step. Friction is that of its last sub-step.
+    /// Looks at every contact of the last step.
     pub fn update(&mut self, physics: &PhysicsWorld, handles: &Handles) {
-        let secs = physics.integration_parameters.dt;
-        let substeps = physics.integration_parameters.num_solver_iterations as f32;
-        self.wrench.iter_mut().for_each(|w| w.fill((Vector::ZERO, Vector::ZERO)));
-        self.centers.fill((Vector::ZERO, 0.0));
-        self.touched.iter_mut().for_each(|t| t.fill(false));
-        for (body, root) in self.root.iter().enumerate() {
+        let Self { touched, wrench, root: roots, centers } = self;
+        wrench.iter_mut().for_each(|w| w.fill((Vector::ZERO, Vector::ZERO)));
+        centers.fill((Vector::ZERO, 0.0));
+        touched.iter_mut().for_each(|t| t.fill(false));
+        for (body, root) in roots.iter().enumerate() {
             if let Some(rigid) = handles.bodies[body].and_then(|h| physics.bodies.get(h)) {
-                let (sum, mass) = &mut self.centers[*root];
+                let (sum, mass) = &mut centers[*root];
                 *sum += rigid.center_of_mass() * rigid.mass();
                 *mass += rigid.mass();
             }
@@ -280,38 +320,16 @@ impl Contacts {
                 colliders.iter().position(|c| *c == collider).map(|index| (body, index))
             })
         };
-        for pair in physics.narrow_phase.contact_pairs() {
-            let Some(rigid) = pair.rigid() else { continue };
-            for manifold in rigid.solver_manifolds() {
-                let normal = manifold.data.normal;
-                for contact in &manifold.points {
-                    let push = contact.data.impulse;
-                    // Speculative contacts have a distance and do not push.
-                    if push <= 0.0 && contact.dist > 0.0 {
-                        continue;
-                    }
-                    // The normal points from the first collider to the second, which is pushed along it.
-                    let friction = contact.data.warmstart_tangent_world * substeps;
-                    let force = (normal * push - friction) / secs;
-                    for (collider, sign) in [(pair.collider1, -1.0), (pair.collider2, 1.0)] {
-                        let Some((body, index)) = find(collider) else { continue };
-                        self.touched[body][index] = true;
-                        let Some(at) = physics.colliders.get(collider).map(|c| {
-                            let local = if sign < 0.0 { contact.local_p1 } else { contact.local_p2 };
-                            let part =
-                                if sign < 0.0 { manifold.subshape_pos1() } else { manifold.subshape_pos2() };
-                            c.position() * (part.copied().unwrap_or(Pose::IDENTITY) * local)
-                        }) else {
-                            continue;
-                        };
-                        let (sum, mass) = self.centers[self.root[body]];
-                        let center = if mass > 0.0 { sum / mass } else { Vector::ZERO };
-                        let (f, t) = &mut self.wrench[body][index];
-                        *f += force * sign;
-                        *t += (at - center).cross(force * sign);
-                    }
-                }
+        each_push(physics, |Push { colliders, at, force }| {
+            for ((collider, at), sign) in colliders.into_iter().zip(at).zip([-1.0, 1.0]) {
+                let Some((body, index)) = find(collider) else { continue };
+                touched[body][index] = true;
+                let (sum, mass) = centers[roots[body]];
+                let center = if mass > 0.0 { sum / mass } else { Vector::ZERO };
+                let (f, t) = &mut wrench[body][index];
+                *f += force * sign;
+                *t += (at - center).cross(force * sign);
             }
-        }
+        });
     }
 }

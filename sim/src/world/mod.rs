@@ -7,6 +7,7 @@ mod anchor;
 mod channels;
 mod insert;
 mod last_states;
+mod overlay;
 mod rail;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::SafeCommand;
 use surefoot_core::{
-    Frame, Marker, Robot, RobotContract, RobotError, RobotState, Stamp, TrainingProgress, World,
+    Frame, Marker, Overlay, Robot, RobotContract, RobotError, RobotState, Stamp, TrainingProgress, World,
 };
 
 use crate::model::{JointActuator, Model, ModelError};
@@ -31,6 +32,7 @@ use channels::Contacts;
 pub use channels::Handles;
 use insert::Inserted;
 use last_states::LastStates;
+use overlay::AtLimit;
 
 /// How stiff contacts and joint limits are: a spring and damper of this frequency and damping ratio in place of a wall.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +120,8 @@ pub struct RapierWorld {
     view: View,
     /// The body that the view goes with.
     followed: Option<usize>,
+    /// What pictures show beside the world.
+    overlay: Overlay,
 }
 
 impl RapierWorld {
@@ -167,6 +171,7 @@ impl RapierWorld {
             ticks: 0,
             view: View::default(),
             followed: None,
+            overlay: Overlay::default(),
         };
         world.insert().map_err(|what| world.model.missing("multibody joint", what))?;
         world.start_over();
@@ -199,6 +204,15 @@ impl RapierWorld {
     #[must_use]
     pub fn physics_secs(&self) -> f64 {
         self.contract.control_secs() / self.stepping.steps_per_tick as f64
+    }
+
+    /// Position and velocity of a joint of the contract, rad and rad/s or m and m/s.
+    fn joint_motion(&self, joint: usize) -> Option<(f64, f64)> {
+        let (drive, slot) = self.drives.get(joint).zip(self.joints.get(joint))?;
+        let (multibody, link) = self.physics.multibody_joints.get(slot.handle)?;
+        let link = multibody.link(link)?;
+        let position = f64::from(Self::coordinate(drive, &link.joint().coords())) + drive.reference;
+        Some((position, f64::from(multibody.joint_velocity(link)[0])))
     }
 
     fn coordinate(drive: &JointDrive, coords: &rapier3d::math::SpatialVector) -> f32 {
@@ -322,13 +336,9 @@ impl Robot for RapierWorld {
     }
 
     fn read(&mut self, state: &mut RobotState) -> Result<Stamp, RobotError> {
-        for (i, (drive, slot)) in self.drives.iter().zip(&self.joints).enumerate() {
-            if let Some((multibody, link)) = self.physics.multibody_joints.get(slot.handle)
-                && let Some(link) = multibody.link(link)
-            {
-                state.position[i] =
-                    f64::from(Self::coordinate(drive, &link.joint().coords())) + drive.reference;
-                state.velocity[i] = f64::from(multibody.joint_velocity(link)[0]);
+        for i in 0..self.drives.len() {
+            if let Some(motion) = self.joint_motion(i) {
+                (state.position[i], state.velocity[i]) = motion;
             }
         }
         if self.looks_at_contacts {
@@ -419,9 +429,15 @@ impl World for RapierWorld {
         }
         // A plane is drawn as the view's floor.
         let finite = self.model.drawn().filter(|part| part.shape.as_halfspace().is_none());
+        let at_limits = self.joints_at_limits();
         let solids = finite.filter_map(|part| {
-            let pose = self.physics.bodies.get(self.handles.bodies[part.body]?)?.position();
-            Some(render::Solid::new(part.shape, *pose * part.pose, render::linear(part.rgb)))
+            let handle = self.handles.bodies[part.body]?;
+            let pose = self.physics.bodies.get(handle)?.position();
+            // Coloured is what the joint moves.
+            let moved_by = |(joint, _): &&(usize, AtLimit)| self.joints[*joint].child == handle;
+            let at_limit = at_limits.iter().find(moved_by);
+            let rgb = at_limit.map_or(part.rgb, |(_, at)| at.rgb().map(|c| f32::from(c) / 255.0));
+            Some(render::Solid::new(part.shape, *pose * part.pose, render::linear(rgb)))
         });
         let mut view = self.view;
         if let Some(body) =
@@ -432,6 +448,12 @@ impl World for RapierWorld {
                 view.target[axis] += body.translation()[axis];
             }
         }
-        Some(render::draw(solids.collect(), markers, &view, width, height))
+        let mut frame = render::draw(solids.collect(), markers, &view, width, height);
+        self.paint_overlay(&mut frame, &view, &at_limits);
+        Some(frame)
+    }
+
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.overlay = overlay;
     }
 }

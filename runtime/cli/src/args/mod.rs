@@ -21,7 +21,7 @@ pub use fleet::{ActArgs, LearnArgs, MeetingArgs};
 
 pub use regress::RegressArgs;
 pub use serve_env::ServeEnvArgs;
-pub use view::ViewArgs;
+pub use view::{Shown, ViewArgs};
 
 /// Learn offline, step online, stay within limits.
 ///

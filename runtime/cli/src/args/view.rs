@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Arguments of `view`.
 #[derive(Debug, Args)]
@@ -10,7 +10,8 @@ use clap::Args;
 Whoever acts is a run directory, a checkpoint of one, a directory with policy.json and policy.safetensors, or a scripted demonstrator
 (`demonstrator:NAME`; `surefoot list` has the names). Example:
   surefoot view runs/push-s0-20260203T040506Z demonstrator:push --to push.html
-  surefoot view demonstrator:random --env push --episodes 1 --to random.html --pictures random")]
+  surefoot view demonstrator:random --env push --episodes 1 --to random.html --pictures random
+  surefoot view demonstrator:door --env door --show contacts,limits --to door.html")]
 pub struct ViewArgs {
     /// Who acts: a column each, from the same starts.
     #[arg(required = true, num_args = 1..)]
@@ -33,7 +34,19 @@ pub struct ViewArgs {
     /// Width of a picture, pixels; its height is three quarters of it.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(32..=1920))]
     pub width: u64,
+    /// Show beside the world: contacts with their forces (a line of 4 cm for 1 N, growing with the root), joints at a limit of position or speed.
+    #[arg(long, value_delimiter = ',', value_name = "WHAT")]
+    pub show: Vec<Shown>,
     /// Write each picture into this directory too (PNG); it must not exist.
     #[arg(long)]
     pub pictures: Option<PathBuf>,
+}
+
+/// What pictures show beside the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shown {
+    /// Where bodies push each other, and with what force.
+    Contacts,
+    /// Joints within 1 % of a limit of position (red) or speed (orange), by name.
+    Limits,
 }

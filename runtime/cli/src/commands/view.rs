@@ -5,12 +5,12 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use surefoot_core::{Frame, Policy, PolicyArtifact};
+use surefoot_core::{Frame, Overlay, Policy, PolicyArtifact};
 use surefoot_engine::report::{FilmColumn, films_page};
 use surefoot_engine::{EngineError, EpisodeSeeds, EvalConfig, Interrupt, film};
 use surefoot_sim::{DemonstratorConfig, DemonstratorContext};
 
-use crate::args::ViewArgs;
+use crate::args::{Shown, ViewArgs};
 use crate::commands::eval::{Trained, environment, locate_and_read, read_policy};
 use crate::commands::train::on_interrupt;
 use crate::composition;
@@ -129,6 +129,8 @@ fn watch(
     interrupt: &Interrupt,
 ) -> Result<Vec<surefoot_engine::Film>, Failure> {
     let mut envs = composition::worlds(env, 1)?;
+    let shows = |what| args.show.contains(&what);
+    envs.set_overlay(Overlay { contacts: shows(Shown::Contacts), limits: shows(Shown::Limits) });
     let mut policy: Box<dyn Policy> = match actor {
         Actor::Policy(artifact) => surefoot_policies::load_policy(artifact, 1)?,
         Actor::Demonstrator(config) => {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use surefoot_core::contract::CommandKind;
 use surefoot_core::safety::{LimitMonitor, SafeCommand};
 use surefoot_core::{
-    Env, EnvError, FaultyRobot, Frame, GuardedRobot, Marker, Robot, RobotContract, RobotError, RobotState,
-    ScheduledFault, Stamp, Task, TrainingProgress, World,
+    Env, EnvError, FaultyRobot, Frame, GuardedRobot, Marker, Overlay, Robot, RobotContract, RobotError,
+    RobotState, ScheduledFault, Stamp, Task, TrainingProgress, World,
 };
 
 use super::trace::Table;
@@ -184,6 +184,9 @@ impl World for Tap {
         Ok(())
     }
 
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.world.set_overlay(overlay);
+    }
     fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
         self.world.render(markers, width, height)
     }
@@ -227,6 +230,9 @@ impl World for Faulted {
         let seed = self.shared.lock().fault_seed;
         self.robot.restart(seed);
         self.robot.reset(initial)
+    }
+    fn set_overlay(&mut self, overlay: Overlay) {
+        self.robot.set_overlay(overlay);
     }
     fn render(&self, markers: &[Marker], width: usize, height: usize) -> Option<Frame> {
         self.robot.render(markers, width, height)
