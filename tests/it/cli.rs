@@ -236,6 +236,30 @@ fn a_trained_policy_drives_the_control_loop_the_same_way_every_time() {
 }
 
 #[test]
+fn a_rollout_sets_what_its_control_loop_reacts_to() {
+    let workplace = Workplace::new();
+    workplace.train("run");
+    let rollout = |set: &'static str| ["rollout", "run", "--episodes", "1", "--quiet", set];
+    // No arm is where it is commanded to be to the micrometre.
+    workplace.fail(&rollout("control.max_tracking_error=1e-6"), 3, &["ProtectiveStop", "TrackingError"]);
+    workplace.succeed(&rollout("control.max_tracking_error=0.5"));
+    // How long an episode may be is the environment's, and both can be given.
+    let both =
+        ["rollout", "run", "env.push.max_steps=5", "control.startup_secs=0.5", "--episodes", "1", "--json"];
+    let told = workplace.succeed(&both);
+    let told: serde_json::Value = serde_json::from_str(told.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!(told["evaluation"]["length_mean"], 5.0, "{told}");
+    for (set, words) in [
+        ("control.startup_max_sped=2.0", &["startup_max_sped", "did you mean `startup_max_speed`?"][..]),
+        ("control.startup_max_speed=-1.0", &["control.startup_max_speed", "a positive number", "-1"]),
+        ("control.handover_secs=x", &["control.handover_secs", "expected f64"]),
+        ("robot.x=1", &["robot"]),
+    ] {
+        workplace.fail(&rollout(set), 2, words);
+    }
+}
+
+#[test]
 fn completions_and_schemas_are_printed() {
     let workplace = Workplace::new();
     assert!(workplace.succeed(&["completions", "bash"]).contains("surefoot"));

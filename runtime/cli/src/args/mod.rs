@@ -248,7 +248,7 @@ Examples:
 pub struct RolloutArgs {
     /// A run directory, a checkpoint of one, or a directory with policy.json and policy.safetensors.
     pub policy: PathBuf,
-    /// Overrides of the environment, as in `env.push.max_steps=30`.
+    /// Overrides of the environment and of the control loop, as in `env.push.max_steps=30` and `control.startup_max_speed=2.0`.
     pub overrides: Vec<String>,
     /// Environment, where it cannot be taken from the run's config.
     #[arg(long)]
@@ -280,9 +280,9 @@ pub struct RolloutArgs {
     #[arg(long)]
     pub strict: bool,
     /// Time over which the policy's motion sets in when an episode begins, s. It holds back what a policy tries out in short episodes, and keeps
-    /// the safety chain from having to.
-    #[arg(long, value_name = "SECS", default_value_t = 0.3)]
-    pub handover_secs: f64,
+    /// the safety chain from having to. The default is that of `control.handover_secs`, 0.3.
+    #[arg(long, value_name = "SECS")]
+    pub handover_secs: Option<f64>,
     /// What a policy that learns in context remembers.
     #[command(flatten)]
     pub memory: MemoryArgs,

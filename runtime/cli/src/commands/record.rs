@@ -32,8 +32,8 @@ pub fn run(args: &RecordRobotArgs, output: Output) -> CommandResult {
     // What moves the robot is the person alone.
     let policy = HoldStill::new(&composition::env_spec(&env)?);
     let policy = Versioned { version: 1, policy: Box::new(policy) };
-    let ControlConfig { handover_secs, .. } = ControlConfig::default();
-    let orders = Orders { name: "recorded", seeds: &seeds, goes_on: false, forgets: true, handover_secs };
+    let control = ControlConfig::default();
+    let orders = Orders { name: "recorded", seeds: &seeds, goes_on: false, forgets: true, control };
     let driven = drive(parts, LiveClock::Real, policy, &orders, &interrupt, output)?;
     let DrivenAll { episodes, stopped, gone, end, interrupted, .. } = driven;
     let report = link.report();

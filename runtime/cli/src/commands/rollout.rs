@@ -22,8 +22,8 @@ use crate::ticks::{self, TickRecorder};
 /// Runs the verb.
 pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     check_episodes(args.episodes)?;
-    if !(0.0..=60.0).contains(&args.handover_secs) {
-        return Err(usage(anyhow!("--handover-secs {}: expected 0 to 60", args.handover_secs)));
+    if let Some(secs) = args.handover_secs.filter(|secs| !(0.0..=60.0).contains(secs)) {
+        return Err(usage(anyhow!("--handover-secs {secs}: expected 0 to 60")));
     }
     let attended = args.operator != OperatorInput::None;
     let realtime = args.realtime || args.robot.is_some();
@@ -32,7 +32,8 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     }
     let Trained { artifact, env, eval, policy_dir } = locate_and_read(&args.policy, args.env.as_deref())?;
     let seeds = EvalConfig { episodes: args.episodes, seed: args.seed.unwrap_or(eval.seed) }.seeds();
-    let env = config::env_with(env, &args.overrides)?;
+    let (env, mut control) = config::driven_env_with(env, &args.overrides)?;
+    control.handover_secs = args.handover_secs.unwrap_or(control.handover_secs);
     artifact.card.check(&composition::env_spec(&env)?)?;
     let (policy, in_context) = InContext::load(&artifact, &args.memory)?;
     composition::check_operator(args.operator, args.robot.as_deref())?;
@@ -48,8 +49,7 @@ pub fn run(args: &RolloutArgs, output: Output) -> CommandResult {
     let policy = Versioned { version: 1, policy };
     let goes_on = in_context.as_ref().is_some_and(InContext::goes_on);
     let forgets = args.memory.forget_between_episodes;
-    let orders =
-        Orders { name: "rollout", seeds: &seeds, goes_on, forgets, handover_secs: args.handover_secs };
+    let orders = Orders { name: "rollout", seeds: &seeds, goes_on, forgets, control };
     let driven = drive(parts, clock, policy, &orders, &interrupt, output);
     let link = link.map(|status| status.report());
     if let Some(link) = &link {
@@ -134,8 +134,8 @@ pub struct Orders<'a> {
     pub goes_on: bool,
     /// Whether each episode is a new task to it.
     pub forgets: bool,
-    /// Time over which its motion sets in when an episode begins, s.
-    pub handover_secs: f64,
+    /// What the control loop reacts to.
+    pub control: ControlConfig,
 }
 
 /// Drives one episode for each seed, and brings the robot to rest. To a policy that learns in context they are episodes of one task,
@@ -152,9 +152,8 @@ pub fn drive(
     output: Output,
 ) -> Result<DrivenAll, Failure> {
     let recorded = usize::try_from(parts.recorded).unwrap_or(usize::MAX);
-    let Orders { name, seeds, goes_on, forgets, handover_secs } = orders;
-    let control = ControlConfig { handover_secs: *handover_secs, ..ControlConfig::default() };
-    let config = LiveConfig { clock, control, ..LiveConfig::default() };
+    let Orders { name, seeds, goes_on, forgets, control } = orders;
+    let config = LiveConfig { clock, control: control.clone(), ..LiveConfig::default() };
     let mut session = Session::new(parts, &config, policy)?;
     let (mut episodes, mut ended_by, mut interrupted) = (Vec::new(), Vec::new(), false);
     for (index, seeds) in seeds.iter().enumerate() {

@@ -23,6 +23,7 @@ use anyhow::{Context, anyhow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use surefoot_datasets::{DoneMeans, OpenOptions};
+use surefoot_engine::control::ControlConfig;
 use surefoot_engine::live::LiveClock;
 use surefoot_engine::{
     EvalConfig, MAX_EPISODES, MAX_WORLDS, OfflineConfig, OnlineConfig, PhaseConfig, Schedule, TrainingConfig,
@@ -238,12 +239,7 @@ fn typed<T: serde::de::DeserializeOwned>(
     if overrides.is_empty() {
         return Ok(config);
     }
-    let table = overrides::apply(text, overrides)?;
-    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
-        let path = e.path().to_string();
-        let inner = e.into_inner().to_string();
-        usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
-    })
+    overridden(text, overrides)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,13 +248,36 @@ struct ChosenEnv {
     env: EnvConfig,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrivenEnv {
+    env: EnvConfig,
+    #[serde(default)]
+    control: ControlConfig,
+}
+
+/// An environment and the settings of a control loop that drives its robot, with overrides such as `env.push.max_steps=30` and
+/// `control.startup_max_speed=2.0` put in.
+///
+/// # Errors
+/// `Failure::Usage` with the override's key path.
+pub fn driven_env_with(env: EnvConfig, overrides: &[String]) -> Result<(EnvConfig, ControlConfig), Failure> {
+    let given = DrivenEnv { env, control: ControlConfig::default() };
+    if overrides.is_empty() {
+        return Ok((given.env, given.control));
+    }
+    let DrivenEnv { env, control } = overridden(&toml::to_string(&given)?, overrides)?;
+    control.check("control").map_err(|e| usage(anyhow!("override: {e}")))?;
+    Ok((env, control))
+}
+
 /// An environment by its name, with overrides such as `env.push.max_steps=30`.
 ///
 /// # Errors
 /// `Failure::Usage` with the override's key path.
 pub fn env(name: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
     one_of(name, &EnvConfig::names())?;
-    chosen_env(&format!("[env.{name}]\n"), overrides)
+    overridden::<ChosenEnv>(&format!("[env.{name}]\n"), overrides).map(|chosen| chosen.env)
 }
 
 /// An environment of this process by name, with such overrides put in.
@@ -287,17 +306,17 @@ pub fn env_with(env: EnvConfig, overrides: &[String]) -> Result<EnvConfig, Failu
     if overrides.is_empty() {
         return Ok(env);
     }
-    chosen_env(&toml::to_string(&ChosenEnv { env })?, overrides)
+    overridden::<ChosenEnv>(&toml::to_string(&ChosenEnv { env })?, overrides).map(|chosen| chosen.env)
 }
 
-fn chosen_env(text: &str, overrides: &[String]) -> Result<EnvConfig, Failure> {
+/// A text with overrides put in, as what it is to be.
+fn overridden<T: serde::de::DeserializeOwned>(text: &str, overrides: &[String]) -> Result<T, Failure> {
     let table = overrides::apply(text, overrides)?;
-    let chosen: ChosenEnv = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
+    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| {
         let path = e.path().to_string();
         let inner = e.into_inner().to_string();
         usage(anyhow!("override: at {path}: {}", suggest::with_suggestion(inner.trim())))
-    })?;
-    Ok(chosen.env)
+    })
 }
 
 /// What serde cannot check: everything that is wrong, at once.
