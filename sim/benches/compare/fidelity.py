@@ -74,7 +74,8 @@ def simulate(path, dt, seconds, control, qpos, qvel, hold, integrator=None):
     return np.array(rows), model, round(seconds / dt) / (time.perf_counter() - began)
 
 
-def ours(path, dt, seconds, control, qpos, qvel, substeps, soft):
+def ours(path, dt, seconds, control, qpos, qvel, substeps=1, soft=(), program=None):
+    program = [str(pathlib.Path(program).resolve())] if program else ["cargo", "run", "-q", "-p", "surefoot-sim", "--release", "--example", "fidelity", "--"]
     join = lambda x: ",".join(str(float(v)) for v in x)
     command = [*program, str(path), str(dt), str(seconds), control, str(substeps), join(qpos), join(qvel), *map(str, soft)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=SIM)
@@ -84,14 +85,19 @@ def ours(path, dt, seconds, control, qpos, qvel, substeps, soft):
     return np.array([r["qpos"] + r["qvel"] for r in rows[:-1]]), rows[-1]["physics_steps_per_sec"]
 
 
-def energy_drift(model, rows):
+def energies(model, rows):
+    """Potential and kinetic energy in each row, J, by MuJoCo's mass matrix whoever made the row."""
     model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_ENERGY
     data, parts = mujoco.MjData(model), []
     for row in rows:
         data.qpos[:], data.qvel[:] = row[: model.nq], row[model.nq :]
         mujoco.mj_forward(model, data)
         parts.append(data.energy.copy())
-    parts = np.array(parts)
+    return np.array(parts)
+
+
+def energy_drift(model, rows):
+    parts = energies(model, rows)
     total = parts.sum(axis=1)
     return float(np.abs(total - total[0]).max() / np.ptp(parts, axis=0).max())
 
@@ -101,29 +107,29 @@ def gap(a, b, nq):
     return [float(f"{d[:, :nq].max():.2g}"), float(f"{d[:, nq:].max():.2g}")]
 
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--ours", help="the built example fidelity")
-parser.add_argument("--case", nargs="*")
-parser.add_argument("--substeps", type=int, default=1)
-parser.add_argument("--soft", type=float, nargs="*", default=[], help="contact Hz and ratio, limit Hz and ratio; none: rapier's contacts, hard limits")
-parser.add_argument("--speed", action="store_true")
-args = parser.parse_args()
-program = [args.ours] if args.ours else ["cargo", "run", "-q", "-p", "surefoot-sim", "--release", "--example", "fidelity", "--"]
-RK4, EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER
-for name, (path, dt, seconds, control, qpos, qvel, smooth, *own) in cases().items():
-    if args.case and not any(c in name for c in args.case):
-        continue
-    mine, rate = ours(path, dt, seconds, control, qpos, qvel, args.substeps, args.soft or (own[0] if own else []))
-    if smooth:
-        reference, model, _ = simulate(path, 1e-5, seconds, control, qpos, qvel, dt, RK4)
-        peer, _, peer_rate = simulate(path, dt, seconds, control, qpos, qvel, dt, EULER)
-    else:
-        reference, model, peer_rate = simulate(path, dt, seconds, control, qpos, qvel, dt)
-        peer, _, _ = simulate(path, dt / 4, seconds, control, qpos, qvel, dt)
-    line = {"case": name, "dt": dt, "substeps": args.substeps, "range": gap(reference, reference * 0, model.nq),
-            "ours": gap(mine, reference, model.nq), "mujoco_euler" if smooth else "mujoco_quarter_step": gap(peer, reference, model.nq)}
-    if smooth and control == "none" and "spring" not in name:
-        line["energy"] = {"ours": round(energy_drift(model, mine), 5), "mujoco_euler": round(energy_drift(model, peer), 5)}
-    if args.speed:
-        line["physics_steps_per_sec"] = {"ours": rate, "mujoco_from_python": round(peer_rate)}
-    print(json.dumps(line), flush=True)
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ours", help="the built example fidelity")
+    parser.add_argument("--case", nargs="*")
+    parser.add_argument("--substeps", type=int, default=1)
+    parser.add_argument("--soft", type=float, nargs="*", default=[], help="contact Hz and ratio, limit Hz and ratio; none: rapier's contacts, hard limits")
+    parser.add_argument("--speed", action="store_true")
+    args = parser.parse_args()
+    RK4, EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER
+    for name, (path, dt, seconds, control, qpos, qvel, smooth, *own) in cases().items():
+        if args.case and not any(c in name for c in args.case):
+            continue
+        mine, rate = ours(path, dt, seconds, control, qpos, qvel, args.substeps, args.soft or (own[0] if own else []), args.ours)
+        if smooth:
+            reference, model, _ = simulate(path, 1e-5, seconds, control, qpos, qvel, dt, RK4)
+            peer, _, peer_rate = simulate(path, dt, seconds, control, qpos, qvel, dt, EULER)
+        else:
+            reference, model, peer_rate = simulate(path, dt, seconds, control, qpos, qvel, dt)
+            peer, _, _ = simulate(path, dt / 4, seconds, control, qpos, qvel, dt)
+        line = {"case": name, "dt": dt, "substeps": args.substeps, "range": gap(reference, reference * 0, model.nq),
+                "ours": gap(mine, reference, model.nq), "mujoco_euler" if smooth else "mujoco_quarter_step": gap(peer, reference, model.nq)}
+        if smooth and control == "none" and "spring" not in name:
+            line["energy"] = {"ours": round(energy_drift(model, mine), 5), "mujoco_euler": round(energy_drift(model, peer), 5)}
+        if args.speed:
+            line["physics_steps_per_sec"] = {"ours": rate, "mujoco_from_python": round(peer_rate)}
+        print(json.dumps(line), flush=True)
