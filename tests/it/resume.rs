@@ -66,9 +66,20 @@ fn a_curriculum_goes_on_where_a_run_was_cut(curriculum: &str) {
     let given = format!("env.push.randomisation={{ {ranges}, curriculum = {{ {curriculum} }} }}");
     let wide = format!("env.push.randomisation={{ {ranges} }}");
     let arguments = |given: &str, run: &str, how: &str| {
-        // Of the places where a puck starts, some are in this goal: some episodes are solved.
-        ["train", "tiny.toml", given, "env.push.goal_size_m=[0.4, 0.6]", "--run-dir", run, how]
-            .map(str::to_owned)
+        // The puck starts right before its goal and the tool behind it: a small run solves some episodes, and not all.
+        [
+            "train",
+            "tiny.toml",
+            given,
+            "env.push.goal_size_m=[0.4, 0.46]",
+            "env.push.puck_start_y_m=[-0.01, 0.0]",
+            "env.push.tool_start_y_m=[-0.12, -0.08]",
+            "env.push.max_steps=60",
+            "--run-dir",
+            run,
+            how,
+        ]
+        .map(str::to_owned)
     };
     let train = |given: &str, run: &str| {
         let arguments = arguments(given, run, "--quiet");
