@@ -17,6 +17,9 @@ use surefoot_sim::{EnvConfig, EnvContext};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a thread brings: the returns of its directions, there and back, and what it saw.
+type Tried = Result<(Vec<[f64; 2]>, Seen), Error>;
+
 /// Means and variances of what was seen (Welford 1962).
 #[derive(Clone)]
 struct Seen {
@@ -172,7 +175,7 @@ fn main() -> Result<(), Error> {
             .collect();
         let per_thread = directions.div_ceil(threads);
         let gait_now = &gait;
-        let results: Vec<Result<(Vec<[f64; 2]>, Seen), Error>> = std::thread::scope(|scope| {
+        let results: Vec<Tried> = std::thread::scope(|scope| {
             let jobs = walkers.iter_mut().zip(tries.chunks(per_thread)).map(|(walker, tries)| {
                 scope.spawn(move || {
                     let mut seen = Seen::new(n);

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use surefoot_core::clock::Stopwatch;
 use surefoot_core::{Env, EnvSpec, Policy, Stream};
-use surefoot_engine::regression::{Decision, Evidence, Parts, SeedsConfig, Stage, StatisticalConfig};
+use surefoot_engine::regression::{
+    Decision, EpisodeRecord, Evidence, Parts, SeedsConfig, Stage, StatisticalConfig,
+};
 use surefoot_engine::{EngineError, EpisodeSeeds, Interrupt, wilson_interval};
 use surefoot_sim::demonstrators::reach::ReachDemonstratorConfig;
 use surefoot_sim::{DemonstratorContext, EnvConfig, EnvContext};
@@ -41,8 +43,17 @@ fn compare(shares: [f64; 2], comparisons: u64, episodes: usize, purpose: &str) -
     let (next, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || -> Result<(), EngineError> {
-        let mut stages = [Stage::new(&Reach(shares[0]), &[])?, Stage::new(&Reach(shares[1]), &[])?];
+        let mut stages = [None, None];
         let interrupt = Interrupt::new();
+        let mut run = |which: usize, episode, seeds| -> Result<EpisodeRecord, EngineError> {
+            let stage = match stages[which].take() {
+                Some(stage) => stage,
+                None => Stage::new(&Reach(shares[which]), &[], None)?,
+            };
+            let (record, _, again) = stage.run(episode, seeds, &interrupt)?;
+            stages[which] = again;
+            Ok(record)
+        };
         loop {
             let comparison = next.fetch_add(1, Ordering::Relaxed);
             if comparison >= comparisons {
@@ -53,9 +64,8 @@ fn compare(shares: [f64; 2], comparisons: u64, episodes: usize, purpose: &str) -
             for episode in 0..episodes {
                 let seeds = SeedsConfig { seed, episodes }.of(episode);
                 let other = Stream::new(seeds.noise, "baseline noise", 0).bits();
-                let (baseline, _) =
-                    stages[0].run(episode, EpisodeSeeds { noise: other, ..seeds }, &interrupt)?;
-                let (now, _) = stages[1].run(episode, seeds, &interrupt)?;
+                let baseline = run(0, episode, EpisodeSeeds { noise: other, ..seeds })?;
+                let now = run(1, episode, seeds)?;
                 if evidence.observe(&baseline, &now).is_some() {
                     break;
                 }

@@ -233,7 +233,7 @@ fn last_motion(table: &Table, first: usize) -> Option<u64> {
     let moved = |row: &usize| {
         let (before, now) = (table.row(row - 1), table.row(*row));
         // What is no number is no rest.
-        commands.iter().any(|c| !((now[*c] - before[*c]).abs() <= STILL))
+        !commands.iter().all(|c| (now[*c] - before[*c]).abs() <= STILL)
     };
     let last = (first + 1..table.rows()).rev().find(moved)?;
     // Still moving at the end: never at rest.

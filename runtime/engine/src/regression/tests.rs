@@ -333,7 +333,7 @@ fn a_drive_that_a_fault_stops_is_judged_by_how_the_loop_stopped_it() {
     assert_eq!((now.safety.violations, now.solved.successes, now.lost), (0, 0, 0));
 
     // A loop that reacts later is another one, and not what the suite asks for.
-    let mut slack = stopped.clone();
+    let mut slack = stopped;
     slack.control.max_tracking_error = 0.15;
     let (later, _) = judge(&suite(&slack), &at("c"), false);
     assert_eq!((later.verdict, later.differing), (Verdict::Regressed, 2));
