@@ -36,8 +36,9 @@ fn about_half_of_the_demonstrations_succeed_and_none_breaks_a_limit() {
     // A cheetah runs as far as it comes: see sim/tests/reference_controllers.rs.
     let without_a_goal = ["random", "half_cheetah"];
     for name in DemonstratorConfig::NAMES.iter().filter(|n| !without_a_goal.contains(n)) {
-        // Four seconds of a gait are many steps.
-        let (success, violations) = rate(name, if *name == "quadruped" { 40 } else { 80 });
+        // Seconds of a gait are many steps.
+        let walks = ["quadruped", "hopper", "walker2d"].contains(name);
+        let (success, violations) = rate(name, if walks { 40 } else { 80 });
         assert!((0.45..0.75).contains(&success), "{name}: {success}");
         assert_eq!(violations, 0, "{name}");
     }

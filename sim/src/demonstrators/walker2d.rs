@@ -21,7 +21,8 @@ pub struct Walker2dDemonstratorConfig {
 
 impl Default for Walker2dDemonstratorConfig {
     fn default() -> Self {
-        Self { action_noise: 0.05, failure_share: 0.3 }
+        // It falls of its own in a third of its episodes.
+        Self { action_noise: 0.05, failure_share: 0.1 }
     }
 }
 
