@@ -224,6 +224,9 @@ impl Env for Watermaze {
     }
 
     fn render(&self, width: usize, height: usize) -> Option<Frame> {
+        if width == 0 || height == 0 {
+            return None;
+        }
         let mut pixels = vec![0.0; width * height * 3];
         RoundPool::look(self.stand, [height, width], &mut pixels);
         Some(Frame { width, height, rgb: pixels.into_iter().map(|p| p as u8).collect() })
