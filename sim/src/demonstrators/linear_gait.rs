@@ -32,6 +32,9 @@ pub struct LinearGait {
     pub weights: Vec<Vec<f64>>,
 }
 
+/// Steps within which an episode that fails on purpose lets go.
+const LETS_GO_WITHIN: usize = 400;
+
 /// How an episode is demonstrated.
 #[derive(Clone, Copy, Debug)]
 pub struct GaitManner {
@@ -39,8 +42,6 @@ pub struct GaitManner {
     pub action_noise: f64,
     /// Share of episodes that fail on purpose: it lets go after a while.
     pub failure_share: f64,
-    /// Steps within which it lets go.
-    pub lets_go_within: usize,
 }
 
 impl LinearGait {
@@ -99,7 +100,7 @@ impl Slot {
     fn new(manner: GaitManner, seed: u64) -> Self {
         let mut noise = Stream::new(seed, "linear gait demonstrator", 0);
         let fails = noise.unit() < manner.failure_share;
-        let lets_go_at = if fails { noise.below(manner.lets_go_within) } else { usize::MAX };
+        let lets_go_at = if fails { noise.below(LETS_GO_WITHIN) } else { usize::MAX };
         Self { noise, lets_go_at, step: 0 }
     }
 }
