@@ -58,7 +58,8 @@ mcap: build
     "{{surefoot}}" data convert target/mcap/push.hdf5 --to target/mcap/push.mcap
     cd target/mcap && "{{surefoot}}" train ../../tests/it/tiny.toml --run-dir run --quiet
     "{{surefoot}}" rollout target/mcap/run --episodes 2 --record target/mcap/driven --strict --quiet
-    python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap
+    "{{surefoot}}" view demonstrator:push --env push --episodes 2 --every 10 --width 64 --to target/mcap/push.html --mcap target/mcap/films.mcap
+    python3 datasets/tests/mcap_reads.py target/mcap/push.mcap target/mcap/driven/ticks-0.mcap target/mcap/films.mcap
 
 # An exported policy in onnxruntime, and its weights in numpy (needs Python with onnx, onnxruntime and safetensors)
 export: build

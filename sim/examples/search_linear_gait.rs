@@ -1,11 +1,12 @@
 //! Looks for a linear gait by augmented random search (Mania et al. 2018, arXiv:1803.07055, algorithm 2, "V2-t"):
-//! `search_linear_gait ENV [--iterations N] [--directions N] [--best N] [--rate X] [--noise X] [--steps N] [--seed S] [--threads N] [--to FILE]`.
+//! `search_linear_gait ENV [--iterations N] [--directions N] [--best N] [--rate X] [--noise X] [--steps N] [--seed S] [--threads N] [--from FILE] [--to FILE]`.
 //!
 //! ```text
 //! W <- W + rate / (best std(returns)) sum over the best directions of (return(W + noise d) - return(W - noise d)) d
 //! ```
 //!
 //! The reward for being healthy is not counted, or standing still is the best that is ever found (the paper's "shift").
+//! `--from` goes on with a gait (and its means and spreads, which then stay), its clock's numbers among what is searched for.
 //! Prints a line every ten iterations, and writes the gait that did best on twenty fixed starts.
 #![allow(clippy::print_stdout)]
 
@@ -95,7 +96,8 @@ impl Walker {
                 seen.add(&self.observation[..n]);
             }
             let (observation, action) = (&self.observation, &mut self.action);
-            gait.act(|o| f64::from(observation[o]), |a, value| action[a] = value as f32);
+            let secs = walked.steps as f64 * self.env.spec().step_secs;
+            gait.act(secs, |o| f64::from(observation[o]), |a, value| action[a] = value as f32);
             let outcome = self.env.step(&self.action, &mut self.observation, &mut self.executed)?;
             let healthy = if outcome.end == surefoot_core::StepEnd::Terminated { 0.0 } else { 1.0 };
             walked.total += f64::from(outcome.reward);
@@ -111,7 +113,8 @@ impl Walker {
 
 fn moved(gait: &LinearGait, direction: &[f64], by: f64) -> LinearGait {
     let mut gait = gait.clone();
-    let weights = gait.weights.iter_mut().flatten();
+    let clock = gait.clock.iter_mut().flat_map(|c| c.weights.iter_mut().flatten());
+    let weights = gait.weights.iter_mut().flatten().chain(clock);
     weights.zip(direction).for_each(|(w, d)| *w += by * d);
     gait
 }
@@ -148,7 +151,11 @@ fn main() -> Result<(), Error> {
         mean: vec![0.0; n],
         spread: vec![1.0; n],
         weights: vec![vec![0.0; n]; spec.action_dim()],
+        clock: None,
     };
+    if let Some(file) = given.get("from") {
+        gait = toml::from_str(&std::fs::read_to_string(file)?)?;
+    }
     let mut champion = (f64::NEG_INFINITY, gait.clone());
     for iteration in 0..=iterations {
         if iteration % 10 == 0 {
@@ -165,11 +172,16 @@ fn main() -> Result<(), Error> {
             if total > champion.0 {
                 champion = (total, gait.clone());
                 if let Some(file) = given.get("to") {
-                    std::fs::write(file, written(&name, &champion.1))?;
+                    std::fs::write(
+                        file,
+                        champion.1.written(&format!(
+                            "A linear gait of {name}, found by the example `search_linear_gait`."
+                        )),
+                    )?;
                 }
             }
         }
-        let size = spec.action_dim() * n;
+        let size = spec.action_dim() * (n + if gait.clock.is_some() { 3 } else { 0 });
         let tries: Vec<(Vec<f64>, u64)> = (0..directions)
             .map(|d| ((0..size).map(|_| stream.normal()).collect(), (iteration * directions + d) as u64))
             .collect();
@@ -211,25 +223,10 @@ fn main() -> Result<(), Error> {
         for d in order {
             gait = moved(&gait, &tries[d].0, rate * (pairs[d][0] - pairs[d][1]) / (best as f64 * std));
         }
-        (gait.mean, gait.spread) = (seen.mean.clone(), seen.spread());
+        if !given.contains_key("from") {
+            (gait.mean, gait.spread) = (seen.mean.clone(), seen.spread());
+        }
     }
     println!("{{\"env\":\"{name}\",\"best_return\":{:.1}}}", champion.0);
     Ok(())
-}
-
-/// The file, four digits a number.
-fn written(name: &str, gait: &LinearGait) -> String {
-    let row = |numbers: &[f64]| {
-        let numbers: Vec<String> = numbers.iter().map(|x| format!("{x:.4}")).collect();
-        format!("[{}]", numbers.join(", "))
-    };
-    let names: Vec<String> = gait.observations.iter().map(|name| format!("{name:?}")).collect();
-    let weights: Vec<String> = gait.weights.iter().map(|w| format!("    {},\n", row(w))).collect();
-    format!(
-        "# A linear gait of {name}, found by the example `search_linear_gait`.\nobservations = [{}]\nmean = {}\nspread = {}\nweights = [\n{}]\n",
-        names.join(", "),
-        row(&gait.mean),
-        row(&gait.spread),
-        weights.concat()
-    )
 }

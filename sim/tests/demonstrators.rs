@@ -37,7 +37,7 @@ fn about_half_of_the_demonstrations_succeed_and_none_breaks_a_limit() {
     let without_a_goal = ["random", "half_cheetah"];
     for name in DemonstratorConfig::NAMES.iter().filter(|n| !without_a_goal.contains(n)) {
         // Seconds of a gait are many steps.
-        let walks = ["quadruped", "hopper", "walker2d"].contains(name);
+        let walks = ["quadruped", "hopper", "walker2d", "ant"].contains(name);
         let (success, violations) = rate(name, if walks { 40 } else { 80 });
         assert!((0.45..0.75).contains(&success), "{name}: {success}");
         assert_eq!(violations, 0, "{name}");

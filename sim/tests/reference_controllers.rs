@@ -63,7 +63,7 @@ fn the_reference_controllers_solve_their_tasks_and_random_actions_do_not() {
 /// Standing still is worth 1000 in them, which is where a search ends that counts the reward for being healthy.
 #[test]
 fn the_learned_gaits_are_worth_more_than_standing_still_and_random_actions_fall() {
-    for (name, least) in [("hopper", 2500.0), ("walker2d", 1400.0)] {
+    for (name, least) in [("hopper", 2500.0), ("walker2d", 1400.0), ("ant", 2500.0)] {
         let mut env = build(&format!("{name} = {{}}"));
         let mut gait = controller(&format!("{name} = {{ failure_share = 0.0 }}"), &*env);
         let mut random = controller("random = {}", &*env);

@@ -56,6 +56,17 @@ fn a_suite_goes_on_where_it_was_cut_off_and_compares_what_it_ran() {
     let page = std::fs::read_to_string(workplace.path("out/report.html")).unwrap();
     assert!(page.contains("better than the first in") && !page.contains("NaN"));
 
+    // In two parts, by two processes: the same.
+    for part in ["1/2", "2/2"] {
+        let sharded = ["bench", "suite.toml", "--to", "parts", "--shard", part];
+        assert!(!workplace.path("parts/sharp-tiny-s4").exists());
+        workplace.succeed(&sharded);
+        assert!(!workplace.path("parts/comparison.json").exists());
+    }
+    workplace.succeed(&["bench", "suite.toml", "--to", "parts", "--report-only"]);
+    assert_eq!(std::fs::read(workplace.path("parts/comparison.json")).unwrap(), json);
+    workplace.fail(&["bench", "suite.toml", "--shard", "3/2"], 2, &["expected i/n"]);
+
     let other = ["bench", "suite.toml", "--to", "out", "eval.episodes=11"];
     workplace.fail(&other, 2, &["sharp-tiny-s3", "other settings", "--to"]);
     let broken = SUITE.replace("seeds = [3, 4]", "seeds = [3, 3]");

@@ -70,3 +70,17 @@ fn contacts_and_limits_are_shown_where_asked_for() {
         &["forces", "contacts, limits"],
     );
 }
+
+#[test]
+fn pictures_are_messages_that_other_viewers_play() {
+    let workplace = Workplace::new();
+    let args = ["view", "demonstrator:push", "demonstrator:random", "--env", "push", "--episodes", "2"];
+    let more = ["--every", "20", "--width", "64", "--to", "page.html", "--mcap", "films.mcap"];
+    workplace.succeed(&[&args[..], &more].concat());
+    let (metadata, end) = surefoot_datasets::mcap::metadata(&workplace.path("films.mcap")).unwrap();
+    assert!(matches!(end, surefoot_datasets::streams::LogEnd::Whole), "{end:?}");
+    assert!(metadata.iter().any(|m| m.name == "surefoot.view"));
+    // Nothing is written over.
+    workplace.fail(&[&args[..], &["--to", "new.html", "--mcap", "films.mcap"]].concat(), 1, &["films.mcap"]);
+    assert!(!workplace.path("new.html").exists());
+}

@@ -211,6 +211,36 @@ pub fn outer_product(factors: &[f32], row: &[f32], out: &mut [f32]) {
     dispatch((factors, row, out), body);
 }
 
+/// `[rows, columns]` to `[columns, rows]`, square by square, so that both stay in the processor's cache.
+pub fn transpose(x: &[f32], [rows, columns]: [usize; 2], out: &mut [f32]) {
+    const SIDE: usize = 16;
+    #[inline(always)]
+    fn body((x, [rows, columns], out): (&[f32], [usize; 2], &mut [f32])) {
+        let mut square = [[0.0_f32; SIDE]; SIDE];
+        for top in (0..rows).step_by(SIDE) {
+            let height = SIDE.min(rows - top);
+            for left in (0..columns).step_by(SIDE) {
+                let width = SIDE.min(columns - left);
+                for (row, to) in square.iter_mut().enumerate().take(height) {
+                    let from = &x[(top + row) * columns + left..][..width];
+                    // Of a size that is known, it is one vector.
+                    match from.first_chunk::<SIDE>() {
+                        Some(whole) => *to = *whole,
+                        None => to[..width].copy_from_slice(from),
+                    }
+                }
+                for column in 0..width {
+                    let to = &mut out[(left + column) * rows + top..][..height];
+                    for (to, row) in to.iter_mut().zip(&square) {
+                        *to = row[column];
+                    }
+                }
+            }
+        }
+    }
+    dispatch((x, [rows, columns], out), body);
+}
+
 /// Scale and shift of a layer normalisation, `[dim]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
@@ -342,6 +372,18 @@ mod tests {
             let x: Vec<f32> = (0..n).map(|i| i as f32 - 3.0).collect();
             let expected: f32 = x.iter().map(|x| x * x).sum();
             assert_eq!(sum_of_squares(&x), expected, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_transpose_turns_every_number() {
+        for [rows, columns] in [[1, 1], [3, 40], [40, 3], [16, 32], [33, 17]] {
+            let x: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let mut out = vec![0.0; x.len()];
+            transpose(&x, [rows, columns], &mut out);
+            for (i, found) in out.iter().enumerate() {
+                assert_eq!(*found, x[i % rows * columns + i / rows]);
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::init::uniform;
 use super::kernels;
 use super::params::{Params, Part, transposed};
 use autograd::Graph;
-use passes::{Backward, Trace, WayBack, forward};
+use passes::{Backward, Trace, WayBack, forward, tune_products};
 pub use passes::{NORM_EPSILON, Workspace};
 
 /// Bound of the last layer's initial weights: outputs start near zero.
@@ -204,6 +204,7 @@ impl Mlp {
     /// When the tensor library fails.
     pub fn new(params: &mut Params, start: &Start, name: &str, shape: MlpShape) -> Result<Self> {
         let Start { seed, compute } = start;
+        tune_products();
         let values = shape.initial(*seed, name);
         let theta = params.add(name, shape.parts(name), &values)?;
         Ok(Self { shape, theta, workspace: Arc::default(), halves: false, compute: compute.clone() })

@@ -33,6 +33,7 @@ pub mod run_dir;
 pub mod sampling;
 mod sampling_config;
 pub mod sequential;
+mod shard;
 mod stages;
 mod state;
 mod trainer;
@@ -54,5 +55,6 @@ pub use rollout::{
 };
 pub use run_dir::{RunDir, RunInfo};
 pub use sampling::{BestEpisodesConfig, PrioritizedConfig, ReturnWeightConfig, SamplingConfig};
+pub use shard::Shard;
 pub use state::Counters;
 pub use trainer::{Baseline, TrainEnd, Trainer, TrainerParts, TrainingConfig};

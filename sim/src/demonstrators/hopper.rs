@@ -32,6 +32,7 @@ impl HopperDemonstratorConfig {
     /// When the environment is not `hopper`, or a number is out of range.
     pub fn build(&self, context: &DemonstratorContext) -> Result<Box<dyn Policy>, PolicyError> {
         let Self { action_noise, failure_share } = *self;
-        LinearGait::demonstrator(GAIT, GaitManner { action_noise, failure_share }, context)
+        let manner = GaitManner { action_noise, failure_share, lets_go_within: 400 };
+        LinearGait::demonstrator(GAIT, manner, context)
     }
 }

@@ -1,6 +1,7 @@
 //! Scripted policies that act from observations alone: noisy, and failing for part of their episodes, as people do. One file
 //! and one registry line each.
 
+pub mod ant;
 pub mod cart_pole;
 pub mod door;
 pub mod half_cheetah;
@@ -55,6 +56,8 @@ surefoot_core::registry! {
         Hopper(hopper::HopperDemonstratorConfig) = "hopper",
         /// Walks by one.
         Walker2d(walker2d::Walker2dDemonstratorConfig) = "walker2d",
+        /// Trots by one with a clock.
+        Ant(ant::AntDemonstratorConfig) = "ant",
         /// Acts without a thought, in any environment.
         Random(random::RandomDemonstratorConfig) = "random",
     }

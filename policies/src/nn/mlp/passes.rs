@@ -60,6 +60,15 @@ impl HiddenTrace {
     }
 }
 
+/// Whether the left operand is put in order first, which products with more columns than this many times six do, costs more than it brings at the sizes of our layers:
+/// it lies in the second cache.
+const COLUMNS_UNPACKED: usize = 256;
+
+/// Tells the library of matrix products how large ours are. It is a setting of the whole process, and changes no result.
+pub(super) fn tune_products() {
+    gemm::set_lhs_packing_threshold_single_thread(COLUMNS_UNPACKED);
+}
+
 pub(super) fn product(
     out: &mut [f32],
     [rows, columns]: [usize; 2],
@@ -200,7 +209,12 @@ impl WayBack<'_> {
     /// Of rows `from..to`, block by block.
     fn of_rows(&self, from: usize, to: usize) -> Backward {
         let mut of_theta = self.workspace.take(self.theta.len());
-        of_theta.fill(0.0);
+        for l in self.layers {
+            // The first block's matrix products write where they stand; the rest is summed up from zero.
+            let summed = if l.output == 1 || from == to { l.weight } else { l.bias() };
+            of_theta[summed..l.end()].fill(0.0);
+        }
+        let mut accumulate = Accum::Replace;
         let input = self.layers.first().map_or(0, |l| l.input);
         let mut of_x = self.of_input.then(|| Vec::with_capacity((to - from) * input));
         for (i, block) in self.trace.iter().enumerate() {
@@ -212,7 +226,8 @@ impl WayBack<'_> {
                     .zip(self.layers)
                     .map(|(h, l)| h.rows(begin - i * BLOCK, end - i * BLOCK, l.output))
                     .collect();
-                self.of_block(begin, end, &hidden, &mut of_theta, of_x.as_mut());
+                self.of_block(begin, end, &hidden, accumulate, &mut of_theta, of_x.as_mut());
+                accumulate = Accum::Add;
             }
         }
         Backward { of_theta, of_x }
@@ -223,6 +238,7 @@ impl WayBack<'_> {
         begin: usize,
         end: usize,
         hidden: &[HiddenRows<'_>],
+        accumulate: Accum,
         of_theta: &mut [f32],
         of_x: Option<&mut Vec<f32>>,
     ) {
@@ -252,10 +268,14 @@ impl WayBack<'_> {
             } else {
                 let g = MatRef::from_row_major_slice(&g, n, l.output);
                 let rows = MatRef::from_column_major_slice(from, l.input, n);
-                product(of_weight, [l.input, l.output], Accum::Add, rows, g);
+                product(of_weight, [l.input, l.output], accumulate, rows, g);
                 if !next.is_empty() {
-                    let weight = MatRef::from_column_major_slice(weight, l.output, l.input);
+                    // The product would turn it by single numbers.
+                    let mut turned = workspace.take(weight.len());
+                    kernels::transpose(weight, [l.input, l.output], &mut turned);
+                    let weight = MatRef::from_row_major_slice(&turned, l.output, l.input);
                     product(&mut next, [n, l.input], Accum::Replace, g, weight);
+                    workspace.give(turned);
                 }
             }
             workspace.give(std::mem::replace(&mut g, next));

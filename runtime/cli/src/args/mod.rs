@@ -11,6 +11,7 @@ mod view;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use surefoot_engine::Shard;
 
 pub use collect::{CollectArgs, ListArgs, ListCommand};
 pub use data::{
@@ -208,6 +209,7 @@ pub struct EvalArgs {
 Runs that are finished are taken as they are, interrupted ones go on, so the verb can be called again until it is through.
 Example:
   surefoot bench configs/bench/push_learners.toml --to bench/push
+  surefoot bench configs/bench/push_learners.toml --to bench/push --shard 1/2     beside another with 2/2; then --report-only
   surefoot bench configs/bench/push_learners.toml --to smoke phase.0.offline.updates=200 phase.1.online.env_steps=600")]
 pub struct BenchArgs {
     /// The suite, a TOML file: contenders, seeds, what a score is.
@@ -218,8 +220,11 @@ pub struct BenchArgs {
     #[arg(long)]
     pub to: Option<PathBuf>,
     /// Compare the runs that are finished, and start none.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
     pub report_only: bool,
+    /// Run one of n parts, such as 2/4, and compare nothing: for as many processes as there are cores, or machines.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
 }
 
 /// Arguments of `export`.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use surefoot_engine::regression::Shard;
+use surefoot_engine::Shard;
 
 /// Arguments of `regress`.
 #[derive(Debug, Args)]

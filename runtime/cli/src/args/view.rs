@@ -11,7 +11,8 @@ Whoever acts is a run directory, a checkpoint of one, a directory with policy.js
 (`demonstrator:NAME`; `surefoot list` has the names). Example:
   surefoot view runs/push-s0-20260203T040506Z demonstrator:push --to push.html
   surefoot view demonstrator:random --env push --episodes 1 --to random.html --pictures random
-  surefoot view demonstrator:door --env door --show contacts,limits --to door.html")]
+  surefoot view demonstrator:door --env door --show contacts,limits --to door.html
+  surefoot view demonstrator:ant --env ant --episodes 1 --to ant.html --mcap ant.mcap")]
 pub struct ViewArgs {
     /// Who acts: a column each, from the same starts.
     #[arg(required = true, num_args = 1..)]
@@ -37,6 +38,9 @@ pub struct ViewArgs {
     /// Show beside the world: contacts with their forces (a line of 4 cm for 1 N, growing with the root), joints at a limit of position or speed.
     #[arg(long, value_delimiter = ',', value_name = "WHAT")]
     pub show: Vec<Shown>,
+    /// Write the pictures as ROS 2 messages too, a topic for each policy, for Rerun (`rerun FILE`) or Foxglove; it must not exist.
+    #[arg(long, value_name = "FILE.mcap")]
+    pub mcap: Option<PathBuf>,
     /// Write each picture into this directory too (PNG); it must not exist.
     #[arg(long)]
     pub pictures: Option<PathBuf>,

@@ -21,9 +21,10 @@ pub fn run(args: &BenchArgs, output: Output) -> CommandResult {
     let directory = args.to.clone().unwrap_or_else(|| PathBuf::from("bench").join(&suite.name));
     // All of it is checked before the first run costs time.
     let mut pending = Vec::new();
-    for run in contenders.iter().flat_map(|c| &c.runs) {
+    for (number, run) in contenders.iter().flat_map(|c| &c.runs).enumerate() {
         let path = directory.join(&run.directory);
-        if results(&path, run)?.is_none_or(|r| !r.finished) {
+        let ours = args.shard.is_none_or(|shard| shard.has(number));
+        if ours && results(&path, run)?.is_none_or(|r| !r.finished) {
             no_actors(&run.loaded.config, "learn")?;
             let spec = composition::spec(&run.loaded.config)?;
             Learners::build(&run.loaded.config, &spec)?.check(&run.loaded.config)?;
@@ -37,6 +38,11 @@ pub fn run(args: &BenchArgs, output: Output) -> CommandResult {
             output.note(&format!("run {} of {count}: {}", i + 1, run.directory));
             see_through(run, &path, &interrupt, output)?;
         }
+    }
+    if let Some(shard) = args.shard {
+        let again = "when the others are, call it with --report-only";
+        output.note(&format!("part {} of {} is through; {again}", shard.index, shard.of));
+        return Ok(());
     }
     let comparison =
         Comparison::of(&suite.name, &finished(&contenders, &directory, output)?, suite.comparison)

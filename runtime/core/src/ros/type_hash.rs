@@ -209,6 +209,10 @@ mod tests {
             "geometry_msgs/msg/WrenchStamped",
             "8dc3deaf06b2ab281f9f9a742a8961c328ca7cec16e3fd6586d3a5c83fa78f77",
         ),
+        (
+            "sensor_msgs/msg/CompressedImage",
+            "15640771531571185e2efc8a100baf923961a4d15d5569652e6cb6691e8e371a",
+        ),
         ("sensor_msgs/msg/Joy", "0d356c79cad3401e35ffeb75a96a96e08be3ef896b8b83841d73e890989372c5"),
         (
             "diagnostic_msgs/msg/DiagnosticArray",

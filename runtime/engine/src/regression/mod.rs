@@ -30,7 +30,7 @@ pub use junit::junit;
 pub use markdown::{markdown, terminal};
 pub use page::page;
 pub use pictures::{Picture, Pictures, SignalCurve};
-pub use runner::{BLOCK, Role, Runner, Shard, Told, blocks, roles};
+pub use runner::{BLOCK, Role, Runner, Told, blocks, roles};
 pub use scenario::{
     BitExactConfig, LevelConfig, MetricConfig, NoiseConfig, Parts, Scenario, SeedsConfig, Side,
     StatisticalConfig,

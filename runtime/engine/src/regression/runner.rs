@@ -5,7 +5,6 @@
 //! alone, so the number of threads changes nothing.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,30 +14,10 @@ use super::episode::{EpisodeEnd, EpisodeRecord, Stage};
 use super::golden::Recorded;
 use super::scenario::{LevelConfig, NoiseConfig, Scenario, Side, StatisticalConfig};
 use super::trace::Trace;
-use crate::{EngineError, EpisodeSeeds, Interrupt};
+use crate::{EngineError, EpisodeSeeds, Interrupt, Shard};
 
 /// Episodes that are run, kept and looked at together. Part of what a statistical scenario's result is: it may stop after each.
 pub const BLOCK: usize = 16;
-
-/// One machine's part of a suite: every `of`-th block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// From 1.
-    pub index: usize,
-    /// Machines.
-    pub of: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("{text:?}: expected i/n with i from 1 to n, such as 2/4");
-        let (index, of) = text.split_once('/').ok_or_else(refuse)?;
-        let (index, of) = (index.parse().map_err(|_| refuse())?, of.parse().map_err(|_| refuse())?);
-        if (1..=of).contains(&index) { Ok(Self { index, of }) } else { Err(refuse()) }
-    }
-}
 
 /// The two sides of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +132,7 @@ impl Runner<'_> {
             for role in roles(scenario) {
                 let mut stages = self.stages();
                 for block in 0..blocks(scenario) {
-                    if number % shard.of == shard.index - 1 {
+                    if shard.has(number) {
                         self.block(scenario, role, block, &mut stages)?;
                         mine += 1;
                     }
@@ -316,12 +295,4 @@ fn run_block(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shards_are_read_and_refused() {
-        assert_eq!("2/4".parse(), Ok(Shard { index: 2, of: 4 }));
-        for bad in ["0/4", "5/4", "2", "a/b", "1/0", "-1/3"] {
-            assert!(bad.parse::<Shard>().unwrap_err().contains("expected i/n"), "{bad}");
-        }
-    }
 }

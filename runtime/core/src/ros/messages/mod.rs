@@ -104,7 +104,7 @@ pub use diagnostic_msgs::{DiagnosticArray, DiagnosticStatus, KeyValue};
 pub use geometry_msgs::{
     Point, Pose, PoseStamped, Quaternion, Twist, TwistStamped, Vector3, Wrench, WrenchStamped,
 };
-pub use sensor_msgs::{JointState, Joy};
+pub use sensor_msgs::{CompressedImage, JointState, Joy};
 pub use std_msgs::{
     Bool, Float32, Float32MultiArray, Float64, Float64MultiArray, Header, MultiArrayDimension,
     MultiArrayLayout, String, UInt8,
@@ -121,6 +121,7 @@ macro_rules! definitions {
 
 definitions![
     Bool,
+    CompressedImage,
     ControlTick,
     DiagnosticArray,
     Duration,

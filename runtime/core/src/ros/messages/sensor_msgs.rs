@@ -27,6 +27,27 @@ impl RosMessage for JointState {
 }
 
 message! {
+    /// A picture as a file of its own.
+    CompressedImage {
+        /// When it was taken.
+        header: Header,
+        /// What kind of file: `png`, `jpeg`.
+        format: String,
+        /// The file.
+        data: Vec<u8>,
+    }
+}
+
+impl RosMessage for CompressedImage {
+    definition!(
+        "sensor_msgs/msg/CompressedImage",
+        "std_msgs/Header header\nstring format\nuint8[] data\n",
+        "std_msgs/Header": text!(Header),
+        "builtin_interfaces/Time": text!(Time)
+    );
+}
+
+message! {
     /// A game pad or joystick.
     Joy {
         /// When it was read.

@@ -124,6 +124,7 @@ macro_rules! for_every_message {
         });
         $check(&control_tick());
         $check(&joint_state());
+        $check(&CompressedImage { header: header(), format: "png".into(), data: vec![137, 80, 78, 71, 0] });
         $check(&Joy { header: header(), axes: vec![-1.0, 0.5], buttons: vec![0, 1, 1] });
         $check(&JointTrajectoryPoint { effort: vec![0.5], ..point(20_000_000, &[1.0], &[0.0], &[]) });
         $check(&trajectory());
@@ -260,6 +261,7 @@ proptest! {
         total::<JointCommand>(&bytes);
         total::<Float64MultiArray>(&bytes);
         total::<Joy>(&bytes);
+        total::<CompressedImage>(&bytes);
         total::<DiagnosticArray>(&bytes);
         total::<PoseStamped>(&bytes);
         total::<Bool>(&bytes);

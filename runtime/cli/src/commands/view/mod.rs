@@ -1,7 +1,9 @@
-//! `surefoot view`: what policies do, drawn, as a page.
+//! `surefoot view`: what policies do, drawn, as a page, as pictures and as messages.
+
+mod films_mcap;
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -46,6 +48,7 @@ pub fn run(args: &ViewArgs, output: Output) -> CommandResult {
         }
     }
     let page = NewFile::create(&args.to)?;
+    let messages = args.mcap.as_deref().map(NewFile::create).transpose()?;
     if let Some(directory) = &args.pictures {
         std::fs::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
@@ -79,6 +82,10 @@ pub fn run(args: &ViewArgs, output: Output) -> CommandResult {
     let title = args.policies.join(" beside ");
     let html = films_page(&title, env.name(), &columns, &seeds)?;
     let path = page.write_whole(html.as_bytes())?;
+    if let (Some(file), Some(path)) = (messages, &args.mcap) {
+        films_mcap::write(file, env.name(), &columns, &seeds)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     if output.json() {
         let films = columns.iter().map(|c| {
             let episodes = c.films.iter().map(
@@ -88,7 +95,7 @@ pub fn run(args: &ViewArgs, output: Output) -> CommandResult {
         });
         let columns = films.collect::<Vec<_>>();
         output.value(
-            &serde_json::json!({ "event": "viewed", "env": env.name(), "page": path, "columns": columns }),
+            &serde_json::json!({ "event": "viewed", "env": env.name(), "page": path, "mcap": args.mcap, "columns": columns }),
         );
     } else {
         output.line(&format!("page {}", path.display()));
@@ -151,14 +158,17 @@ fn watch(
 }
 
 fn write_png(frame: &Frame, to: &Path) -> CommandResult {
-    let write = || -> anyhow::Result<()> {
-        let file = BufWriter::new(File::create_new(to)?);
-        let mut encoder = png::Encoder::new(file, u32::try_from(frame.width)?, u32::try_from(frame.height)?);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.write_header()?.write_image_data(&frame.rgb)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", to.display()))?;
-    Ok(())
+    let write = || File::create_new(to)?.write_all(&png_file(frame)?);
+    Ok(write().with_context(|| format!("cannot write {}", to.display()))?)
+}
+
+/// The picture as a PNG file.
+fn png_file(frame: &Frame) -> std::io::Result<Vec<u8>> {
+    let size = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, size(frame.width)?, size(frame.height)?);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header()?.write_image_data(&frame.rgb)?;
+    Ok(file)
 }
