@@ -7,6 +7,7 @@ pub mod demonstrators;
 pub mod families;
 pub mod kinematics;
 pub mod model;
+mod observation_history;
 pub mod randomisation;
 pub mod render;
 pub mod set_point;

@@ -15,11 +15,14 @@ use surefoot_core::{
 
 use crate::curriculum::Curriculum;
 use crate::model::Model;
+use crate::observation_history::RememberingEnv;
 use crate::tasks::build_error;
 use crate::world::Handles;
 
 /// Longest delay, env steps.
 const MAX_DELAY_STEPS: usize = 100;
+/// Longest memory of observations, env steps.
+const MAX_HISTORY_STEPS: usize = 100;
 
 /// What is drawn for every episode. Without this table nothing is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +44,9 @@ pub struct Randomisation {
     pub action_noise: f64,
     /// Standard deviation of noise by name of the observation, in its own unit; `"*"` stands for all that are not named.
     pub observation_noise: BTreeMap<String, f64>,
-    /// Widens all of these in the course of training.
+    /// Steps whose observations stand behind the present one, for a policy that is to tell what was drawn.
+    pub observation_history_steps: usize,
+    /// Widens all of these in the course of training, but the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curriculum: Option<Curriculum>,
 }
@@ -57,6 +62,7 @@ impl Default for Randomisation {
             observation_delay_steps: [0; 2],
             action_noise: 0.0,
             observation_noise: BTreeMap::new(),
+            observation_history_steps: 0,
             curriculum: None,
         }
     }
@@ -91,6 +97,7 @@ impl Randomisation {
             observation_delay_steps: delay(self.observation_delay_steps),
             action_noise: share * self.action_noise,
             observation_noise: self.observation_noise.iter().map(|(k, n)| (k.clone(), share * n)).collect(),
+            observation_history_steps: self.observation_history_steps,
             curriculum: self.curriculum,
         }
     }
@@ -119,6 +126,7 @@ impl Randomisation {
             observation_delay_steps,
             action_noise,
             observation_noise,
+            observation_history_steps,
             curriculum,
         } = self;
         let refuse = |what: String| Err(build_error(&spec.name, format!("randomisation: {what}")));
@@ -143,6 +151,11 @@ impl Randomisation {
                 ));
             }
         }
+        if *observation_history_steps > MAX_HISTORY_STEPS {
+            return refuse(format!(
+                "observation_history_steps must be at most {MAX_HISTORY_STEPS}, found {observation_history_steps}"
+            ));
+        }
         let noises =
             observation_noise.iter().map(|(name, noise)| (format!("observation_noise.{name}"), *noise));
         for (key, noise) in noises.chain([("action_noise".to_owned(), *action_noise)]) {
@@ -161,13 +174,15 @@ impl Randomisation {
         Ok(())
     }
 
-    /// `env` with delays and noise, where any are asked for.
+    /// `env` with delays, noise and history, where any are asked for.
     ///
     /// # Errors
     /// When a number is out of range or names no observation.
     pub fn around(&self, env: Box<dyn Env>) -> Result<Box<dyn Env>, EnvError> {
         self.check(env.spec())?;
-        if self.draws_link() { Ok(Box::new(VariedEnv::new(env, self))) } else { Ok(env) }
+        let env = if self.draws_link() { Box::new(VariedEnv::new(env, self)) } else { env };
+        let steps = self.observation_history_steps;
+        Ok(if steps > 0 { Box::new(RememberingEnv::new(env, steps)) } else { env })
     }
 }
 

@@ -56,6 +56,8 @@ fn a_suite_goes_on_where_it_was_cut_off_and_compares_what_it_ran() {
     let page = std::fs::read_to_string(workplace.path("out/report.html")).unwrap();
     assert!(page.contains("better than the first in") && !page.contains("NaN"));
 
+    let picture = std::fs::read_to_string(workplace.path("out/curves.svg")).unwrap();
+    assert!(picture.starts_with("<svg xmlns=") && picture.contains(">flat</text>"), "{picture}");
     // In two parts, by two processes: the same.
     for part in ["1/2", "2/2"] {
         let sharded = ["bench", "suite.toml", "--to", "parts", "--shard", part];

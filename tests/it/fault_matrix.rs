@@ -234,7 +234,7 @@ impl Cell {
 
     /// A person who sees the robot with their own eyes.
     fn steer(&mut self) {
-        let task = PushConfig::default().task().unwrap();
+        let mut task = PushConfig::default().task().unwrap();
         let mut observation = vec![0.0; task.spec().observation_dim()];
         let state = self.robot.lock().unwrap().inner().state().clone();
         task.observe(&state, &mut observation);

@@ -132,13 +132,13 @@ impl Task for JointVelocityTask {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         for (o, p) in observation.iter_mut().zip(&state.position) {
             *o = *p as f32;
         }
     }
 
-    fn outcome(&self, _: &RobotState, _: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, _: &RobotState, _: &[f32]) -> TaskOutcome {
         TaskOutcome::default()
     }
 }

@@ -151,8 +151,8 @@ impl Env for RobotEnv {
         self.check_finite()?;
         let after = self.chain.state().position;
         self.task.executed(&self.before, after, &self.effort, self.step_secs, executed);
-        self.task.observe(&self.state, observation);
         let judged = self.task.outcome(&self.state, executed);
+        self.task.observe(&self.state, observation);
         let truncated = self.steps >= self.spec().max_steps;
         let now = self.monitor.counts();
         Ok(Outcome {
@@ -262,10 +262,10 @@ mod tests {
             desired[0] = f64::from(action[0]);
         }
         fn executed(&self, _: &[f64], _: &[f64], _: &[f64], _: f64, _action: &mut [f32]) {}
-        fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+        fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
             observation[0] = state.position[0] as f32;
         }
-        fn outcome(&self, _state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+        fn outcome(&mut self, _state: &RobotState, _executed: &[f32]) -> TaskOutcome {
             TaskOutcome::default()
         }
     }

@@ -54,10 +54,11 @@ pub trait Task: Send {
     /// The action that the executed command amounts to. `before` and `after` are the commanded positions around one policy
     /// step of `step_secs`; `effort` is the mean effort written. Writes `[action_dim]`. Runs in control ticks: must not allocate.
     fn executed(&self, before: &[f64], after: &[f64], effort: &[f64], step_secs: f64, action: &mut [f32]);
-    /// Writes the observation, `[observation_dim]`. Runs in control ticks: must not allocate.
-    fn observe(&self, state: &RobotState, observation: &mut [f32]);
-    /// Judges the state after a step in which `executed` was done. Runs in control ticks: must not allocate.
-    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome;
+    /// Writes the observation, `[observation_dim]`. Asked once or more often in a step, always after [`outcome`](Self::outcome) of the step before: what a
+    /// task remembers must not depend on how often. Runs in control ticks: must not allocate.
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]);
+    /// Judges the state after a step in which `executed` was done, once in each step. Runs in control ticks: must not allocate.
+    fn outcome(&mut self, state: &RobotState, executed: &[f32]) -> TaskOutcome;
     /// What to draw of the task in a picture of the world.
     fn markers(&self) -> Vec<Marker> {
         Vec::new()

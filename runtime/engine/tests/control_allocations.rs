@@ -56,10 +56,10 @@ impl Task for Drawing {
     fn executed(&self, before: &[f64], after: &[f64], effort: &[f64], step_secs: f64, action: &mut [f32]) {
         self.0.executed(before, after, effort, step_secs, action);
     }
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         self.0.observe(state, observation);
     }
-    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
         self.0.outcome(state, executed)
     }
 }

@@ -79,11 +79,11 @@ impl Task for Errand {
     fn executed(&self, before: &[f64], after: &[f64], effort: &[f64], step_secs: f64, action: &mut [f32]) {
         self.inner.executed(before, after, effort, step_secs, action);
     }
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let x = state.position[0];
         observation.copy_from_slice(&[x as f32, (self.target - x) as f32, self.asked as f32]);
     }
-    fn outcome(&self, state: &RobotState, _: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _: &[f32]) -> TaskOutcome {
         let far = (self.target - state.position[0]).abs();
         let success = far < 0.02;
         TaskOutcome { reward: -(far + 0.001 * f64::from(self.asked)) as f32, terminated: success, success }

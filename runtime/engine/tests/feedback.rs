@@ -67,10 +67,10 @@ impl Task for Climb {
     fn executed(&self, before: &[f64], after: &[f64], effort: &[f64], step_secs: f64, action: &mut [f32]) {
         self.inner.executed(before, after, effort, step_secs, action);
     }
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         self.inner.observe(state, observation);
     }
-    fn outcome(&self, state: &RobotState, _: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _: &[f32]) -> TaskOutcome {
         let terminated = state.position[0] > self.over_at;
         TaskOutcome { reward: state.position[0] as f32, terminated, success: terminated }
     }

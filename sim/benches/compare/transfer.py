@@ -19,7 +19,15 @@ def gait(path):
     with open(path, "rb") as file:
         file = tomllib.load(file)
     mean, spread, weights = (np.array(file[key]) for key in ("mean", "spread", "weights"))
-    return lambda o: np.clip(weights @ ((o[: len(mean)] - mean) / spread), -1.0, 1.0)
+    clock = file.get("clock", {"hz": 0.0, "weights": np.zeros((len(weights), 3))})
+    swings = np.array(clock["weights"])
+
+    def act(observation, secs):
+        stride = 2 * np.pi * clock["hz"] * secs
+        swing = swings @ [np.sin(stride), np.cos(stride), 1.0]
+        return np.clip(weights @ ((observation[: len(mean)] - mean) / spread) + swing, -1.0, 1.0)
+
+    return act
 
 
 def network(path):
@@ -27,7 +35,7 @@ def network(path):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
-    return lambda o: session.run(["action"], {"observation": np.float32(o)[None]})[0][0]
+    return lambda o, _: session.run(["action"], {"observation": np.float32(o)[None]})[0][0]
 
 
 env_id, path = sys.argv[1:3]
@@ -40,7 +48,8 @@ for seed in range(episodes):
     observation, _ = env.reset(seed=seed)
     total, steps, over = 0.0, 0, False
     while not over:
-        observation, reward, terminated, truncated, _ = env.step(np.float32(act(observation) * scale))
+        action = np.float32(act(observation, steps * env.unwrapped.dt) * scale)
+        observation, reward, terminated, truncated, _ = env.step(action)
         total, steps, over = total + reward, steps + 1, terminated or truncated
     returns.append(total)
     lengths.append(steps)

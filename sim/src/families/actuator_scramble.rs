@@ -306,7 +306,7 @@ impl Task for Scrambled {
         action.copy_from_slice(&self.chosen);
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let goal = goal_pose([state.channels[0], state.channels[1]]);
         let (lacks, rates) = observation.split_at_mut(ACTUATORS);
         for (i, joint) in JOINTS.iter().enumerate() {
@@ -315,7 +315,7 @@ impl Task for Scrambled {
         }
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let tool = self.kinematics.pose(&state.position).translation.vector;
         let miss = tool.metric_distance(&over([state.channels[0], state.channels[1]]));
         TaskOutcome { reward: reward(miss) as f32, terminated: false, success: miss <= SUCCESS_M }

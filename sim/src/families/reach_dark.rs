@@ -223,13 +223,13 @@ impl Task for ReachDark {
         action.copy_from_slice(&self.chosen);
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let at = self.motion.kinematics().pose(&state.position).translation.vector;
         let rate = self.motion.kinematics().velocity(&state.position, &state.velocity);
         observation.copy_from_slice(&[at.x, at.y, rate.x, rate.y].map(|x| x as f32));
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let at = self.motion.kinematics().pose(&state.position).translation.vector;
         let success = (at.x - self.goal[0]).hypot(at.y - self.goal[1]) <= RADIUS_M;
         TaskOutcome { reward: f32::from(u8::from(success)), terminated: false, success }

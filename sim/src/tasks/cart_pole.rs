@@ -155,12 +155,12 @@ impl Task for CartPoleTask {
         action[0] = (effort[0] / self.max_effort) as f32;
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let row = [state.position[0], state.velocity[0], state.position[1], state.velocity[1]];
         observation.copy_from_slice(&row.map(|x| x as f32));
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let c = &self.config;
         let terminated = state.position[1].abs() > c.fall_angle_rad || state.position[0].abs() > c.track_m;
         TaskOutcome { reward: 1.0, terminated, success: !terminated && self.ticks >= self.max_ticks }

@@ -248,7 +248,7 @@ impl Task for DoorTask {
         self.drive.executed(before, after, step_secs, action);
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let (tool, rate) = (self.drive.tool(&state.position), self.drive.velocity(state));
         let Seen { lever, door, handle } = Seen::of(state);
         let to_handle = handle - tool;
@@ -256,7 +256,7 @@ impl Task for DoorTask {
         observation.iter_mut().zip(row).for_each(|(o, value)| *o = *value as f32);
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let Seen { lever: [lever, _], door: [door, _], handle } = Seen::of(state);
         let success = door >= self.config.open_angle_rad;
         let reward = match self.config.reward {

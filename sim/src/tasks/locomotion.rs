@@ -278,7 +278,7 @@ impl Task for Run {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let clip = self.walker.velocity_clip;
         let velocity = state.velocity.iter().map(|v| v.clamp(-clip, clip));
         let mut write = |numbers: &mut dyn Iterator<Item = f64>| {
@@ -295,7 +295,7 @@ impl Task for Run {
         }
     }
 
-    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
         let Rewards { forward, control_cost, healthy } = self.walker.rewards;
         let x = self.x(state);
         let speed = (x - self.before.unwrap_or(x)) / self.walker.step_secs;

@@ -257,14 +257,14 @@ impl Task for PegInsertTask {
         self.drive.executed(before, after, step_secs, action);
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let (tool, rate) = (self.drive.tool(&state.position), self.drive.velocity(state));
         let to_bottom = self.to_bottom(state);
         let row = tool.iter().chain(rate.iter()).chain(to_bottom.iter());
         observation.iter_mut().zip(row).for_each(|(o, value)| *o = *value as f32);
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let c = &self.config;
         let to_bottom = self.to_bottom(state);
         let across = to_bottom.xy().norm();

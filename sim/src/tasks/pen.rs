@@ -280,7 +280,7 @@ impl Task for PenTask {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let Pen { center, velocity, axis, axis_rate } = Pen::of(state);
         let pen = [center, velocity, axis, axis_rate, self.target, self.target - axis];
         let row = state.position.iter().zip(REST.iter().cycle()).map(|(p, rest)| p - rest);
@@ -289,7 +289,7 @@ impl Task for PenTask {
         observation.iter_mut().zip(row).for_each(|(o, value)| *o = value as f32);
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let c = &self.config;
         let pen = Pen::of(state);
         let angle = pen.axis.angle(&self.target);

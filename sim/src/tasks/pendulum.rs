@@ -149,12 +149,12 @@ impl Task for PendulumTask {
         action[0] = (effort[0] / self.max_effort) as f32;
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let (sin, cos) = from_upright(state.position[0]).sin_cos();
         observation.copy_from_slice(&[cos as f32, sin as f32, state.velocity[0] as f32]);
     }
 
-    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
         let angle = from_upright(state.position[0]);
         let velocity = state.velocity[0].clamp(-COUNTED_VELOCITY, COUNTED_VELOCITY);
         let torque = f64::from(executed[0]) * self.max_effort;

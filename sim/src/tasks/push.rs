@@ -277,7 +277,7 @@ impl Task for PushTask {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let tool = self.motion.kinematics().pose(&state.position).translation.vector;
         let rate = self.motion.kinematics().velocity(&state.position, &state.velocity);
         let [puck_x, puck_y, puck_vx, puck_vy] = std::array::from_fn(|i| state.channels[i]);
@@ -301,7 +301,7 @@ impl Task for PushTask {
         }
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let success = self.config.in_goal(state.channels[0], state.channels[1]);
         TaskOutcome { reward: if success { 0.0 } else { -1.0 }, terminated: success, success }
     }

@@ -342,7 +342,7 @@ impl Task for QuadrupedTask {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let Torso { height: _, velocity, turning, down } = Torso::of(state);
         let base = [velocity, turning, down, self.command];
         let positions = state.position.iter().zip(STANCE.iter().cycle()).map(|(p, stance)| p - stance);
@@ -351,7 +351,7 @@ impl Task for QuadrupedTask {
         observation.iter_mut().zip(row).for_each(|(o, value)| *o = value as f32);
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let c = &self.config;
         let torso = Torso::of(state);
         let fallen = torso.height < c.fallen_height_m || -torso.down.z < 0.5;

@@ -213,7 +213,7 @@ impl Task for ReachTask {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let tool = self.tool(&state.position);
         let rate = self.motion.kinematics().velocity(&state.position, &state.velocity);
         let row = tool.iter().chain(rate.iter()).copied().chain((0..3).map(|i| self.target[i] - tool[i]));
@@ -222,7 +222,7 @@ impl Task for ReachTask {
         }
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let distance = self.tool(&state.position).metric_distance(&self.target);
         let success = distance <= self.config.tolerance_m;
         let reward = match self.config.reward {

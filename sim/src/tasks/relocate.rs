@@ -288,7 +288,7 @@ impl Task for RelocateTask {
         action[3] = ((2.0 * target / OPEN - 1.0) as f32).clamp(-1.0, 1.0);
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let (tool, rate) = (self.drive.tool(&state.position), self.drive.velocity(state));
         let ball = ball(state);
         let (to_ball, to_target) = (ball - tool, self.target - ball);
@@ -298,7 +298,7 @@ impl Task for RelocateTask {
         observation.iter_mut().zip(row).for_each(|(o, value)| *o = *value as f32);
     }
 
-    fn outcome(&self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, _executed: &[f32]) -> TaskOutcome {
         let ball = ball(state);
         let to_target = ball.metric_distance(&self.target);
         let success = to_target <= self.config.tolerance_m;

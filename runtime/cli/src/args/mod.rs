@@ -216,7 +216,7 @@ pub struct BenchArgs {
     pub suite: PathBuf,
     /// Overrides for every run.
     pub overrides: Vec<String>,
-    /// Where its runs, report.html, comparison.json and table.md stand; by default bench/NAME.
+    /// Where its runs, report.html, curves.svg, comparison.json and table.md stand; by default bench/NAME.
     #[arg(long)]
     pub to: Option<PathBuf>,
     /// Compare the runs that are finished, and start none.

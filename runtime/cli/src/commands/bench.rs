@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use surefoot_engine::comparison::{Comparison, Contender, page, table};
+use surefoot_engine::comparison::{Comparison, Contender, page, picture, table};
 use surefoot_engine::run_dir::{read_config, read_json, write_atomic};
 use surefoot_engine::{Interrupt, Results};
 
@@ -53,6 +53,7 @@ pub fn run(args: &BenchArgs, output: Output) -> CommandResult {
         ("comparison.json", json.as_slice()),
         ("table.md", table.as_bytes()),
         ("report.html", page(&comparison).as_bytes()),
+        ("curves.svg", picture(&comparison).as_bytes()),
     ] {
         write_atomic(&directory.join(name), bytes)?;
     }

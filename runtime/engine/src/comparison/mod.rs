@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use curves::MeanPoint;
-pub use page::page;
+pub use page::{page, picture};
 pub use statistics::{Estimate, Scores};
 pub use table::table;
 

@@ -9,6 +9,9 @@ use crate::report::{SAFETY_NOTICE, document};
 
 /// Colours, by the contender's place.
 const CLASSES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+/// The same as in the page's style, for a picture that stands alone.
+const COLOURS: [&str; 8] =
+    ["#0f766e", "#d97706", "#4f6bd8", "#b4418e", "#5a8f29", "#8a5a2b", "#c2410c", "#64748b"];
 /// Part of the horizontal axis before the switch.
 const OFFLINE_SHARE: f64 = 0.3;
 
@@ -47,6 +50,15 @@ pub fn page(comparison: &Comparison) -> String {
     document(name, &content).into_string()
 }
 
+/// The curves as an SVG file.
+#[must_use]
+pub fn picture(comparison: &Comparison) -> String {
+    let colours: Vec<_> = CLASSES.into_iter().zip(COLOURS).collect();
+    let contenders = comparison.contenders.iter().enumerate();
+    let names: Vec<_> = contenders.map(|(i, c)| (class(i), c.name.as_str())).collect();
+    curves(&comparison.contenders).file(&colours, &names)
+}
+
 fn endings(contenders: &[Compared]) -> Vec<Interval> {
     let row = |(i, c): (usize, &Compared)| Interval {
         class: class(i),
@@ -55,10 +67,9 @@ fn endings(contenders: &[Compared]) -> Vec<Interval> {
             || "the first".to_owned(),
             |e| format!("better than the first in {:.0} %", 100.0 * e.value),
         ),
-        // The drawing has room for 0 to 1.
-        value: c.last.value.clamp(0.0, 1.0),
-        low: c.last.low.clamp(0.0, 1.0),
-        high: c.last.high.clamp(0.0, 1.0),
+        value: c.last.value,
+        low: c.last.low,
+        high: c.last.high,
         hollow: false,
     };
     contenders.iter().enumerate().map(row).collect()

@@ -275,8 +275,8 @@ impl EpisodesFromTicks {
         let step_secs = driving.step_ticks as f64 * self.period_secs;
         // Motion robots only: there is no effort to tell of.
         self.task.executed(&self.before, &self.after, &[], step_secs, &mut self.executed);
-        self.task.observe(&self.state, &mut self.next_observation);
         let judged = self.task.outcome(&self.state, &self.executed);
+        self.task.observe(&self.state, &mut self.next_observation);
         let outcome = Outcome {
             reward: judged.reward,
             end: StepEnd::from_flags(judged.terminated, truncated),

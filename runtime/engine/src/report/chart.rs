@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 /// A curve over the horizontal axis, which runs from 0 to 1.
 pub struct Curve {
@@ -44,8 +44,53 @@ const BOTTOM: f64 = 40.0;
 impl Chart {
     /// The drawing; nothing when there is no point.
     pub fn draw(&self) -> Markup {
-        let Self { title, size: (width, height), range, percent, ticks, spans, curves } = self;
-        let Some((low, high)) = range.or_else(|| data_range(curves)) else { return html! {} };
+        let Self { title, size: (width, height), .. } = self;
+        let Some(content) = self.content() else { return html! {} };
+        html! {
+            figure style="margin:0" {
+                h3 { (title) }
+                svg viewBox={ "0 0 " (width) " " (height) } role="img" aria-label=(title) { (content) }
+            }
+        }
+    }
+
+    /// The same as a file of its own, SVG, with colours by CSS class and the curves' names below.
+    pub fn file(&self, colours: &[(&str, &str)], names: &[(&str, &str)]) -> String {
+        const LINE: f64 = 22.0;
+        let (width, height) = self.size;
+        let column = (width - LEFT) / names.len().clamp(1, 4) as f64;
+        let lines = names.len().div_ceil(4) as f64;
+        let mut style = String::from(
+            "text{fill:#5b6875;font:11px system-ui,sans-serif}.grid{stroke:#e8ecf0}.axis{stroke:#dde2e8}\
+             .switch{stroke:#5b6875;stroke-dasharray:3 3}.curve{fill:none;stroke-width:2}.band{opacity:.16;stroke:none}",
+        );
+        for (class, colour) in colours {
+            let _ = write!(
+                style,
+                ".{class} .curve{{stroke:{colour}}}.{class} .band,.{class} .key{{fill:{colour}}}.{class} .dot{{fill:{colour};stroke:#fff}}"
+            );
+        }
+        let name = |i: usize| (LEFT + column * (i % 4) as f64, height + 8.0 + LINE * (i / 4) as f64);
+        html! {
+            svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height + LINE * lines) } role="img" aria-label=(self.title) {
+                style { (PreEscaped(style)) }
+                (self.content().unwrap_or_else(|| html! {}))
+                @for (i, (class, text)) in names.iter().enumerate() {
+                    @let (x, y) = name(i);
+                    g class=(class) {
+                        rect class="key" x=(fixed(x)) y=(fixed(y - 9.0)) width="11" height="11" rx="3" {}
+                        text x=(fixed(x + 17.0)) y=(fixed(y)) { (text) }
+                    }
+                }
+            }
+        }
+        .into_string()
+    }
+
+    /// What stands in the drawing; nothing when there is no point.
+    fn content(&self) -> Option<Markup> {
+        let Self { title: _, size: (width, height), range, percent, ticks, spans, curves } = self;
+        let (low, high) = range.or_else(|| data_range(curves))?;
         let steps = nice_ticks(low, high, if *height > 220.0 { 5 } else { 3 });
         let x = |v: f64| LEFT + v * (width - LEFT - RIGHT);
         let y = |v: f64| height - BOTTOM - (v - low) / (high - low) * (height - TOP - BOTTOM);
@@ -57,41 +102,36 @@ impl Chart {
             path
         };
         let label = |v: f64| if *percent { format!("{:.0} %", 100.0 * v) } else { number(v) };
-        html! {
-            figure style="margin:0" {
-                h3 { (title) }
-                svg viewBox={ "0 0 " (width) " " (height) } role="img" aria-label=(title) {
-                    @for v in &steps {
-                        line class="grid" x1=(LEFT) x2=(width - RIGHT) y1=(fixed(y(*v))) y2=(fixed(y(*v))) {}
-                        text x=(LEFT - 8.0) y=(fixed(y(*v) + 4.0)) text-anchor="end" { (label(*v)) }
+        Some(html! {
+            @for v in &steps {
+                line class="grid" x1=(LEFT) x2=(width - RIGHT) y1=(fixed(y(*v))) y2=(fixed(y(*v))) {}
+                text x=(LEFT - 8.0) y=(fixed(y(*v) + 4.0)) text-anchor="end" { (label(*v)) }
+            }
+            line class="axis" x1=(LEFT) x2=(width - RIGHT) y1=(height - BOTTOM) y2=(height - BOTTOM) {}
+            @for (v, text) in ticks {
+                line class="axis" x1=(fixed(x(*v))) x2=(fixed(x(*v))) y1=(height - BOTTOM) y2=(height - BOTTOM + 4.0) {}
+                text x=(fixed(x(*v))) y=(height - BOTTOM + 16.0) text-anchor="middle" { (text) }
+            }
+            @for (from, to, text) in spans {
+                @if *from > 0.0 {
+                    line class="switch" x1=(fixed(x(*from))) x2=(fixed(x(*from))) y1=(TOP) y2=(height - BOTTOM) {}
+                }
+                text x=(fixed(x((from + to) / 2.0))) y=(height - 8.0) text-anchor="middle" { (text) }
+            }
+            @for curve in curves {
+                g class=(curve.class) {
+                    @if !curve.band.is_empty() {
+                        path class="band" d=(band_path(&curve.band, &x, &y)) {}
                     }
-                    line class="axis" x1=(LEFT) x2=(width - RIGHT) y1=(height - BOTTOM) y2=(height - BOTTOM) {}
-                    @for (v, text) in ticks {
-                        line class="axis" x1=(fixed(x(*v))) x2=(fixed(x(*v))) y1=(height - BOTTOM) y2=(height - BOTTOM + 4.0) {}
-                        text x=(fixed(x(*v))) y=(height - BOTTOM + 16.0) text-anchor="middle" { (text) }
-                    }
-                    @for (from, to, text) in spans {
-                        @if *from > 0.0 {
-                            line class="switch" x1=(fixed(x(*from))) x2=(fixed(x(*from))) y1=(TOP) y2=(height - BOTTOM) {}
-                        }
-                        text x=(fixed(x((from + to) / 2.0))) y=(height - 8.0) text-anchor="middle" { (text) }
-                    }
-                    @for curve in curves {
-                        g class=(curve.class) {
-                            @if !curve.band.is_empty() {
-                                path class="band" d=(band_path(&curve.band, &x, &y)) {}
-                            }
-                            path class=(if curve.faint { "curve thin" } else { "curve" }) d=(line(&curve.points)) {}
-                            @if curve.dots || curve.points.len() == 1 {
-                                @for (px, py) in &curve.points {
-                                    circle class="dot" cx=(fixed(x(*px))) cy=(fixed(y(*py))) r="4" {}
-                                }
-                            }
+                    path class=(if curve.faint { "curve thin" } else { "curve" }) d=(line(&curve.points)) {}
+                    @if curve.dots || curve.points.len() == 1 {
+                        @for (px, py) in &curve.points {
+                            circle class="dot" cx=(fixed(x(*px))) cy=(fixed(y(*py))) r="4" {}
                         }
                     }
                 }
             }
-        }
+        })
     }
 }
 
@@ -113,7 +153,7 @@ pub struct Interval {
     pub label: String,
     /// Below the label.
     pub note: String,
-    /// The estimate, 0 to 1.
+    /// The estimate; 0 to 1, or beyond where a score can be.
     pub value: f64,
     /// Lower end of its interval.
     pub low: f64,
@@ -129,11 +169,19 @@ pub fn intervals(rows: &[Interval]) -> Markup {
     const ROW: f64 = 46.0;
     const LABELS: f64 = 210.0;
     const VALUES: f64 = 170.0;
-    let x = |v: f64| LABELS + v * (WIDTH - LABELS - VALUES);
+    // All of 0 to 1, and what lies beyond.
+    let least = rows.iter().map(|r| r.low).fold(0.0, f64::min);
+    let most = rows.iter().map(|r| r.high).fold(1.0, f64::max);
+    let x = |v: f64| LABELS + (v - least) / (most - least) * (WIDTH - LABELS - VALUES);
+    let ticks = if least == 0.0 && most == 1.0 {
+        vec![0.0, 0.25, 0.5, 0.75, 1.0]
+    } else {
+        nice_ticks(least, most, 5)
+    };
     let height = ROW * rows.len() as f64 + 30.0;
     html! {
-        svg viewBox={ "0 0 " (WIDTH) " " (height) } role="img" aria-label="Success rates with 95 % intervals" {
-            @for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        svg viewBox={ "0 0 " (WIDTH) " " (height) } role="img" aria-label="Estimates with 95 % intervals" {
+            @for tick in ticks {
                 line class="grid" x1=(fixed(x(tick))) x2=(fixed(x(tick))) y1="4" y2=(height - 26.0) {}
                 text x=(fixed(x(tick))) y=(height - 9.0) text-anchor="middle" { (format!("{:.0} %", tick * 100.0)) }
             }
@@ -253,6 +301,23 @@ mod tests {
         let (low, high) = data_range(&[curve(vec![(0.0, 0.2, 0.7), (1.0, 0.8, 1.0)])]).unwrap();
         assert!(low < 0.2 && high > 1.0);
         assert_eq!(data_range(&[curve(Vec::new())]), Some((0.37, 0.93)));
+    }
+
+    #[test]
+    fn a_score_beyond_the_scale_is_shown_as_it_is() {
+        let row = |value, low, high| Interval {
+            class: "c0",
+            label: "a".to_owned(),
+            note: String::new(),
+            value,
+            low,
+            high,
+            hollow: false,
+        };
+        let drawn = intervals(&[row(1.078, 1.07, 1.09), row(-0.1, -0.2, 0.05)]).into_string();
+        assert!(drawn.contains("107.8 %") && drawn.contains("-20 to 5 %"), "{drawn}");
+        // Both stand between the labels and the numbers.
+        assert!(drawn.contains("cx=\"804.4\"") && drawn.contains("cx=\"256.5\""), "{drawn}");
     }
 
     #[test]

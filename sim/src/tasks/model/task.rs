@@ -359,7 +359,7 @@ impl Task for NamedTask {
         }
     }
 
-    fn observe(&self, state: &RobotState, observation: &mut [f32]) {
+    fn observe(&mut self, state: &RobotState, observation: &mut [f32]) {
         let sight = self.sight(state, &self.last_action);
         let mut out = observation.iter_mut();
         for quantity in &self.observations {
@@ -371,7 +371,7 @@ impl Task for NamedTask {
         }
     }
 
-    fn outcome(&self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
+    fn outcome(&mut self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
         let sight = self.sight(state, executed);
         let mut reward = 0.0;
         for Term { weight, of, shape } in &self.rewards {
