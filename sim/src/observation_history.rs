@@ -156,9 +156,8 @@ impl RememberingTask {
 
     /// The first observation of an episode stands in for those before it.
     fn begin(&mut self) {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.past.begin(&self.last);
-        }
+        self.past.begin(&self.last);
+        self.begun = true;
     }
 }
 
@@ -197,10 +196,15 @@ impl Task for RememberingTask {
     }
 
     fn outcome(&mut self, state: &RobotState, executed: &[f32]) -> TaskOutcome {
-        self.begin();
-        self.past.push(&self.last);
         let outcome = self.inner.outcome(state, executed);
+        if self.begun {
+            self.past.push(&self.last);
+        }
         self.inner.observe(state, &mut self.last);
+        if !self.begun {
+            // Nobody asked for the first one: what is left of an episode before must not stand in for it.
+            self.begin();
+        }
         outcome
     }
 
@@ -293,6 +297,24 @@ mod tests {
             task.observe(&initial, &mut row);
         });
         assert_eq!(counted.count_total, 0);
+    }
+
+    /// A loop whose policy is late may end a step before it has told of the episode's first state.
+    #[test]
+    fn a_step_that_ends_unobserved_does_not_remember_the_episode_before() {
+        let text = "reach = { randomisation = { observation_history_steps = 2 } }";
+        let (mut task, world) = env(text).into_robot().unwrap();
+        let mut state = RobotState::zeros(world.contract());
+        let action = vec![0.0; task.spec().action_dim()];
+        let mut row = vec![0.0; task.spec().observation_dim()];
+        task.begin_episode(0, &mut state);
+        task.observe(&state, &mut row);
+        task.begin_episode(1, &mut state);
+        state.position.iter_mut().for_each(|p| *p += 0.1);
+        task.outcome(&state, &action);
+        task.observe(&state, &mut row);
+        let dim = row.len() / 3;
+        assert!(row[dim..2 * dim] == row[..dim] && row[2 * dim..] == row[..dim], "{row:?}");
     }
 
     #[test]

@@ -36,11 +36,9 @@ pub struct Part {
 
 /// `[rows, columns]` to `[columns, rows]`.
 #[must_use]
-pub fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        out.extend((0..rows).map(|row| values[row * columns + column]));
-    }
+pub fn transposed(values: &[f32], dims: [usize; 2]) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    kernels::transpose(values, dims, &mut out);
     out
 }
 

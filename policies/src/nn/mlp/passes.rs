@@ -60,8 +60,8 @@ impl HiddenTrace {
     }
 }
 
-/// Whether the left operand is put in order first, which products with more columns than this many times six do, costs more than it brings at the sizes of our layers:
-/// it lies in the second cache.
+/// A product whose right side is wider than so many register tiles copies its left side in order first. At the sizes of our layers, which lie in the
+/// second cache, that costs more than it brings.
 const COLUMNS_UNPACKED: usize = 256;
 
 /// Tells the library of matrix products how large ours are. It is a setting of the whole process, and changes no result.
